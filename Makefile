@@ -1,0 +1,42 @@
+# The commands of this project. Each target sets up .venv with what it needs first; a stamp file in
+# .venv remembers that, until pyproject.toml changes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.PHONY: demo test lint bench notebooks clean
+
+demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the command says where its files are
+	$(BIN)/nibblesim run tpu_v4 llama-2-7b --phase decode --batch 8 --context 2048 \
+		--weight-format int8 --activation-format int8 --kv-format int8 --out out/demo
+
+test: .venv/.installed-test ## all tests on two workers; benchmarks run once, untimed
+	$(BIN)/python -m pytest -n 2 --benchmark-disable
+
+lint: .venv/.installed-dev ## style, layout and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed-test ## timed runs; figures in out/bench.json
+	mkdir -p out
+	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-json=out/bench.json
+
+notebooks: .venv/.installed-notebook ## run every notebook from top to bottom
+	$(BIN)/python -m pytest --nbmake notebooks
+
+clean: ## remove what runs wrote; .venv stays
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/.created:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.installed: pyproject.toml .venv/.created
+	$(PIP) --editable .
+	touch $@
+
+.venv/.installed-%: pyproject.toml .venv/.created
+	$(PIP) --editable '.[$*]'
+	touch $@ .venv/.installed

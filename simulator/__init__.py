@@ -1,0 +1,68 @@
+"""nibblesim: simulates transformers on low-bit accelerators; time, energy, and where both go.
+
+The names below are loaded when first used, so that `import simulator` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.api import device_names, load_device, load_model, model_names, simulate
+    from simulator.errors import InfeasibleError, InputError
+    from simulator.results import Result
+    from simulator.results import load as load_result
+    from simulator.workload import decode_step, gemm, prefill
+
+    __version__: str
+
+__all__ = [
+    "InfeasibleError",
+    "InputError",
+    "Result",
+    "__version__",
+    "decode_step",
+    "device_names",
+    "gemm",
+    "load_device",
+    "load_model",
+    "load_result",
+    "model_names",
+    "prefill",
+    "simulate",
+]
+
+#: Public name -> module and the name there.
+_HOMES = {
+    "InfeasibleError": ("simulator.errors", "InfeasibleError"),
+    "InputError": ("simulator.errors", "InputError"),
+    "Result": ("simulator.results", "Result"),
+    "decode_step": ("simulator.workload", "decode_step"),
+    "device_names": ("simulator.api", "device_names"),
+    "gemm": ("simulator.workload", "gemm"),
+    "load_device": ("simulator.api", "load_device"),
+    "load_model": ("simulator.api", "load_model"),
+    "load_result": ("simulator.results", "load"),
+    "model_names": ("simulator.api", "model_names"),
+    "prefill": ("simulator.workload", "prefill"),
+    "simulate": ("simulator.api", "simulate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("nibblesim")
+    elif name in _HOMES:
+        module, inner = _HOMES[name]
+        value = getattr(import_module(module), inner)
+    else:
+        raise AttributeError(f"module 'simulator' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

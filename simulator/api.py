@@ -1,0 +1,118 @@
+"""The way in: load a device and a model, build a workload, simulate it.
+
+`simulate(device, workload)` plans the workload on the device and runs the plan on the rung asked
+for. Everything else in the package serves these few functions.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from simulator.config import did_you_mean, load_part, names
+from simulator.cost import load_profile
+from simulator.errors import InputError
+from simulator.hardware import Device
+from simulator.results import Result
+from simulator.workload import Model, Workload, from_hf_config
+
+DEVICE_FOLDER = "hw_configs/devices"
+MODEL_FOLDER = "workloads/models"
+RUNGS = ("roofline", "analytic", "tile", "command")
+ATTENTION = ("fused", "unfused")
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """Return the version of the installed package."""
+    return metadata.version("nibblesim")
+
+
+def load_device(name_or_path: str | Path) -> Device:
+    """Load a device by name, or from a YAML file; InputError lists every problem."""
+    return load_part(Device, str(name_or_path), DEVICE_FOLDER, noun="device")
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Load a model by name, from a YAML file, or from a Hugging Face `config.json`."""
+    if str(name_or_path).endswith(".json") or Path(name_or_path).is_dir():
+        return from_hf_config(str(name_or_path))
+    return load_part(Model, str(name_or_path), MODEL_FOLDER, noun="model")
+
+
+def device_names() -> list[str]:
+    """Return the names of all devices that come with the package."""
+    return names(DEVICE_FOLDER)
+
+
+def model_names() -> list[str]:
+    """Return the names of all models that come with the package."""
+    return names(MODEL_FOLDER)
+
+
+def _check_choice(noun: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = did_you_mean(value, known)
+        raise InputError(f"unknown {noun} '{value}'{near or '; known: ' + ', '.join(known)}")
+
+
+def simulate(
+    device: Device,
+    workload: Workload,
+    rung: str = "tile",
+    *,
+    attention: str = "fused",
+    trace: bool = False,
+    memo: bool = True,
+    progress: Callable[[], object] | None = None,
+) -> Result:
+    """Simulate a workload on a device.
+
+    rung: "roofline" (peaks only), "analytic" (closed forms), "tile" (events). attention: "fused"
+    (scores stay in the core) or "unfused". trace: keep the interval of every tile. memo: remember
+    equal segments (the result is the same either way). progress: called once per segment.
+
+    Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
+    where memory or scratchpad is too small.
+    """
+    _check_choice("rung", rung, RUNGS)
+    _check_choice("attention", attention, ATTENTION)
+    if rung == "command":
+        raise InputError(
+            "rung 'command' needs the command-level DRAM model, which this version does not have; "
+            "use 'tile'"
+        )
+    # Numba is imported here: it is slow to import, and only a simulation needs it.
+    from simulator.engine.assemble import assemble
+    from simulator.engine.roofline import bare_plan, roofline
+    from simulator.engine.run import Engine
+    from simulator.mapping.planner import plan
+
+    began = time.perf_counter()
+    profile = load_profile(device.energy)
+    made = plan(workload, device, profile, fused_attention=attention == "fused")
+    engine = Engine(device, memo=memo)
+    match rung:
+        case "tile":
+            steps, latency_ps = engine.tile_steps(made, progress)
+        case "analytic":
+            steps, latency_ps = engine.analytic_steps(made)
+        case _:
+            made = bare_plan(made, device)
+            steps, latency_ps = engine.roofline_steps(made, roofline(made, device).bound_ps)
+    return assemble(
+        workload,
+        device,
+        profile,
+        made,
+        steps,
+        latency_ps,
+        rung=rung,
+        version=version(),
+        run_options={"rung": rung, "attention": attention},
+        trace=trace,
+        wall_time_s=time.perf_counter() - began,
+        host={"python": platform.python_version(), "machine": platform.machine()},
+    )

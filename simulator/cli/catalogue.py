@@ -1,0 +1,128 @@
+"""Commands that list what there is: devices, models, formats."""
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli import output
+from simulator.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from simulator.formats import Format
+
+
+def devices(as_json: JsonOption = False) -> None:
+    """List the devices, one a line, with a note on their fidelity."""
+    from simulator.api import device_names, load_device
+
+    rows = [load_device(name) for name in device_names()]
+    if as_json:
+        keys = ("name", "summary", "fidelity", "source")
+        output.show_json({"devices": [{key: getattr(row, key) for key in keys} for row in rows]})
+        return
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        output.show(f"{row.name:<{width}}  {row.summary} [{row.fidelity}]")
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models, one a line, with their exact number of parameters."""
+    from simulator.api import load_model, model_names
+
+    rows = [load_model(name) for name in model_names()]
+    if as_json:
+        keys = ("name", "summary", "parameters", "max_context", "source")
+        output.show_json({"models": [{key: getattr(row, key) for key in keys} for row in rows]})
+        return
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        output.show(f"{row.name:<{width}}  {row.parameters:>15,} parameters  {row.summary}")
+
+
+def formats(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Formats such as int4-g64-asym; none: all."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List number formats and shorthands with their exact bits per value, metadata included."""
+    from simulator.formats import SHORTHANDS, all_names, get
+
+    listed = [get(name) for name in names or all_names()]
+    shorthands = {} if names else SHORTHANDS
+    if as_json:
+        content: dict[str, Any] = {"formats": [_record(one) for one in listed]}
+        if shorthands:
+            content["shorthands"] = {
+                name: dict(zip(("weights", "activations", "kv"), parts, strict=True))
+                for name, parts in shorthands.items()
+            }
+        output.show_json(content)
+        return
+    output.show(_format_table(listed))
+    if shorthands:
+        output.show("\n" + _shorthand_table(dict(shorthands)))
+
+
+def _record(one: "Format") -> dict[str, Any]:
+    bits = one.bits_per_value()
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "granularity": one.granularity,
+        "group": one.group,
+        "value_bits": float(one.value_bits),
+        "metadata_bits_per_group": one.metadata_bits_per_group,
+        "bits_per_value": float(bits),
+        "bits_per_value_exact": str(bits),
+    }
+
+
+def _format_table(listed: list["Format"]) -> str:
+    from simulator.results import Table
+
+    rows = [
+        (
+            one.name,
+            one.kind,
+            exact(one.value_bits),
+            str(one.metadata_bits_per_group or ""),
+            "" if one.granularity == "none" else str(one.group or one.granularity),
+            bits_text(one),
+        )
+        for one in listed
+    ]
+    heads = ("format", "kind", "payload", "metadata", "shared by", "bits per value")
+    note = (
+        "suffixes: -gN group, -channel, -token, -tensor, then -asym, -s8, -s32; K: length of the "
+        "reduction"
+    )
+    return Table("Formats", heads, tuple(rows), "<<>>>>", note).text()
+
+
+def _shorthand_table(shorthands: dict[str, tuple[str, str, str]]) -> str:
+    from simulator.formats import get
+    from simulator.results import Table
+
+    rows = []
+    for name, parts in shorthands.items():
+        cells = [cell for part in parts for cell in (part, bits_text(get(part)))]
+        rows.append((name, *cells))
+    heads = ("shorthand", "weights", "bits", "activations", "bits", "KV cache", "bits")
+    return Table("Shorthands", heads, tuple(rows), "<<><><>").text()
+
+
+def bits_text(one: "Format") -> str:
+    """Write the exact bits per value; a scale per vector is spread over its K values."""
+    text = exact(one.bits_per_value())
+    if one.granularity in ("channel", "token"):
+        return f"{text} + {one.metadata_bits_per_group}/K"
+    return text
+
+
+def exact(value: Fraction) -> str:
+    """Write a fraction as a decimal where that ends within six places, else as a fraction."""
+    scaled = value * 10**6
+    return f"{float(value):.6f}".rstrip("0").rstrip(".") if scaled.denominator == 1 else str(value)

@@ -1,0 +1,223 @@
+"""The options that commands share, and what they mean: devices, lengths, formats, workloads."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.hardware import Device
+    from simulator.workload import Workload
+
+DeviceArgument = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="Name (see nibblesim devices) or YAML file.")
+]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Name (see nibblesim models), YAML file or Hugging Face config.json.",
+    ),
+]
+PhaseOption = Annotated[str, typer.Option("--phase", metavar="prefill|decode", help="Phase.")]
+BatchOption = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help="Requests. [default: 1, or as many as lengths]"),
+]
+SequenceOption = Annotated[
+    str | None,
+    typer.Option("--sequence", metavar="N[,N...]", help="prefill: tokens of each prompt."),
+]
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="N[,N...]",
+        help="decode: keys attended, the new token's included; several: one a request.",
+    ),
+]
+WeightOption = Annotated[
+    str | None,
+    typer.Option("--weight-format", metavar="F", help="Format of weights. [default: fp16]"),
+]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option("--activation-format", metavar="F", help="Format of activations. [default: fp16]"),
+]
+KvOption = Annotated[
+    str | None,
+    typer.Option("--kv-format", metavar="F", help="Format of the KV cache. [default: fp16]"),
+]
+ShorthandOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="S", help="All three, as w4a8kv4; the options above override it."
+    ),
+]
+RungOption = Annotated[
+    str,
+    typer.Option("--rung", metavar="roofline|analytic|tile|command", help="Fidelity."),
+]
+AttentionOption = Annotated[
+    str,
+    typer.Option("--attention", metavar="fused|unfused", help="Whether scores stay on chip."),
+]
+DataflowOption = Annotated[
+    str | None,
+    typer.Option("--dataflow", metavar="ws|os|is", help="Another dataflow, short or in full."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change the device, as --set memory.bandwidth='1 TB/s'; repeatable.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Where result, pictures and trace are written."),
+]
+TraceOption = Annotated[
+    bool, typer.Option("--trace", help="Write every tile, not only every op, to trace.json.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+PHASES = ("prefill", "decode")
+DATAFLOWS = {
+    "weight_stationary": "weight_stationary",
+    "output_stationary": "output_stationary",
+    "input_stationary": "input_stationary",
+    "ws": "weight_stationary",
+    "os": "output_stationary",
+    "is": "input_stationary",
+}
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+
+
+def changed_device(name: str, changes: list[str] | None, dataflow: str | None = None) -> "Device":
+    """Load a device and apply `--dataflow` and `--set`; InputError lists what is wrong with them."""
+    from simulator.api import load_device
+
+    device = load_device(name)
+    if dataflow is not None:
+        device = _with_dataflow(device, dataflow)
+    return _with_changes(device, changes) if changes else device
+
+
+def _with_dataflow(device: "Device", dataflow: str) -> "Device":
+    from simulator.config import replace, unknown
+
+    if dataflow not in DATAFLOWS:
+        raise InputError(unknown("dataflow", dataflow, DATAFLOWS))
+    kind = device.matrix.kind
+    if kind != "systolic":
+        raise InputError(
+            f"{device.name} has a matrix unit of kind '{kind}', which has no dataflow; "
+            "--dataflow needs kind 'systolic'"
+        )
+    return replace(device, {"matrix.dataflow": DATAFLOWS[dataflow]})
+
+
+def _with_changes(device: "Device", changes: list[str]) -> "Device":
+    from simulator.config import replace
+    from simulator.config.yaml_reader import plain_scalar
+
+    texts: dict[str, str] = {}
+    problems = []
+    for change in changes:
+        path, equals, text = (part.strip() for part in change.partition("="))
+        if not (path and equals and text):
+            problems.append(f"--set '{change}': expected PATH=VALUE")
+        elif path in texts:
+            problems.append(f"--set {path}: given twice")
+        texts[path] = text
+    if problems:
+        raise InputError(problems)
+    values = {path: plain_scalar(text) for path, text in texts.items()}
+    try:
+        changed = replace(device, values)
+    except InputError as error:
+        lines = [problem.replace("replace: ", "--set ", 1) for problem in error.problems]
+        raise InputError(lines) from None
+    _refuse_bare_quantities(changed, texts, values)
+    return changed
+
+
+def _refuse_bare_quantities(
+    device: "Device", texts: dict[str, str], values: dict[str, Any]
+) -> None:
+    """Refuse numbers without a unit: `replace` takes them in the base unit, a file does not."""
+    from simulator.config import resolved
+
+    problems = []
+    for path, value in values.items():
+        here: Any = resolved(device)
+        for step in path.split("."):
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        if isinstance(here, str) and not isinstance(value, str):
+            problems.append(f"--set {path}: '{texts[path]}' has no unit; it would mean '{here}'")
+    if problems:
+        raise InputError(problems)
+
+
+def formats_of(
+    shorthand: str | None, weight: str | None, activation: str | None, kv: str | None
+) -> dict[str, str]:
+    """Return the three formats as arguments of `prefill` and `decode_step`."""
+    from simulator.formats import expand_shorthand
+
+    names = ("fp16",) * 3 if shorthand is None else expand_shorthand(shorthand)
+    given = (weight, activation, kv)
+    used = [name if own is None else own for own, name in zip(given, names, strict=True)]
+    return dict(zip(("weights", "activations", "kv"), used, strict=True))
+
+
+def workload_of(
+    model: str,
+    phase: str,
+    *,
+    batch: int | None,
+    sequence: str | None,
+    context: str | None,
+    formats: dict[str, str],
+) -> "Workload":
+    """Build the workload that `run` and `export-topology` describe."""
+    from simulator.api import load_model
+    from simulator.config import unknown
+    from simulator.workload import decode_step, prefill
+
+    described = load_model(model)
+    match phase:
+        case "prefill":
+            if context is not None or sequence is None:
+                raise InputError(_lengths_problem("prefill", "--sequence", sequence, "--context"))
+            lengths = _lengths("--sequence", sequence)
+            return prefill(described, sequence=lengths, batch=batch, **formats)
+        case "decode":
+            if sequence is not None or context is None:
+                raise InputError(_lengths_problem("decode", "--context", context, "--sequence"))
+            lengths = _lengths("--context", context)
+            return decode_step(described, context=lengths, batch=batch, **formats)
+        case _:
+            raise InputError(unknown("phase", phase, PHASES))
+
+
+def _lengths_problem(phase: str, needed: str, given: str | None, other: str) -> str:
+    """Say that the length of the other phase was given, or that none was."""
+    if given is not None:
+        return f"--phase {phase} takes {needed} alone, not {other} too"
+    return f"--phase {phase} needs {needed}; {other} is for the other phase"
+
+
+def _lengths(option: str, text: str) -> int | list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_WHOLE.fullmatch(part) for part in parts):
+        raise InputError(
+            f"{option} must be a whole number, or several with commas between, got '{text}'"
+        )
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else numbers

@@ -1,0 +1,182 @@
+"""Commands that build a workload: simulate it, or write it as a SCALE-Sim topology."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simulator.cli import output
+from simulator.cli.options import (
+    ActivationOption,
+    AttentionOption,
+    BatchOption,
+    ContextOption,
+    DataflowOption,
+    DeviceArgument,
+    JsonOption,
+    KvOption,
+    ModelArgument,
+    OutOption,
+    PhaseOption,
+    RungOption,
+    SequenceOption,
+    SetOption,
+    ShorthandOption,
+    TraceOption,
+    WeightOption,
+    changed_device,
+    formats_of,
+    workload_of,
+)
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.hardware import Device
+    from simulator.results import Result
+    from simulator.workload import Workload
+
+
+def run(
+    device: DeviceArgument,
+    model: ModelArgument,
+    phase: PhaseOption,
+    batch: BatchOption = None,
+    sequence: SequenceOption = None,
+    context: ContextOption = None,
+    weight_format: WeightOption = None,
+    activation_format: ActivationOption = None,
+    kv_format: KvOption = None,
+    shorthand: ShorthandOption = None,
+    rung: RungOption = "tile",
+    attention: AttentionOption = "fused",
+    changes: SetOption = None,
+    out: OutOption = None,
+    trace: TraceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a prefill or one decode step of MODEL on DEVICE."""
+    on = changed_device(device, changes)
+    formats = formats_of(shorthand, weight_format, activation_format, kv_format)
+    workload = workload_of(
+        model, phase, batch=batch, sequence=sequence, context=context, formats=formats
+    )
+    _simulate(on, workload, rung, attention=attention, out=out, trace=trace, as_json=as_json)
+
+
+def gemm(
+    device: DeviceArgument,
+    m: Annotated[int, typer.Argument(metavar="M", help="Rows of the activations.")],
+    n: Annotated[int, typer.Argument(metavar="N", help="Columns of the weights.")],
+    k: Annotated[int, typer.Argument(metavar="K", help="The reduction.")],
+    weight_format: WeightOption = None,
+    activation_format: ActivationOption = None,
+    dataflow: DataflowOption = None,
+    rung: RungOption = "tile",
+    changes: SetOption = None,
+    out: OutOption = None,
+    trace: TraceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate one matrix product, (M x K) by (K x N), on DEVICE."""
+    from simulator.workload import gemm as product
+
+    on = changed_device(device, changes, dataflow)
+    formats = _two_formats(weight_format, activation_format)
+    workload = product(m, n, k, **formats)
+    _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
+
+
+def topology(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="SCALE-Sim GEMM topology: Layer, M, N, K,")
+    ],
+    device: DeviceArgument,
+    weight_format: WeightOption = None,
+    activation_format: ActivationOption = None,
+    dataflow: DataflowOption = None,
+    rung: RungOption = "tile",
+    changes: SetOption = None,
+    out: OutOption = None,
+    trace: TraceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate the matrix products of a SCALE-Sim topology, one after the other, on DEVICE."""
+    from simulator.workload import read_topology
+
+    on = changed_device(device, changes, dataflow)
+    workload = read_topology(file, **_two_formats(weight_format, activation_format))
+    _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
+
+
+def export_topology(
+    model: ModelArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="The file to write.")],
+    phase: PhaseOption,
+    batch: BatchOption = None,
+    sequence: SequenceOption = None,
+    context: ContextOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the matrix products of a prefill or decode step as a SCALE-Sim topology."""
+    from simulator.workload import read_topology, write_topology
+
+    formats = formats_of(None, None, None, None)
+    workload = workload_of(
+        model, phase, batch=batch, sequence=sequence, context=context, formats=formats
+    )
+    write_topology(workload, file)
+    rows = len(read_topology(file).segments)
+    if as_json:
+        output.show_json({"file": str(file), "workload": workload.name, "gemms": rows})
+    else:
+        output.show(f"{file}: {rows} matrix products of {workload.name}")
+
+
+def _two_formats(weight: str | None, activation: str | None) -> dict[str, str]:
+    formats = formats_of(None, weight, activation, None)
+    del formats["kv"]
+    return formats
+
+
+def _simulate(
+    device: "Device",
+    workload: "Workload",
+    rung: str,
+    *,
+    attention: str = "fused",
+    out: Path | None,
+    trace: bool,
+    as_json: bool,
+) -> None:
+    """Simulate, prove the books, write the files, print the summary or the JSON."""
+    from simulator.api import simulate
+    from simulator.results import prepare_folder
+    from simulator.results.result import to_json
+
+    if trace and out is None:
+        raise InputError("--trace needs --out FOLDER, where trace.json goes")
+    if out is not None:
+        prepare_folder(out)
+    segments = sum(segment.repeat for segment in workload.segments)
+    with output.progress(segments) as tick:
+        result = simulate(device, workload, rung, attention=attention, trace=trace, progress=tick)
+    result.check()
+    files = [] if out is None else _write(result, out)
+    if as_json:
+        output.show(to_json(result.to_dict()).decode().rstrip())
+        return
+    output.show(str(result.summary()))
+    if files:
+        output.show("\n".join(["Files", *(f"  {file}" for file in files)]))
+
+
+def _write(result: "Result", folder: Path) -> list[Path]:
+    """Write everything that a result can be looked at with; return the files."""
+    from simulator.report import write_pictures, write_trace
+
+    result.save(folder)
+    # A rung without events draws no timeline: that of an earlier run must not stand beside it.
+    (folder / "timeline.png").unlink(missing_ok=True)
+    pictures = write_pictures(result, folder)
+    written = write_trace(result, folder / "trace.json")
+    return [folder / "result.json", folder / "ops.parquet", *pictures, written]

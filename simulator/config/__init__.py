@@ -1,0 +1,52 @@
+"""Strict reading, checking and composing of described parts; it knows no schema of its own."""
+
+from simulator.config.loading import (
+    content_hash,
+    data_root,
+    dump_yaml,
+    load_part,
+    names,
+    replace,
+    resolved,
+)
+from simulator.config.part import (
+    Bytes,
+    BytesPerSecond,
+    Hertz,
+    NonNegativeBytes,
+    NonNegativePicojoules,
+    NonNegativePicoseconds,
+    NonNegativeSquareMillimetres,
+    NonNegativeWatts,
+    Part,
+    Picojoules,
+    Picoseconds,
+    SquareMillimetres,
+    Watts,
+)
+from simulator.config.problems import did_you_mean, unknown
+
+__all__ = [
+    "Bytes",
+    "BytesPerSecond",
+    "Hertz",
+    "NonNegativeBytes",
+    "NonNegativePicojoules",
+    "NonNegativePicoseconds",
+    "NonNegativeSquareMillimetres",
+    "NonNegativeWatts",
+    "Part",
+    "Picojoules",
+    "Picoseconds",
+    "SquareMillimetres",
+    "Watts",
+    "content_hash",
+    "data_root",
+    "did_you_mean",
+    "dump_yaml",
+    "load_part",
+    "names",
+    "replace",
+    "resolved",
+    "unknown",
+]

@@ -1,0 +1,117 @@
+"""`Part`, the base of every schema, and the quantity types that its attributes are made of.
+
+A schema names its unit in the attribute and the short YAML key in an alias::
+
+    class Memory(Part):
+        capacity_bytes: Bytes = Field(alias="capacity")
+
+Attributes hold numbers in the base unit; YAML holds text with a unit. A validator of a schema
+raises `ValueError`; the messages that users read are made in `problems`.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+)
+
+from simulator.config.problems import describe
+from simulator.errors import InputError
+from simulator.units import dimension_named, format_quantity, parse_quantity
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+#: Validation context of a file: there, a number without a unit is refused.
+UNITS_REQUIRED = {"units_required": True}
+
+
+class PartMeta(ModelMetaclass):
+    """Turns pydantic's error of a direct construction into an `InputError`, one line a problem."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Construct and validate; raise `InputError` that starts each line with the class name."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise InputError(describe(error, self, self.__name__)) from error
+
+
+class Part(BaseModel, metaclass=PartMeta):
+    """A frozen, strictly checked description: no unknown keys, no silent conversion, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+
+class _Quantity:
+    """The validator and serialiser of one dimension, with its lower bound."""
+
+    def __init__(self, dimension: str, *, zero: bool) -> None:
+        self.dimension = dimension
+        self.zero = zero
+
+    def read(self, value: object, info: ValidationInfo) -> int | float:
+        """Take text with a unit or, outside files, a number of base units."""
+        known = dimension_named(self.dimension)
+        if isinstance(value, str):
+            number = parse_quantity(value, self.dimension)
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"expected a quantity such as '20 {known.example}', got {value!r}")
+        elif (info.context or {}).get("units_required"):
+            raise ValueError(f"'{value}' has no unit; write for example '{value} {known.example}'")
+        else:
+            number = self._bare(value)
+        if number < 0 or (number == 0 and not self.zero):
+            bound = "must not be negative" if self.zero else "must be positive"
+            raise ValueError(f"{bound}, got {value!r}")
+        return number
+
+    def _bare(self, value: int | float) -> int | float:
+        known = dimension_named(self.dimension)
+        if not known.whole:
+            return float(value)
+        if not isinstance(value, int):
+            raise ValueError(f"expected a whole number of {known.base}, got {value!r}")
+        if value % known.multiple_of:
+            raise ValueError(f"{value} is not a multiple of {known.multiple_of} {known.base}")
+        return value
+
+    def write(self, value: int | float) -> str:
+        """Write the number with its unit."""
+        return format_quantity(value, self.dimension)
+
+
+def _annotations(dimension: str, *, zero: bool = False) -> tuple[Any, Any]:
+    quantity = _Quantity(dimension, zero=zero)
+    return (
+        BeforeValidator(quantity.read),
+        PlainSerializer(quantity.write, return_type=str, when_used="json"),
+    )
+
+
+Bytes = Annotated[int, *_annotations("bytes")]
+NonNegativeBytes = Annotated[int, *_annotations("bytes", zero=True)]
+BytesPerSecond = Annotated[int, *_annotations("bytes_per_s")]
+Hertz = Annotated[int, *_annotations("hertz")]
+Picoseconds = Annotated[int, *_annotations("picoseconds")]
+NonNegativePicoseconds = Annotated[int, *_annotations("picoseconds", zero=True)]
+Picojoules = Annotated[float, *_annotations("picojoules")]
+NonNegativePicojoules = Annotated[float, *_annotations("picojoules", zero=True)]
+SquareMillimetres = Annotated[float, *_annotations("square_millimetres")]
+NonNegativeSquareMillimetres = Annotated[float, *_annotations("square_millimetres", zero=True)]
+Watts = Annotated[float, *_annotations("watts")]
+NonNegativeWatts = Annotated[float, *_annotations("watts", zero=True)]

@@ -1,0 +1,144 @@
+"""Energy as actions times their cost, plus what is burnt by waiting and by time.
+
+Pure accounting (the scheme of Accelergy, Wu et al., ICCAD 2019): the engine counts actions, the
+profile prices them. Clock gating is a fraction of a unit's active power while it is stalled or
+idle; leakage is area times time; DRAM background is capacity times time. Left out: DVFS, thermal
+feedback, power delivery.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Self, TypeAlias
+
+from simulator.cost.profile import Bound, EnergyProfile
+from simulator.errors import InputError
+
+#: Names of the breakdown, in the order in which it is printed.
+COMPONENTS = (
+    "matrix",
+    "vector",
+    "scratchpad",
+    "accumulator",
+    "dram",
+    "noc",
+    "leakage",
+    "dram_background",
+    "stalled",
+    "idle",
+)
+
+_PICO = 1e-12
+_GIB = 2**30
+
+Tally: TypeAlias = tuple[tuple[str, int], ...]
+
+
+def _added(left: Tally, right: Tally) -> Tally:
+    total: Counter[str] = Counter()
+    for name, count in (*left, *right):
+        total[name] += count
+    return tuple(sorted(total.items()))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Actions of an op or of a run; counts of several ops add with `+`.
+
+    macs: issued MACs by operand pair ("int8xint8"); vector_ops: element operations by function;
+    the rest are bits moved. `register_bits` move from one PE to the next, `noc_bit_hops` are bits
+    times links passed.
+    """
+
+    macs: Tally = ()
+    vector_ops: Tally = ()
+    scratchpad_read_bits: int = 0
+    scratchpad_write_bits: int = 0
+    accumulator_read_bits: int = 0
+    accumulator_write_bits: int = 0
+    register_bits: int = 0
+    dram_read_bits: int = 0
+    dram_write_bits: int = 0
+    noc_bit_hops: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse negative counts, all of them in one error."""
+        named = [(f"macs of {name}", count) for name, count in self.macs]
+        named += [(f"vector_ops of {name}", count) for name, count in self.vector_ops]
+        named += [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
+        problems = [f"{name} must be >= 0, got {count}" for name, count in named if count < 0]
+        if problems:
+            raise InputError(problems)
+
+    def __add__(self, other: Self) -> "Counts":
+        """Return the actions of both."""
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)[2:]
+        }
+        return Counts(
+            _added(self.macs, other.macs), _added(self.vector_ops, other.vector_ops), **sums
+        )
+
+
+class UnitState(NamedTuple):
+    """How long a unit was stalled and idle, and the power it has when it is active.
+
+    Its active energy is in the counts; `active_power_w` only scales what waiting costs.
+    """
+
+    stalled_s: float
+    idle_s: float
+    active_power_w: float
+
+
+class Static(NamedTuple):
+    """What burns energy by time alone: duration, leaking silicon and refreshed memory."""
+
+    seconds: float = 0.0
+    area_mm2: float = 0.0
+    dram_bytes: int = 0
+
+
+def _dynamic_pj(counts: Counts, profile: EnergyProfile, bound: Bound) -> dict[str, float]:
+    c, p = counts, profile
+    return {
+        "matrix": sum(n * p.mac_pj(pair, bound) for pair, n in c.macs)
+        + c.register_bits * p.array_register_pj_per_bit.at(bound),
+        "vector": sum(n * p.vector_pj(function, bound) for function, n in c.vector_ops),
+        "scratchpad": c.scratchpad_read_bits * p.scratchpad_read_pj_per_bit.at(bound)
+        + c.scratchpad_write_bits * p.scratchpad_write_pj_per_bit.at(bound),
+        "accumulator": c.accumulator_read_bits * p.accumulator_read_pj_per_bit.at(bound)
+        + c.accumulator_write_bits * p.accumulator_write_pj_per_bit.at(bound),
+        "dram": c.dram_read_bits * p.dram_read_pj_per_bit.at(bound)
+        + c.dram_write_bits * p.dram_write_pj_per_bit.at(bound),
+        "noc": c.noc_bit_hops * p.noc_pj_per_bit_hop.at(bound),
+    }
+
+
+def energy_breakdown(
+    counts: Counts,
+    profile: EnergyProfile,
+    states: Iterable[UnitState] = (),
+    static: Static | None = None,
+    bound: Bound = "nominal",
+) -> dict[str, float]:
+    """Return the energy in J of each of `COMPONENTS`; their sum is the energy of the run.
+
+    `counts` and `states` give what units do, `static` what time costs; an op alone has no static
+    part. `bound` takes every constant at one end of its range. Raises InputError where the profile
+    does not price an operand pair or a function.
+    """
+    static = static or Static()
+    waiting = tuple(states)
+    stalled_w = profile.stalled_fraction.at(bound)
+    idle_w = profile.idle_fraction.at(bound)
+    background_w = static.dram_bytes / _GIB * profile.dram_background_w_per_gib.at(bound)
+    energy = {name: pj * _PICO for name, pj in _dynamic_pj(counts, profile, bound).items()}
+    energy |= {
+        "leakage": static.area_mm2 * profile.leakage_w_per_mm2.at(bound) * static.seconds,
+        "dram_background": background_w * static.seconds,
+        "stalled": sum(stalled_w * s.active_power_w * s.stalled_s for s in waiting),
+        "idle": sum(idle_w * s.active_power_w * s.idle_s for s in waiting),
+    }
+    return energy

@@ -1,0 +1,1 @@
+"""Running a plan: the analytic bound, the tile executor and the walk through segments."""

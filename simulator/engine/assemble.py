@@ -1,0 +1,315 @@
+"""From executed steps to a `Result`: records of operations and units, energy, traffic, peaks."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from simulator.config import content_hash, resolved
+from simulator.cost import Counts, EnergyProfile, Static, UnitState, energy_breakdown
+from simulator.engine.roofline import roofline
+from simulator.engine.run import Step
+from simulator.engine.tasks import UNITS
+from simulator.hardware.device import Device, IdealMemory
+from simulator.mapping.plan import OpPlan, Plan
+from simulator.results import (
+    Intervals,
+    OpRecord,
+    Peaks,
+    Provenance,
+    Result,
+    Spill,
+    Traffic,
+    UnitRecord,
+)
+from simulator.workload import Workload
+
+PS_PER_S = 10**12
+#: What stands for the bandwidth of a memory that takes no time, in bytes/s.
+IDEAL_BYTES_PER_S = 10**18
+DRAM = UNITS.index("dram")
+SHARED = ("leakage", "dram_background", "stalled", "idle")
+
+
+class _Books:
+    """Adds up steps: records, intervals, unit times and traffic."""
+
+    def __init__(self, profile: EnergyProfile) -> None:
+        self.profile = profile
+        self.records: list[OpRecord] = []
+        self.columns: list[np.ndarray] = []
+        self.tiles: list[np.ndarray] = []
+        self.waited = np.zeros(len(UNITS), dtype=np.int64)
+        self.sent = self.received = self.noc_sent = self.noc_received = 0
+        self.carried = (0, 0)
+        self._energy: dict[int, dict[str, float]] = {}
+
+    def energy(self, op: OpPlan) -> dict[str, float]:
+        """Return the energy of one run of an operation by component."""
+        if id(op) not in self._energy:
+            parts = energy_breakdown(op.counts, self.profile)
+            self._energy[id(op)] = {name: j for name, j in parts.items() if name not in SHARED}
+        return self._energy[id(op)]
+
+    def record(self, step: Step, op: OpPlan, start_ps: int, end_ps: int) -> None:
+        """Add the record of one operation; times are absolute."""
+        parts = self.energy(op)
+        name = op.name
+        if step.segment.repeat > 1 or step.segment.first_index > 0:
+            name = f"layers.{step.layer}.{op.name}"
+        self.records.append(
+            OpRecord(
+                name=name,
+                kind=op.kind,
+                segment=step.segment.name,
+                layer=step.layer if name != op.name else -1,
+                unit=op.unit,
+                start_ps=start_ps,
+                latency_ps=end_ps - start_ps,
+                macs_useful=op.macs_useful,
+                macs_issued=op.macs_issued,
+                bytes_read=op.load_bytes,
+                bytes_written=op.store_bytes,
+                energy_j=math.fsum(parts.values()),
+                bound_by=op.bound_by(),
+                energy_by_component=parts,
+            )
+        )
+
+    def bounded(self, step: Step) -> None:
+        """Add a step of the analytic rung."""
+        assert step.bound is not None
+        for op, window in zip(step.segment.ops, step.bound.windows, strict=True):
+            start = max(0, step.start_ps + window.start_ps)
+            self.record(step, op, start, step.start_ps + window.end_ps)
+            self.sent += op.load_bytes + op.store_bytes
+            self.noc_sent += op.network_bytes
+        self.received, self.noc_received = self.sent, self.noc_sent
+
+    def executed(self, step: Step) -> None:
+        """Add a step that the executor ran, with the loads carried over from the one before."""
+        run = step.run
+        assert run is not None
+        offset = len(self.records)
+        first, last = run.first + step.start_ps, run.last + step.start_ps
+        absent = run.first < 0
+        busy = run.busy.copy()
+        carried, carried_first = self.carried
+        loaded = next((i for i, op in enumerate(step.segment.ops) if op.load_bytes), None)
+        if carried and loaded is not None:
+            busy[loaded, DRAM] += carried
+            first[loaded, DRAM] = carried_first
+        starts = np.where(absent, np.iinfo(np.int64).max, first).min(axis=1)
+        ends = np.where(absent, 0, last).max(axis=1)
+        for index, op in enumerate(step.segment.ops):
+            self.record(step, op, int(starts[index]), int(ends[index]))
+            stalled = sum(ps for _, ps in op.stalls_ps)
+            busy[index, 0] -= stalled
+        op_index, unit = np.nonzero(~absent)
+        where = (op_index, unit)
+        self.columns.append(
+            np.stack([unit, op_index + offset, first[where], last[where], busy[where]])
+        )
+        tile_unit, tile_op, tile_start, tile_end = run.tiles
+        times = (tile_start + step.start_ps, tile_end + step.start_ps)
+        self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
+        self.waited += run.waited_ps
+        self.sent += run.sent_bytes
+        self.received += run.received_bytes
+        self.noc_sent += run.noc_sent_bytes
+        self.noc_received += run.noc_received_bytes
+        self.carried = (run.carried_ps, step.start_ps + run.carried_first_ps)
+
+    def intervals(self) -> Intervals:
+        """Return all intervals in the order of their start."""
+        if not self.columns:
+            return Intervals.empty()
+        rows = np.concatenate(self.columns, axis=1)
+        rows = rows[:, np.lexsort((rows[1], rows[0], rows[2]))]
+        return Intervals(*rows)
+
+    def tile_intervals(self) -> Intervals | None:
+        """Return the interval of every task, None without events."""
+        if not self.tiles:
+            return None
+        unit, op, start, end = np.concatenate(self.tiles, axis=1)
+        return Intervals(unit, op, start, end, end - start)
+
+
+def _executions(plan: Plan) -> Iterable[tuple[int, OpPlan]]:
+    """Yield (how often, operation) over the plan."""
+    for segment in plan.segments:
+        for op in segment.ops:
+            yield segment.repeat, op
+
+
+def _unit_times(plan: Plan) -> dict[str, tuple[int, dict[str, int]]]:
+    """Return (useful ps, stalls by cause) of each unit, from the plan alone."""
+    busy = dict.fromkeys(UNITS, 0)
+    stalls: dict[str, int] = {}
+    for count, op in _executions(plan):
+        busy[op.unit] += count * op.main_ps
+        busy["vector"] += count * op.vector_ps
+        busy["dram"] += count * op.dram_ps
+        for cause, ps in op.stalls_ps:
+            busy["matrix"] -= count * ps
+            stalls[cause] = stalls.get(cause, 0) + count * ps
+    return {unit: (busy[unit], stalls if unit == "matrix" else {}) for unit in UNITS}
+
+
+def _units(plan: Plan, device: Device, latency_ps: int, waited: np.ndarray) -> tuple[UnitRecord, ...]:
+    """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them."""
+    records = []
+    for index, (name, (busy, causes)) in enumerate(_unit_times(plan).items()):
+        if name == "noc" and device.network is None:
+            continue
+        stalls = dict(causes)
+        if name in ("matrix", "vector") and waited[index]:
+            stalls["dram"] = int(waited[index])
+        idle = latency_ps - busy - sum(stalls.values())
+        records.append(UnitRecord(name=name, busy_ps=busy, stall_ps=stalls, idle_ps=idle))
+    return tuple(records)
+
+
+def area_mm2(device: Device, profile: EnergyProfile) -> float:
+    """Return the silicon area: the die's where the device states it, else from the profile."""
+    if device.die_area_mm2 is not None:
+        return device.die_area_mm2
+    elements = getattr(device.matrix, "rows", 0) * getattr(device.matrix, "columns", 0)
+    return profile.areas.total_mm2(
+        pes=device.cores * device.matrix.arrays * elements,
+        scratchpad_bytes=device.cores * device.scratchpad.capacity_bytes,
+        lanes=device.cores * device.vector.lanes,
+    )
+
+
+def _shared_energy(
+    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, seconds: float, pair: str
+) -> dict[str, float]:
+    """Return what waiting and time burn: stalled and idle units, leakage, DRAM background."""
+    power = {
+        "matrix": device.peak_macs_per_s[pair] * profile.mac_pj(pair) * 1e-12 if pair else 0.0,
+        "vector": device.cores * device.vector.lanes * device.clock_hz
+        * profile.vector_pj("add") * 1e-12,
+    }  # fmt: skip
+    states = [
+        UnitState(sum(u.stall_ps.values()) / PS_PER_S, u.idle_ps / PS_PER_S, power[u.name])
+        for u in units
+        if u.name in power
+    ]
+    memory = 0 if isinstance(device.memory, IdealMemory) else device.memory.capacity_bytes
+    static = Static(seconds, area_mm2(device, profile), memory)
+    return {
+        name: joules
+        for name, joules in energy_breakdown(Counts(), profile, states, static).items()
+        if name in SHARED
+    }
+
+
+def _pair(plan: Plan, device: Device) -> str:
+    """Return the operand pair with most MACs (its power is what waiting is scaled by)."""
+    macs: dict[str, int] = {}
+    for count, op in _executions(plan):
+        for pair, number in op.counts.macs:
+            macs[pair] = macs.get(pair, 0) + count * number
+    return max(macs, key=lambda pair: macs[pair], default="")
+
+
+def total_counts(plan: Plan) -> Counts:
+    """Return the actions of the whole run."""
+    totals: dict[str, int] = {}
+    macs: dict[str, int] = {}
+    vector: dict[str, int] = {}
+    for times, op in _executions(plan):
+        for name, number in op.counts.macs:
+            macs[name] = macs.get(name, 0) + times * number
+        for name, number in op.counts.vector_ops:
+            vector[name] = vector.get(name, 0) + times * number
+        for name in Counts.__dataclass_fields__:
+            if name not in ("macs", "vector_ops"):
+                totals[name] = totals.get(name, 0) + times * getattr(op.counts, name)
+    return Counts(tuple(sorted(macs.items())), tuple(sorted(vector.items())), **totals)
+
+
+def _traffic(plan: Plan, books: _Books, device: Device) -> dict[str, Traffic]:
+    """Return what moved, at both ends and by the plan."""
+    dram = sum(n * (op.load_bytes + op.store_bytes) for n, op in _executions(plan))
+    traffic = {"dram": Traffic(bytes_sent=books.sent, bytes_received=books.received, bytes_closed_form=dram)}
+    if device.network is not None:
+        noc = sum(n * op.network_bytes for n, op in _executions(plan))
+        traffic["noc"] = Traffic(
+            bytes_sent=books.noc_sent, bytes_received=books.noc_received, bytes_closed_form=noc
+        )
+    return traffic
+
+
+def _spills(plan: Plan) -> tuple[Spill, ...]:
+    """Return each spilled tensor with the bytes that it moves over all repeats."""
+    return tuple(
+        Spill(tensor=tensor, op=op.name, bytes=times * size, why=why)
+        for times, op in _executions(plan)
+        for tensor, size, why in op.spills
+    )
+
+
+def assemble(
+    workload: Workload,
+    device: Device,
+    profile: EnergyProfile,
+    plan: Plan,
+    steps: Sequence[Step],
+    latency_ps: int,
+    *,
+    rung: str,
+    version: str,
+    run_options: dict[str, object],
+    trace: bool,
+    wall_time_s: float,
+    host: dict[str, str],
+) -> Result:
+    """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
+    books = _Books(profile)
+    for step in steps:
+        if step.run is None:
+            books.bounded(step)
+        else:
+            books.executed(step)
+    units = _units(plan, device, latency_ps, books.waited)
+    counts = total_counts(plan)
+    shared = _shared_energy(units, device, profile, latency_ps / PS_PER_S, _pair(plan, device))
+    breakdown = {**energy_breakdown(counts, profile), **shared}
+    roof = roofline(plan, device)
+    ideal = isinstance(device.memory, IdealMemory)
+    return Result(
+        device=device.name,
+        workload=workload.name,
+        rung=rung,
+        latency_ps=latency_ps,
+        clock_hz=device.clock_hz,
+        tokens=workload.tokens,
+        roofline_bound_ps=roof.bound_ps,
+        roofline_by=roof.by,
+        energy_breakdown_j=breakdown,
+        shared_energy_j=shared,
+        units=units,
+        records=tuple(books.records),
+        traffic=_traffic(plan, books, device),
+        intervals=books.intervals(),
+        peaks=Peaks(
+            macs_per_s=int(max(device.peak_macs_per_s.values())),
+            dram_bytes_per_s=IDEAL_BYTES_PER_S if ideal else device.memory.bandwidth_bytes_per_s,  # type: ignore[union-attr]
+        ),
+        provenance=Provenance(
+            version=version, device_hash=content_hash(device), workload_hash=workload.key
+        ),
+        spills=_spills(plan),
+        resolved={
+            "device": resolved(device),
+            "energy_profile": resolved(profile),
+            "workload": dict(workload.resolved),
+            "run": run_options,
+        },
+        wall_time_s=wall_time_s,
+        host=host,
+        tiles=books.tile_intervals() if trace else None,
+    )

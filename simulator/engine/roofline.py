@@ -1,0 +1,105 @@
+"""The roofline rung: nothing but peaks.
+
+A workload takes at least its useful MACs at the matrix unit's peak and its compulsory bytes at the
+memory's sustained rate (Williams et al., CACM 2009); the larger of the two sums is the bound.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from simulator.engine.bound import SegmentBound, Window
+from simulator.hardware.device import Device, IdealMemory
+from simulator.hardware.equations import Pipeline
+from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
+
+PS_PER_S = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """The least times that the peaks allow: matrix products, and compulsory memory traffic."""
+
+    matrix_ps: int
+    dram_ps: int
+
+    @property
+    def bound_ps(self) -> int:
+        """The larger of the two."""
+        return max(self.matrix_ps, self.dram_ps)
+
+    @property
+    def by(self) -> str:
+        """The peak that sets the bound."""
+        return "matrix" if self.matrix_ps >= self.dram_ps else "dram"
+
+
+def _bare(op: OpPlan, device: Device) -> OpPlan:
+    """Return an operation that costs its useful MACs and compulsory bytes only."""
+    matrix = 0
+    if op.unit == "matrix" and op.counts.macs:
+        matrix = ceil(op.macs_useful * PS_PER_S / device.peak_macs_per_s[op.counts.macs[0][0]])
+    load = store = 0
+    if not isinstance(device.memory, IdealMemory):
+        load = ceil(op.least_load_bytes * PS_PER_S / device.memory_bytes_per_s)
+        store = ceil(op.least_store_bytes * PS_PER_S / device.memory_bytes_per_s)
+    counts = replace(
+        op.counts,
+        dram_read_bits=8 * op.least_load_bytes,
+        dram_write_bits=8 * op.least_store_bytes,
+    )
+    return replace(
+        op,
+        pipeline=Pipeline(1, 1, 1, 0, load, 0, matrix, 0, 0, 0, store),
+        load_bytes=op.least_load_bytes,
+        store_bytes=op.least_store_bytes,
+        network_bytes=0,
+        stalls_ps=(),
+        counts=counts,
+        spills=(),
+    )
+
+
+def bare_plan(plan: Plan, device: Device) -> Plan:
+    """Return the plan reduced to what the roofline counts."""
+    return Plan(
+        tuple(
+            replace(segment, ops=tuple(_bare(op, device) for op in segment.ops))
+            for segment in plan.segments
+        )
+    )
+
+
+def roofline(plan: Plan, device: Device) -> Roofline:
+    """Return the roofline of a plan (bare or not)."""
+    matrix = dram = 0
+    for segment in bare_plan(plan, device).segments:
+        matrix += segment.repeat * sum(op.main_ps for op in segment.ops)
+        dram += segment.repeat * sum(op.dram_ps for op in segment.ops)
+    return Roofline(matrix, dram)
+
+
+def shares(plan: Plan, bound_ps: int) -> list[tuple[SegmentPlan, int, int, SegmentBound]]:
+    """Deal the bound out to operations in proportion to their own rooflines.
+
+    Returns (segment, layer, start in ps, windows) of each execution of a bare plan.
+    """
+    weights = [[max(op.main_ps, op.dram_ps) for op in s.ops] for s in plan.segments]
+    whole = sum(s.repeat * sum(w) for s, w in zip(plan.segments, weights, strict=True)) or 1
+    dealt: list[tuple[SegmentPlan, int, int, SegmentBound]] = []
+    before = 0
+    for segment, weight in zip(plan.segments, weights, strict=True):
+        for turn in range(segment.repeat):
+            start = bound_ps * before // whole
+            windows = _windows(weight, before, bound_ps, whole)
+            before += sum(weight)
+            length = bound_ps * before // whole - start
+            bound = SegmentBound(length, windows, 0, 0)
+            dealt.append((segment, segment.first_index + turn, start, bound))
+    return dealt
+
+
+def _windows(weight: Sequence[int], before: int, bound_ps: int, whole: int) -> tuple[Window, ...]:
+    start = bound_ps * before // whole
+    edges = [bound_ps * (before + sum(weight[:i])) // whole - start for i in range(len(weight) + 1)]
+    return tuple(Window(a, b) for a, b in zip(edges, edges[1:], strict=False))

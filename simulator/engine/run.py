@@ -1,0 +1,234 @@
+"""Running a plan: SimPy walks through the segments, the executor runs each, equal ones once.
+
+A segment run is remembered under what it depends on: its own plan, the loads that follow it, and
+what the previous segment had already fetched (`Entry`). Memo on or off gives the same result.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine import executor, tasks
+from simulator.engine.bound import SegmentBound, bound_segment
+from simulator.engine.roofline import shares
+from simulator.engine.tasks import LOAD, PRIORITY_OF_QUEUE, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
+from simulator.errors import DeadlockError
+from simulator.hardware.device import Device
+from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
+
+Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Loads that a segment finds started: when each transfer ends and its data are there.
+
+    In ps from the segment's start; an end of 0 is in the past, an arrival of -1 too.
+    """
+
+    ends: tuple[int, ...] = ()
+    arrivals: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRun:
+    """What the executor measured: times in ps from the segment's start, bytes.
+
+    first, last, busy: per operation and unit (operations x units; first is -1 where the unit did
+    nothing). carried: memory time of loads for the next segment, spent before this one ended, and when
+    the first of them started.
+    """
+
+    makespan_ps: int
+    first: Array
+    last: Array
+    busy: Array
+    carried_ps: int
+    carried_first_ps: int
+    waited_ps: Array
+    sent_bytes: int
+    received_bytes: int
+    noc_sent_bytes: int
+    noc_received_bytes: int
+    exit: Entry
+    tiles: tuple[Array, Array, Array, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One execution of a segment: which, which layer, when, and what was measured or bounded."""
+
+    segment: SegmentPlan
+    layer: int
+    start_ps: int
+    run: SegmentRun | None
+    bound: SegmentBound | None
+
+    @property
+    def makespan_ps(self) -> int:
+        """Duration of the execution."""
+        if self.run is not None:
+            return self.run.makespan_ps
+        assert self.bound is not None
+        return self.bound.makespan_ps
+
+
+def queue_order(graph: TaskGraph) -> tuple[Array, Array]:
+    """Return the tasks by queue in issue order, and where each queue starts."""
+    order = np.argsort(graph.queue, kind="stable")
+    counts = np.bincount(graph.queue, minlength=len(QUEUES))
+    return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _deadlock(graph: TaskGraph, ops: tuple[OpPlan, ...], end: Array, time: int) -> DeadlockError:
+    """Name the first task of each queue that waits, and what for."""
+    order, first = queue_order(graph)
+    lines = [f"nothing can start at {time} ps:"]
+    for queue, name in enumerate(QUEUES):
+        blocked = [t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own]
+        if not blocked:
+            continue
+        task = blocked[0]
+        waits = [
+            source
+            for source in range(len(graph.queue))
+            if task in graph.successors[graph.first_successor[source] : graph.first_successor[source + 1]]
+            and end[source] < 0
+        ]
+        causes = ", ".join(f"{QUEUES[graph.queue[s]]} of {ops[graph.op[s]].name}" for s in waits[:3])
+        lines.append(f"  {name} of {ops[graph.op[task]].name} waits for {causes or 'a lost event'}")
+    return DeadlockError("\n".join(lines))
+
+
+def run_segment(
+    segment: SegmentPlan, following: OpPlan | None, entry: Entry, *, prefetch: bool
+) -> SegmentRun:
+    """Execute one segment; DeadlockError names who waits for what."""
+    graph = tasks.expand(segment.ops, following, prefetch=prefetch)
+    order, first = queue_order(graph)
+    heads = order[first[LOAD] : first[LOAD] + len(entry.ends)]
+    status, makespan, start, end, arrival, waited, _, sent, received = executor.execute(
+        graph.queue, graph.duration, graph.latency, graph.size, graph.op, graph.waits_for,
+        graph.first_successor, graph.successors, graph.own, graph.ops, order, first,
+        UNIT_OF_QUEUE, PRIORITY_OF_QUEUE, LOAD,
+        heads, np.array(entry.ends, dtype=np.int64), np.array(entry.arrivals, dtype=np.int64),
+    )  # fmt: skip
+    if status == executor.DEADLOCK:
+        raise _deadlock(graph, segment.ops, end, time=makespan)
+    return _measured(graph, segment, (start, end, arrival), makespan, (waited, sent, received))
+
+
+def _measured(
+    graph: TaskGraph,
+    segment: SegmentPlan,
+    times: tuple[Array, Array, Array],
+    makespan: int,
+    books: tuple[Array, Array, Array],
+) -> SegmentRun:
+    """Sum tasks to operations and units, and say what the next segment will find."""
+    start, end, arrival = times
+    waited, sent, received = books
+    own = slice(0, graph.own)
+    shape = (graph.ops, len(UNITS))
+    unit = UNIT_OF_QUEUE[graph.queue]
+    first = np.full(shape, np.iinfo(np.int64).max)
+    last = np.zeros(shape, dtype=np.int64)
+    busy = np.zeros(shape, dtype=np.int64)
+    where = (graph.op[own], unit[own])
+    np.minimum.at(first, where, start[own])
+    np.maximum.at(last, where, np.minimum(end[own], makespan))
+    np.add.at(busy, where, end[own] - start[own])
+    first[first == np.iinfo(np.int64).max] = -1
+    begun = np.flatnonzero(start[graph.own :] >= 0) + graph.own
+    carried = np.minimum(end[begun], makespan) - start[begun]
+    ends = np.maximum(end[begun] - makespan, 0)
+    late = np.where(arrival[begun] >= 0, -1, end[begun] + graph.latency[begun] - makespan)
+    networked = np.array([op.network_bytes > 0 for op in segment.ops] + [False])
+    return SegmentRun(
+        makespan_ps=int(makespan),
+        first=first,
+        last=last,
+        busy=busy,
+        carried_ps=int(carried.sum()),
+        carried_first_ps=int(start[begun].min(initial=makespan)),
+        waited_ps=waited,
+        sent_bytes=int(sent[~networked].sum()),
+        received_bytes=int(received[~networked].sum()),
+        noc_sent_bytes=int(sent[networked].sum()),
+        noc_received_bytes=int(received[networked].sum()),
+        exit=Entry(tuple(ends.tolist()), tuple(late.tolist())),
+        tiles=(unit[own], graph.op[own], start[own], end[own]),
+    )
+
+
+def _executions(plan: Plan) -> Iterator[tuple[SegmentPlan, int, OpPlan | None]]:
+    """Yield each execution in order: segment, layer number, first loaded operation after it."""
+    flat = [(s, s.first_index + i) for s in plan.segments for i in range(s.repeat)]
+    after = [tasks.first_loaded(s.ops) for s, _ in flat[1:]]
+    for (segment, layer), following in zip(flat, [*after, None], strict=True):
+        yield segment, layer, following
+
+
+class Engine:
+    """Runs plans on one device; remembers segment runs unless told not to."""
+
+    def __init__(self, device: Device, *, memo: bool = True) -> None:
+        """Start with an empty memory."""
+        self.prefetch = device.dma.prefetch
+        self.memo: dict[tuple[str, str, Entry], SegmentRun] | None = {} if memo else None
+
+    def segment(self, segment: SegmentPlan, following: OpPlan | None, entry: Entry) -> SegmentRun:
+        """Return the run of a segment, from memory where it is known."""
+        if self.memo is None:
+            return run_segment(segment, following, entry, prefetch=self.prefetch)
+        ahead = "" if following is None else following.key
+        key = (segment.key, ahead, entry)
+        if key not in self.memo:
+            self.memo[key] = run_segment(segment, following, entry, prefetch=self.prefetch)
+        return self.memo[key]
+
+    def tile_steps(self, plan: Plan, progress: Any = None) -> tuple[list[Step], int]:
+        """Walk through all segments in simulated time; return the steps and the end in ps."""
+        import simpy
+
+        world = simpy.Environment(initial_time=0)
+        steps: list[Step] = []
+
+        def walk() -> Generator[Any, Any, None]:
+            entry = Entry()
+            for segment, layer, following in _executions(plan):
+                run = self.segment(segment, following, entry)
+                steps.append(Step(segment, layer, int(world.now), run, None))
+                entry = run.exit
+                if progress is not None:
+                    progress()
+                yield world.timeout(run.makespan_ps)
+
+        world.run(until=world.process(walk()))
+        return steps, int(world.now)
+
+    @staticmethod
+    def analytic_steps(plan: Plan) -> tuple[list[Step], int]:
+        """Place all segments one after the other by their bounds; return the steps and the end."""
+        steps: list[Step] = []
+        known: dict[tuple[int, int, int], SegmentBound] = {}
+        now = ahead = idle = 0
+        for segment, layer, _ in _executions(plan):
+            key = (id(segment), ahead, min(ahead, idle))
+            if key not in known:
+                known[key] = bound_segment(segment.ops, ahead, min(ahead, idle))
+            bound = known[key]
+            steps.append(Step(segment, layer, now, None, bound))
+            now += bound.makespan_ps
+            idle += bound.makespan_ps - bound.dram_ps
+            ahead = bound.loads_ahead_ps
+        return steps, now
+
+    @staticmethod
+    def roofline_steps(plan: Plan, bound_ps: int) -> tuple[list[Step], int]:
+        """Deal a roofline bound out to the operations of a bare plan."""
+        dealt = shares(plan, bound_ps)
+        return [Step(s, layer, start, None, bound) for s, layer, start, bound in dealt], bound_ps

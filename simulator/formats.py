@@ -1,0 +1,289 @@
+"""Number formats by name: what a tensor costs in bits, with scales and metadata counted exactly.
+
+One grammar everywhere: a base (`int4`, `bf16`, `mxfp4`, `ternary`, ...), then a granularity (`-g128`
+group, `-channel`, `-token`, `-tensor`), then `-asym` for a zero point, then `-s8` or `-s32` for
+scales that are not FP16. Without a granularity the plain codes are meant and no scale is counted.
+
+Block formats follow OCP Microscaling v1.0 (32 elements, one 8-bit E8M0 scale); NVFP4 has 16
+elements and one 8-bit E4M3 scale (its FP32 scale per tensor is not counted); BitMoD (Chen et al.,
+HPCA 2025) has groups of 128 with an 8-bit scale and a 2-bit choice of special value; ternary is
+stored five to a byte. What the bits mean as numbers is not modelled here.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from simulator.config import did_you_mean
+from simulator.errors import InputError
+
+Kind = Literal["int", "uint", "float", "ternary", "codebook", "block"]
+Granularity = Literal["none", "tensor", "channel", "token", "group"]
+
+_SCALE_BITS = 16
+_SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
+_SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
+_SUMMARY = (
+    "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
+    "mxfp*, mxint8, nvfp4, nf4, ternary, bitmod3, bitmod4"
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the elements of a tensor are stored, and the metadata that stands beside them.
+
+    `value_bits` is the payload of one element (8/5 for ternary), `scale_bits`, `zero_bits` and
+    `selector_bits` the metadata of one scale group. A vector is one run along the reduction
+    axis: an output channel of a weight, a token of an activation.
+    """
+
+    name: str
+    base: str
+    kind: Kind
+    value_bits: Fraction
+    granularity: Granularity = "none"
+    group: int | None = None
+    scale_bits: int = 0
+    zero_bits: int = 0
+    selector_bits: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible combinations with an `InputError` that lists all of them."""
+        problems = []
+        if self.value_bits <= 0:
+            problems.append(f"value_bits must be > 0, got {self.value_bits}")
+        if min(self.scale_bits, self.zero_bits, self.selector_bits) < 0:
+            problems.append("scale_bits, zero_bits and selector_bits must be >= 0")
+        if (self.granularity == "group") != (self.group is not None and self.group >= 1):
+            problems.append(f"granularity {self.granularity!r} does not fit group {self.group}")
+        if (self.granularity == "none") != (self.metadata_bits_per_group == 0):
+            problems.append("metadata needs a granularity, and a granularity metadata")
+        if problems:
+            raise InputError([f"format {self.name!r}: {problem}" for problem in problems])
+
+    @property
+    def metadata_bits_per_group(self) -> int:
+        """Bits of scale, zero point and selector of one scale group."""
+        return self.scale_bits + self.zero_bits + self.selector_bits
+
+    def scales(self, rows: int, reduction: int) -> int:
+        """Return how many scale groups `rows` vectors of `reduction` elements have."""
+        match self.granularity:
+            case "none":
+                return 0
+            case "tensor":
+                return min(1, rows * reduction)
+            case "channel" | "token":
+                return rows if reduction else 0
+            case "group":
+                return rows * -(-reduction // (self.group or 1))
+            case _:
+                raise ValueError(f"unknown granularity {self.granularity!r}")
+
+    def payload_bits(self, rows: int, reduction: int, word_bits: int | None = None) -> int:
+        """Return the bits of the elements alone, rounded up to a whole bit.
+
+        With `word_bits` no value straddles two words and each vector starts in a new word: int3
+        fits 10 times into 32 bits, ternary 20 times.
+        """
+        if word_bits is None:
+            return _ceil(rows * reduction * self.value_bits)
+        per_word = int(word_bits / self.value_bits)
+        if per_word < 1:
+            raise InputError(f"a word of {word_bits} bits does not hold one {self.base} value")
+        return rows * -(-reduction // per_word) * word_bits
+
+    def metadata_bits(self, rows: int, reduction: int) -> int:
+        """Return the bits of all scales, zero points and selectors of the vectors."""
+        return self.scales(rows, reduction) * self.metadata_bits_per_group
+
+    def bits(self, rows: int, reduction: int) -> int:
+        """Return the bits of `rows` vectors of `reduction` elements, metadata included."""
+        return self.payload_bits(rows, reduction) + self.metadata_bits(rows, reduction)
+
+    def bits_per_value(self, reduction: int | None = None) -> Fraction:
+        """Return the mean bits of one element of a long run of vectors, exactly.
+
+        Without `reduction` only the metadata of full groups is counted; a scale per tensor is
+        spread over all its elements and never counted here.
+        """
+        if self.granularity == "group":
+            length = self.group or 1 if reduction is None else reduction
+        elif self.granularity in ("channel", "token") and reduction is not None:
+            length = reduction
+        else:
+            return self.value_bits
+        return self.value_bits + Fraction(self.metadata_bits(1, length), length)
+
+
+def _ceil(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)
+
+
+def _bases() -> dict[str, Format]:
+    table = {}
+
+    def add(name: str, kind: Kind, bits: int | Fraction, group: int = 0, selector: int = 0) -> None:
+        scale = 8 if group else 0
+        granularity: Granularity = "group" if group else "none"
+        table[name] = Format(
+            name, name, kind, Fraction(bits), granularity, group or None, scale, 0, selector
+        )
+
+    for bits in [*range(1, 17), 32]:
+        add(f"int{bits}", "int", bits)
+    for bits in range(1, 17):
+        add(f"uint{bits}", "uint", bits)
+    # tf32 has 19 significant bits but is stored in 32 (NVIDIA A100 white paper).
+    for name, bits in (("fp32", 32), ("tf32", 32), ("fp16", 16), ("bf16", 16)):
+        add(name, "float", bits)
+    for name in ("fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fnuz", "fp8_e5m2fnuz"):
+        add(name, "float", 8)
+    for name in ("fp6_e2m3fn", "fp6_e3m2fn"):
+        add(name, "float", 6)
+    add("fp4_e2m1fn", "float", 4)
+    for name, bits in (("mxfp4", 4), ("mxfp6_e2m3", 6), ("mxfp6_e3m2", 6)):
+        add(name, "block", bits, group=32)
+    for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxint8"):
+        add(name, "block", 8, group=32)
+    add("nvfp4", "block", 4, group=16)
+    add("nf4", "codebook", 4)
+    add("ternary", "ternary", Fraction(8, 5))
+    add("bitmod3", "codebook", 3, group=128, selector=2)
+    add("bitmod4", "codebook", 4, group=128, selector=2)
+    return table
+
+
+_BASES = MappingProxyType(_bases())
+
+#: Shorthand -> (weight, activation, KV cache). Weights: groups of 128 below 8 bits (GPTQ, AWQ), else a
+#: scale per output channel (SmoothQuant). Activations: a scale per token. KV: FP16 unless the name
+#: says kv8 or kv4; then a scale per token and head, with a zero point at 4 bits, as are the
+#: weights there (QServe). w1.58a8 is BitNet b1.58: one scale per weight tensor.
+SHORTHANDS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "w16a16": ("fp16", "fp16", "fp16"),
+        "w8a16": ("int8-channel", "fp16", "fp16"),
+        "w4a16": ("int4-g128", "fp16", "fp16"),
+        "w3a16": ("int3-g128", "fp16", "fp16"),
+        "w2a16": ("int2-g128", "fp16", "fp16"),
+        "w8a8": ("int8-channel", "int8-token", "fp16"),
+        "w8a8kv8": ("int8-channel", "int8-token", "int8-token"),
+        "w4a8": ("int4-g128", "int8-token", "fp16"),
+        "w4a8kv8": ("int4-g128", "int8-token", "int8-token"),
+        "w4a8kv4": ("int4-g128-asym", "int8-token", "int4-token-asym"),
+        "w4a4": ("int4-g128", "int4-token", "fp16"),
+        "w4a4kv4": ("int4-g128", "int4-token", "int4-token-asym"),
+        "w1.58a8": ("ternary-tensor", "int8-token", "fp16"),
+    }
+)
+
+
+def all_names() -> list[str]:
+    """Return the names of all base formats, in table order."""
+    return list(_BASES)
+
+
+def expand_shorthand(name: str) -> tuple[str, str, str]:
+    """Return the names of the weight, activation and KV formats of for example `w4a8kv4`."""
+    if name not in SHORTHANDS:
+        near = did_you_mean(name, SHORTHANDS)
+        known = ", ".join(SHORTHANDS)
+        raise InputError(f"unknown shorthand {name!r}{near or '; known: ' + known}")
+    return SHORTHANDS[name]
+
+
+@functools.lru_cache(maxsize=1024)
+def get(name: str) -> Format:
+    """Return the format called `name`; suffixes in any order give one canonical name.
+
+    Raises `InputError`: unknown base or suffix, two granularities, a zero point or a scale width
+    without a granularity, a zero point on anything but integers, a suffix that a block cannot have.
+    """
+    base_name, *suffixes = name.split("-")
+    base = _BASES.get(base_name)
+    if base is None:
+        near = did_you_mean(base_name, _BASES)
+        raise InputError(f"unknown format {name!r}{near or '; known: ' + _SUMMARY}")
+    for suffix in suffixes:
+        if not _SUFFIX.fullmatch(suffix):
+            raise InputError(f"format {name!r}: unknown suffix '-{suffix}'; known: {_SUFFIXES}")
+    return _with_suffixes(name, base, suffixes) if suffixes else base
+
+
+def _with_suffixes(name: str, base: Format, suffixes: Sequence[str]) -> Format:
+    scales = [suffix for suffix in suffixes if suffix in ("s8", "s16", "s32")]
+    asym = [suffix for suffix in suffixes if suffix == "asym"]
+    places = [suffix for suffix in suffixes if suffix not in (*scales, *asym)]
+    problem = _suffix_problem(base, places, asym, scales)
+    if problem:
+        raise InputError(f"format {name!r}: {problem}")
+    granularity, group = base.granularity, base.group
+    if places:
+        granularity, group = _place(places[0])
+    default_scale = base.scale_bits or _SCALE_BITS
+    scale_bits = int(scales[0][1:]) if scales else default_scale
+    place = f"g{group}" if granularity == "group" else granularity
+    parts = [base.name]
+    if (granularity, group) != (base.granularity, base.group):
+        parts.append(place)
+    parts += asym
+    if scale_bits != default_scale:
+        parts.append(f"s{scale_bits}")
+    return Format(
+        name="-".join(parts),
+        base=base.base,
+        kind=base.kind,
+        value_bits=base.value_bits,
+        granularity=granularity,
+        group=group,
+        scale_bits=scale_bits,
+        zero_bits=_ceil(base.value_bits) if asym else 0,
+        selector_bits=base.selector_bits,
+    )
+
+
+def _place(suffix: str) -> tuple[Granularity, int | None]:
+    match suffix:
+        case "channel":
+            return "channel", None
+        case "token":
+            return "token", None
+        case "tensor":
+            return "tensor", None
+        case _:
+            return "group", int(suffix.removeprefix("g"))
+
+
+def _suffix_problem(
+    base: Format, places: Sequence[str], asym: Sequence[str], scales: Sequence[str]
+) -> str:
+    if base.kind == "block":
+        return f"{base.name} has its block and scale by definition and takes no suffix"
+    if len(places) > 1:
+        return f"two granularities, -{places[0]} and -{places[1]}; give one"
+    if len(asym) > 1 or len(scales) > 1:
+        return "a suffix is given twice"
+    if base.granularity == "none" and not places:
+        return f"-{(*asym, *scales)[0]} needs a granularity: -gN, -channel, -token or -tensor"
+    if asym and base.kind not in ("int", "uint"):
+        return f"-asym needs an integer format; {base.name} is {base.kind}"
+    return ""
+
+
+def _canonical(name: str) -> str:
+    try:
+        return get(name).name
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+#: Type of a schema's attribute that names a format; it holds the canonical name.
+FormatName = Annotated[str, AfterValidator(_canonical)]

@@ -1,0 +1,153 @@
+"""The device and its parts, as a user describes them in YAML.
+
+A device is `cores` equal cores (matrix unit, vector unit, scratchpad, DMA) on one clock, an on-chip
+network where there is more than one core, and one memory. Each part is described once here; its
+timing stands in `equations.py`, its energy in the profile that `energy:` names.
+Left out: cores that differ, several clock domains, caches.
+"""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from simulator.config import (
+    Bytes,
+    BytesPerSecond,
+    Hertz,
+    NonNegativePicoseconds,
+    Part,
+    SquareMillimetres,
+    Watts,
+)
+from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class VectorUnit(Part):
+    """SIMD lanes for everything that is not a matrix product.
+
+    One lane does one element operation of a function every `cycles_per_operation[function]` cycles
+    (1 where the function is not listed). With `gemv`, a matrix product with one row may run here at
+    one MAC a lane a cycle, where that is faster than the matrix unit.
+    """
+
+    lanes: PositiveInt
+    cycles_per_operation: dict[str, PositiveInt] = Field(default_factory=dict)
+    gemv: bool = False
+    source: str
+
+    def cycles(self, work: tuple[tuple[str, int], ...]) -> int:
+        """Return the cycles of `work`: pairs of function and element operations."""
+        slots = sum(self.cycles_per_operation.get(name, 1) * count for name, count in work)
+        return -(-slots // self.lanes)
+
+
+class Scratchpad(Part):
+    """The software-managed on-chip memory of one core; every port moves `port_width` a cycle."""
+
+    capacity_bytes: Bytes = Field(alias="capacity")
+    read_ports: PositiveInt
+    write_ports: PositiveInt
+    port_width_bytes: Bytes = Field(alias="port_width")
+    source: str
+
+    @property
+    def read_bytes_per_cycle(self) -> int:
+        """Bytes that the matrix unit can read in a cycle."""
+        return self.read_ports * self.port_width_bytes
+
+    @property
+    def write_bytes_per_cycle(self) -> int:
+        """Bytes that the matrix unit can write in a cycle."""
+        return self.write_ports * self.port_width_bytes
+
+
+class Dma(Part):
+    """The engine between memory and scratchpad.
+
+    `in_flight` bounds the bytes requested and not yet arrived, so bandwidth <= in_flight / latency.
+    Each contiguous piece is padded to `burst`; each transfer costs `descriptor_cycles`. Values are
+    packed into words of `word_bits`, which none straddles (3-bit values: ten in 32 bits).
+    """
+
+    in_flight_bytes: Bytes | None = Field(default=None, alias="in_flight")
+    burst_bytes: Bytes = Field(alias="burst")
+    word_bits: PositiveInt = 32
+    descriptor_cycles: Annotated[int, Field(ge=0)] = 0
+    prefetch: bool = True
+    source: str
+
+
+class Dram(Part):
+    """Memory as bandwidth x efficiency + latency (commands come with `--rung command`)."""
+
+    kind: Literal["dram"]
+    capacity_bytes: Bytes = Field(alias="capacity")
+    bandwidth_bytes_per_s: BytesPerSecond = Field(alias="bandwidth")
+    efficiency: Annotated[float, Field(gt=0, le=1)]
+    latency_ps: NonNegativePicoseconds = Field(alias="latency")
+    source: str
+
+
+class IdealMemory(Part):
+    """Memory that answers at once: to look at a core alone, never a product."""
+
+    kind: Literal["ideal"]
+    capacity_bytes: Bytes = Field(alias="capacity")
+    source: str
+
+
+class Network(Part):
+    """The on-chip network between cores: a ring of links, each `link_width` a cycle each way.
+
+    With `multicast` one read of memory reaches every core that wants it; without it each core
+    reads its own copy.
+    """
+
+    link_width_bytes: Bytes = Field(alias="link_width")
+    hop_cycles: Annotated[int, Field(ge=0)]
+    multicast: bool
+    source: str
+
+
+class Device(Part):
+    """A whole accelerator; see the module for what it holds and what is left out."""
+
+    name: str
+    summary: str
+    fidelity: str
+    source: str
+    clock_hz: Hertz = Field(alias="clock")
+    cores: PositiveInt = 1
+    matrix: SystolicArray | AdderTree | Throughput = Field(discriminator="kind")
+    vector: VectorUnit
+    scratchpad: Scratchpad
+    dma: Dma
+    memory: Dram | IdealMemory = Field(discriminator="kind")
+    network: Network | None = None
+    energy: str
+    die_area_mm2: SquareMillimetres | None = Field(default=None, alias="die_area")
+    tdp_w: Watts | None = Field(default=None, alias="tdp")
+
+    @cached_property
+    def peak_macs_per_s(self) -> dict[str, float]:
+        """Peak MACs per second of the whole device for each operand pair it multiplies."""
+        rate = self.clock_hz * self.cores
+        return {pair: self.matrix.macs_per_cycle(pair) * rate for pair in self.matrix.formats}
+
+    @property
+    def memory_bytes_per_s(self) -> float:
+        """Sustained memory bandwidth: efficiency and the DMA's in-flight limit included."""
+        if isinstance(self.memory, IdealMemory):
+            return float("inf")
+        rate = self.memory.bandwidth_bytes_per_s * self.memory.efficiency
+        if self.dma.in_flight_bytes is None or self.memory.latency_ps == 0:
+            return rate
+        return min(rate, self.dma.in_flight_bytes * 1e12 / self.memory.latency_ps)
+
+    @property
+    def memory_latency_ps(self) -> int:
+        """Time from a request to the first byte."""
+        return 0 if isinstance(self.memory, IdealMemory) else self.memory.latency_ps

@@ -1,0 +1,380 @@
+"""The one set of equations: cycles, refetches and pipelines as pure functions of integers.
+
+The tiling search calls them on candidate tilings, the analytic rung on operations, the tile
+executor on one step. They hold no objects and compile under Numba as they stand (`register_jitable`
+leaves the Python function usable). All times are integers: cycles of the core clock, or ps.
+
+Sources: systolic folds, Samajdar et al., "SCALE-Sim: Systolic CNN Accelerator Simulator"
+(arXiv 1811.02883), equation for one fold 2R + C + T - 2; the cases with double-buffered weights and
+overlapping folds follow from when the stationary plane is free. Pipeline: the critical paths of a
+flow shop whose steps are equal.
+
+Steps of an operation are taken as equal: tiles of one operation differ by one fold at most, and
+each step carries the mean. Totals (cycles, bytes, folds) are exact; which step is the short one is
+not modelled.
+"""
+
+from typing import NamedTuple
+
+from numba.extending import register_jitable
+
+WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT = range(5)
+
+
+class MatrixModel(NamedTuple):
+    """What the equations need of one core's matrix unit, for one operand pair; plain integers.
+
+    rows, columns: extent of one array in elements of its spatial dimensions; temporal: elements of
+    the temporal dimension taken per step of `passes` cycles. accumulator_entries 0: none. Rates are
+    per cycle; a limit of 0 is none.
+    """
+
+    kind: int
+    rows: int
+    columns: int
+    temporal: int
+    passes: int
+    move_rows_per_cycle: int
+    buffers: int
+    overlap: int
+    occupied: int
+    arrays: int
+    latency: int
+    accumulator_entries: int
+    accumulator_bits: int
+    conversions_per_cycle: int
+    edge_bits_per_cycle: int
+    read_bits_per_cycle: int
+    write_bits_per_cycle: int
+    macs_per_megacycle: int
+
+
+class MatrixWork(NamedTuple):
+    """Cycles of one matrix operation on one core, by cause, and the bits that it moves on chip."""
+
+    busy: int
+    weight_load: int
+    fill_drain: int
+    operand: int
+    conversion: int
+    read_bits: int
+    write_bits: int
+    accumulator_read_bits: int
+    accumulator_write_bits: int
+
+
+@register_jitable
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b rounded up, for a >= 0 and b > 0."""
+    return -(-a // b)
+
+
+@register_jitable
+def fold_excess(stream: int, move: int, skew: int, buffers: int, overlap: int) -> tuple[int, int]:
+    """Return the cycles that one fold adds to its `stream` cycles: (for the move, for the skew).
+
+    One plane: the move of the stationary operand is paid in each fold. Two planes: only what does
+    not hide behind the previous fold. Without overlap each fold also fills and drains (`skew`).
+    """
+    drain = 0 if overlap else skew
+    if buffers == 1:
+        return move, drain
+    return max(0, move - stream - drain), drain
+
+
+@register_jitable
+def systolic_cycles(
+    rows: int,
+    columns: int,
+    used_rows: int,
+    used_columns: int,
+    stream: int,
+    move_rows_per_cycle: int,
+    buffers: int,
+    overlap: int,
+    occupied: int,
+) -> tuple[int, int, int]:
+    """Return (busy, move, skew) cycles of all folds of used_rows x used_columns, steady state.
+
+    rows, columns: the array; used_rows, used_columns: the operand in elements; stream: cycles of
+    one fold's temporal dimension. The first move of a double-buffered array and the last skew of an
+    overlapping one are paid once per operation: `edge_cycles`.
+    """
+    row_folds = ceil_div(used_rows, rows)
+    column_folds = ceil_div(used_columns, columns)
+    move_total = 0
+    skew_total = 0
+    for last_row in range(2):
+        row_count = 1 if last_row else row_folds - 1
+        high = used_rows - (row_folds - 1) * rows if last_row and occupied else rows
+        for last_column in range(2):
+            column_count = 1 if last_column else column_folds - 1
+            wide = used_columns - (column_folds - 1) * columns if last_column and occupied else columns
+            move = ceil_div(high, move_rows_per_cycle)
+            excess, drain = fold_excess(stream, move, high + wide - 2, buffers, overlap)
+            move_total += row_count * column_count * excess
+            skew_total += row_count * column_count * drain
+    return row_folds * column_folds * stream, move_total, skew_total
+
+
+@register_jitable
+def edge_cycles(
+    rows: int,
+    columns: int,
+    used_rows: int,
+    used_columns: int,
+    stream: int,
+    move_rows_per_cycle: int,
+    buffers: int,
+    overlap: int,
+    occupied: int,
+) -> tuple[int, int]:
+    """Return the (move, skew) cycles that an operation pays once: first move in, last drain out.
+
+    Double-buffered arrays wait in full for the first move, whatever of it the steady state booked
+    as excess; overlapping folds drain once.
+    """
+    high = min(rows, used_rows) if occupied else rows
+    wide = min(columns, used_columns) if occupied else columns
+    move = ceil_div(high, move_rows_per_cycle)
+    skew = high + wide - 2
+    excess, _ = fold_excess(stream, move, skew, buffers, overlap)
+    return (move - excess if buffers == 2 else 0), (skew if overlap else 0)
+
+
+@register_jitable
+def spatial(kind: int, m: int, n: int, k: int) -> tuple[int, int, int]:
+    """Return (rows, columns, temporal) extents of a GEMM under a dataflow, as in SCALE-Sim."""
+    if kind == WEIGHT_STATIONARY:
+        return k, n, m
+    if kind == OUTPUT_STATIONARY:
+        return m, n, k
+    return k, m, n
+
+
+@register_jitable
+def array_cycles(
+    unit: MatrixModel, count: int, m: int, n: int, k: int, temporal_tiles: int
+) -> tuple[int, int, int]:
+    """Return (busy, move, skew) cycles of `count` GEMMs on the unit's arrays, edges not included.
+
+    temporal_tiles: into how many nearly equal pieces the temporal dimension is cut; each piece
+    passes through all folds.
+    """
+    used_rows, used_columns, length = spatial(unit.kind, m, n, k)
+    short = length // temporal_tiles
+    longer = length - short * temporal_tiles
+    busy = 0
+    move = 0
+    skew = 0
+    for piece in range(2):
+        pieces = longer if piece else temporal_tiles - longer
+        stream = ceil_div(short + piece, unit.temporal) * unit.passes
+        if pieces == 0 or stream == 0:
+            continue
+        b, w, s = systolic_cycles(
+            unit.rows,
+            unit.columns,
+            used_rows,
+            used_columns,
+            stream,
+            unit.move_rows_per_cycle,
+            unit.buffers,
+            unit.overlap,
+            unit.occupied,
+        )
+        busy += pieces * count * b
+        move += pieces * count * w
+        skew += pieces * count * s
+    if unit.arrays > 1:
+        # Folds are dealt to the arrays; the fullest array sets the time.
+        folds = ceil_div(used_rows, unit.rows) * ceil_div(used_columns, unit.columns)
+        folds *= count * temporal_tiles
+        most = ceil_div(folds, unit.arrays)
+        busy = ceil_div(busy * most, folds)
+        move = ceil_div(move * most, folds)
+        skew = ceil_div(skew * most, folds)
+    return busy, move, skew
+
+
+@register_jitable
+def operand_bits(
+    unit: MatrixModel,
+    count: int,
+    m: int,
+    n: int,
+    k: int,
+    temporal_tiles: int,
+    k_spills: int,
+    a_bits: int,
+    w_bits: int,
+    out_bits: int,
+) -> tuple[int, int, int, int]:
+    """Return scratchpad (read, write) and accumulator (read, write) bits of `count` GEMMs.
+
+    An operand is read once for each fold that needs it again. Partial sums stay in the
+    accumulators where there are any, else each K fold reads and writes them in the scratchpad at
+    accumulator width. k_spills: how often a K tile hands partial sums on through the scratchpad.
+    """
+    a, w, out = m * k, k * n, m * n
+    if unit.kind == OUTPUT_STATIONARY or unit.kind == ADDER_TREE:
+        a_reads, w_reads = ceil_div(n, unit.columns), ceil_div(m, unit.rows)
+        k_folds = temporal_tiles if unit.kind == OUTPUT_STATIONARY else 1
+    elif unit.kind == WEIGHT_STATIONARY:
+        a_reads, w_reads, k_folds = ceil_div(n, unit.columns), temporal_tiles, ceil_div(k, unit.rows)
+    elif unit.kind == INPUT_STATIONARY:
+        a_reads, w_reads, k_folds = temporal_tiles, ceil_div(m, unit.columns), ceil_div(k, unit.rows)
+    else:
+        a_reads, w_reads, k_folds = 1, 1, 1
+    wide = unit.accumulator_bits
+    read = a * a_reads * a_bits + w * w_reads * w_bits + out * k_spills * wide
+    write = out * out_bits + out * k_spills * wide
+    held_read = 0
+    held_write = 0
+    if unit.accumulator_entries > 0 or unit.kind == OUTPUT_STATIONARY:
+        held_read, held_write = out * k_folds * wide, out * k_folds * wide
+    else:
+        spilled = max(0, k_folds - 1 - k_spills)
+        read += out * spilled * wide
+        write += out * spilled * wide
+    return count * read, count * write, count * held_read, count * held_write
+
+
+@register_jitable
+def matrix_work(
+    unit: MatrixModel,
+    count: int,
+    m: int,
+    n: int,
+    k: int,
+    temporal_tiles: int,
+    k_spills: int,
+    a_bits: int,
+    w_bits: int,
+    out_bits: int,
+) -> MatrixWork:
+    """Return cycles by cause and on-chip bits of `count` GEMMs of m x k by k x n on one core.
+
+    The operand stall is what the scratchpad's ports (and an adder tree's edge) need beyond the
+    array's own cycles; the conversion stall what the output converters need beyond both.
+    """
+    read, write, held_read, held_write = operand_bits(
+        unit, count, m, n, k, temporal_tiles, k_spills, a_bits, w_bits, out_bits
+    )
+    move = 0
+    skew = 0
+    edge = 0
+    if unit.kind == THROUGHPUT:
+        busy = ceil_div(count * m * n * k * unit.passes * 1_000_000, unit.macs_per_megacycle)
+    elif unit.kind == ADDER_TREE:
+        tiles = count * ceil_div(m, unit.rows) * ceil_div(n, unit.columns)
+        busy = ceil_div(tiles * ceil_div(k, unit.temporal) * unit.passes, unit.arrays)
+        if unit.edge_bits_per_cycle > 0:
+            edge_bits = (unit.rows * a_bits + unit.columns * w_bits) * unit.temporal
+            edge = ceil_div(busy * edge_bits, unit.edge_bits_per_cycle * unit.passes)
+    else:
+        busy, move, skew = array_cycles(unit, count, m, n, k, temporal_tiles)
+    own = busy + move + skew
+    needed = max(
+        ceil_div(read, unit.read_bits_per_cycle), ceil_div(write, unit.write_bits_per_cycle), edge
+    )
+    operand = max(0, needed - own)
+    conversion = 0
+    if unit.conversions_per_cycle > 0:
+        conversion = max(0, ceil_div(count * m * n, unit.conversions_per_cycle) - own - operand)
+    return MatrixWork(
+        busy, move, skew, operand, conversion, read, write, held_read, held_write
+    )
+
+
+@register_jitable
+def matrix_edges(unit: MatrixModel, m: int, n: int, k: int, temporal_tiles: int) -> tuple[int, int]:
+    """Return the (weight_load, fill_drain) cycles that an operation pays once on this unit."""
+    if unit.kind == THROUGHPUT:
+        return 0, 0
+    if unit.kind == ADDER_TREE:
+        return 0, unit.latency
+    used_rows, used_columns, length = spatial(unit.kind, m, n, k)
+    stream = ceil_div(length // temporal_tiles, unit.temporal) * unit.passes
+    return edge_cycles(
+        unit.rows,
+        unit.columns,
+        used_rows,
+        used_columns,
+        stream,
+        unit.move_rows_per_cycle,
+        unit.buffers,
+        unit.overlap,
+        unit.occupied,
+    )
+
+
+@register_jitable
+def tile_loads(order: int, tiles_m: int, tiles_n: int, tiles_k: int) -> tuple[int, int]:
+    """Return how often the activations and the weights cross from memory, for a loop order.
+
+    Orders, outermost first: 0 n k m (each weight once), 1 m k n (each activation once), 2 m n k,
+    3 n m k (partial sums leave once). An operand that is one tile, or whose loop is innermost and
+    alone, stays.
+    """
+    alone = tiles_k == 1
+    if order == 0:
+        return (1 if tiles_m == 1 and alone else tiles_n), 1
+    if order == 1:
+        return 1, (1 if tiles_n == 1 and alone else tiles_m)
+    if order == 2:
+        return (1 if alone else tiles_n), (1 if tiles_n == 1 and alone else tiles_m)
+    return (1 if tiles_m == 1 and alone else tiles_n), (1 if alone else tiles_m)
+
+
+class Pipeline(NamedTuple):
+    """One operation as a pipeline of equal steps; all durations in ps.
+
+    load, ready, main occur in each of `steps`; post and store in every `every`-th. extra is what
+    the last main step takes longer (the remainder of an integer division). latency: from the end
+    of a load's transfer to its data; slots: loads in flight or held before main frees one.
+    """
+
+    steps: int
+    every: int
+    slots: int
+    latency: int
+    load: int
+    ready: int
+    main: int
+    extra: int
+    post: int
+    second: int
+    store: int
+
+
+@register_jitable
+def pipeline_ps(p: Pipeline) -> int:
+    """Return the makespan of one operation alone, prologue and epilogue included.
+
+    Exact where memory moves one way and no unit serves two stages; a lower bound otherwise (loads
+    share the memory with stores; `ready` and `post` share the vector unit; `main` and `second` the
+    matrix unit).
+    """
+    head = p.load + p.latency + p.ready + p.main
+    pace = max(p.load, p.ready, p.main)
+    outputs = p.steps // p.every
+    first = head + (p.every - 1) * pace + (p.extra if outputs == 1 else 0)
+    last = head + (p.steps - 1) * pace + p.extra
+    if p.load > 0:
+        # Too few slots to cover the latency: a load waits for the main step that frees its slot.
+        loops = (p.steps - 1) // p.slots
+        rest = (p.steps - 1) - loops * p.slots
+        last = max(last, (loops + 1) * head + rest * pace + p.extra)
+    after = last + p.post
+    if p.post > 0:
+        after = max(after, first + outputs * p.post)
+        if outputs > 2:
+            after = max(after, first + (outputs - 1) * p.post + p.every * p.main + p.extra)
+    total = after + p.second + p.store
+    total = max(total, first + p.post + outputs * p.second + p.store)
+    total = max(total, first + p.post + p.second + outputs * p.store)
+    total = max(total, p.steps * p.load + outputs * p.store)
+    total = max(total, p.load + p.latency + p.steps * p.ready + outputs * p.post)
+    both = p.steps * p.main + p.extra + outputs * p.second
+    return max(total, p.load + p.latency + p.ready + both + p.store)

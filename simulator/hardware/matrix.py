@@ -1,0 +1,145 @@
+"""Matrix units: systolic arrays, adder trees and, for GPUs, a plain throughput.
+
+A processing element says which operand pairs it multiplies and how many passes each takes; an
+array says how many of them there are and how operands reach them. MACs per cycle is derived.
+The timing of each kind is in `equations.py`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from simulator.config import Bytes, Part, did_you_mean
+from simulator.errors import InputError
+from simulator.formats import Format, get
+
+PositiveInt = Annotated[int, Field(ge=1)]
+#: Kinds of formats whose values are not integers, so that only a float holds them.
+REAL_KINDS = ("float", "codebook", "block")
+#: What operands may be widened to, narrowest first, besides the format of either operand.
+WIDER = ("int8", "fp16", "bf16", "fp32")
+
+
+class ProcessingElement(Part):
+    """One processing element: the products it forms, how often, and its accumulator.
+
+    `micro_tile` is (m, n, k): m x n outputs, each a dot product of length k, in one pass. `formats`
+    maps an operand pair "WEIGHTxACTIVATION" to its passes (bit-serial PEs: several).
+    """
+
+    name: str
+    micro_tile: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
+    formats: dict[str, PositiveInt] = Field(min_length=1)
+    initiation_interval: PositiveInt = 1
+    latency_cycles: PositiveInt = 1
+    accumulator_bits: PositiveInt = 32
+    source: str
+
+    def passes(self, pair: str) -> int:
+        """Return the passes of an operand pair; refuse what the element cannot multiply."""
+        if pair not in self.formats:
+            raise InputError(
+                f"PE '{self.name}' does not multiply {pair}{did_you_mean(pair, self.formats)}; "
+                f"it does: {', '.join(self.formats)}"
+            )
+        return self.formats[pair] * self.initiation_interval
+
+    def operand_pair(self, weight: Format, activation: Format) -> str:
+        """Return the pair that is really multiplied, after the widening of either operand.
+
+        The pair itself where the element has it; else both widened to the narrowest format that
+        holds both and that the element multiplies. Raises InputError where there is none.
+        """
+        direct = f"{weight.base}x{activation.base}"
+        if direct in self.formats:
+            return direct
+        wide = max(weight.value_bits, activation.value_bits)
+        real = any(f.kind in REAL_KINDS for f in (weight, activation))
+        for name in (activation.base, weight.base, *WIDER):
+            target = get(name)
+            holds = target.value_bits >= wide and (target.kind == "float" or not real)
+            if holds and f"{name}x{name}" in self.formats:
+                return f"{name}x{name}"
+        raise InputError(
+            f"PE '{self.name}' cannot multiply weights {weight.name} with activations "
+            f"{activation.name}, not even widened; it does: {', '.join(self.formats)}"
+        )
+
+
+class Accumulators(Part):
+    """Partial sums beside the array: entries a column, and how many a column takes a cycle."""
+
+    entries_per_column: PositiveInt
+    ports: PositiveInt = 1
+    source: str
+
+
+class _Matrix(Part):
+    pe: ProcessingElement
+    arrays: PositiveInt = 1
+    accumulators: Accumulators | None = None
+    conversions_per_cycle: PositiveInt | None = None
+    source: str
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """Operand pairs and their passes."""
+        return self.pe.formats
+
+
+class SystolicArray(_Matrix):
+    """Rows x columns of PEs that pass operands to their neighbours.
+
+    weight_load_rows_per_cycle: rows of the stationary operand moved in a cycle (weights in for
+    weight-stationary, inputs in for input-stationary, outputs out for output-stationary).
+    weight_buffers: 2 hides that move behind the previous fold, 1 does not. fold_overlap: the next
+    fold starts to fill while the last drains. partial_fold_cost: whether a fold that uses only some
+    rows and columns pays for all of them.
+    """
+
+    kind: Literal["systolic"]
+    dataflow: Literal["weight_stationary", "output_stationary", "input_stationary"]
+    rows: PositiveInt
+    columns: PositiveInt
+    weight_load_rows_per_cycle: PositiveInt = 1
+    weight_buffers: Literal[1, 2]
+    fold_overlap: bool
+    partial_fold_cost: Literal["full", "occupied"] = "full"
+
+    def macs_per_cycle(self, pair: str) -> float:
+        """Peak MACs per cycle of one core for an operand pair."""
+        m, n, k = self.pe.micro_tile
+        return self.arrays * self.rows * self.columns * m * n * k / self.pe.passes(pair)
+
+
+class AdderTree(_Matrix):
+    """`arrays` units of rows x columns dot products, each an adder tree of the PE's k inputs.
+
+    Both operands are broadcast each cycle, nothing is stationary: there is no fold to fill, only
+    the latency of the tree. `edge_width` is what one unit can take from the scratchpad a cycle.
+    """
+
+    kind: Literal["adder_tree"]
+    rows: PositiveInt
+    columns: PositiveInt
+    edge_width_bytes: Bytes | None = Field(default=None, alias="edge_width")
+
+    def macs_per_cycle(self, pair: str) -> float:
+        """Peak MACs per cycle of one core for an operand pair."""
+        m, n, k = self.pe.micro_tile
+        return self.arrays * self.rows * self.columns * m * n * k / self.pe.passes(pair)
+
+
+class Throughput(_Matrix):
+    """A matrix unit known only by its peak: GPUs as roofline baselines.
+
+    `macs` is the MACs per cycle of one pass over the core; `efficiency` the part that is reached.
+    """
+
+    kind: Literal["throughput"]
+    macs: PositiveInt
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def macs_per_cycle(self, pair: str) -> float:
+        """Peak MACs per cycle of one core for an operand pair."""
+        return self.macs / self.pe.passes(pair)

@@ -1,0 +1,74 @@
+"""From parts to the plain integers that the equations take."""
+
+from simulator.hardware.device import Device
+from simulator.hardware.equations import (
+    ADDER_TREE,
+    INPUT_STATIONARY,
+    OUTPUT_STATIONARY,
+    THROUGHPUT,
+    WEIGHT_STATIONARY,
+    MatrixModel,
+)
+from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
+
+DATAFLOWS = {
+    "weight_stationary": WEIGHT_STATIONARY,
+    "output_stationary": OUTPUT_STATIONARY,
+    "input_stationary": INPUT_STATIONARY,
+}
+
+
+def _extent(unit: SystolicArray | AdderTree) -> tuple[int, int, int, int]:
+    """Return (kind, rows, columns, temporal) in elements: the PE's micro-tile times the array."""
+    m, n, k = unit.pe.micro_tile
+    if isinstance(unit, AdderTree):
+        return ADDER_TREE, unit.rows * m, unit.columns * n, k
+    kind = DATAFLOWS[unit.dataflow]
+    match kind:
+        case 0:
+            return kind, unit.rows * k, unit.columns * n, m
+        case 1:
+            return kind, unit.rows * m, unit.columns * n, k
+        case _:
+            return kind, unit.rows * k, unit.columns * m, n
+
+
+def matrix_model(device: Device, pair: str) -> MatrixModel:
+    """Return one core's matrix unit as the equations see it, multiplying `pair`."""
+    unit, pad = device.matrix, device.scratchpad
+    passes = unit.pe.passes(pair)
+    accumulators = unit.accumulators
+    entries = 0 if accumulators is None else accumulators.entries_per_column
+    move_rows, buffers, overlap, occupied, edge, rate = 1, 2, 1, 1, 0, 1
+    match unit:
+        case SystolicArray():
+            kind, rows, columns, temporal = _extent(unit)
+            move_rows = unit.weight_load_rows_per_cycle * unit.pe.micro_tile[2]
+            buffers, overlap = unit.weight_buffers, int(unit.fold_overlap)
+            occupied = int(unit.partial_fold_cost == "occupied")
+        case AdderTree():
+            kind, rows, columns, temporal = _extent(unit)
+            edge = 8 * (unit.edge_width_bytes or 0)
+        case Throughput():
+            kind, rows, columns, temporal = THROUGHPUT, 128, 128, 1
+            rate = int(unit.macs * unit.efficiency * 1_000_000)
+    return MatrixModel(
+        kind=kind,
+        rows=rows,
+        columns=columns,
+        temporal=temporal,
+        passes=passes,
+        move_rows_per_cycle=move_rows,
+        buffers=buffers,
+        overlap=overlap,
+        occupied=occupied,
+        arrays=unit.arrays,
+        latency=unit.pe.latency_cycles,
+        accumulator_entries=entries,
+        accumulator_bits=unit.pe.accumulator_bits,
+        conversions_per_cycle=unit.conversions_per_cycle or 0,
+        edge_bits_per_cycle=edge,
+        read_bits_per_cycle=8 * pad.read_bytes_per_cycle,
+        write_bits_per_cycle=8 * pad.write_bytes_per_cycle,
+        macs_per_megacycle=rate,
+    )

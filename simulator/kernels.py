@@ -1,0 +1,44 @@
+"""Compiling functions with Numba so that no stale machine code is ever run.
+
+Numba keys its cache by the source file of the compiled function alone: after an edit in a helper of
+another module, yesterday's kernel would run. Here the cache folder carries a hash of every module
+that a kernel draws on. The folder is NUMBA_CACHE_DIR where set, else the user's cache folder, and
+is made when first used.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config as numba_config
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def cache_folder(*modules: ModuleType) -> Path:
+    """Return the folder of kernels that draw on `modules`, in their present wording."""
+    digest = hashlib.blake2b(digest_size=8)
+    for module in modules:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("NUMBA_CACHE_DIR") or Path(home) / "nibblesim"
+    return Path(root) / f"kernels-{digest.hexdigest()}"
+
+
+def compiled(*modules: ModuleType) -> Callable[[Function], Function]:
+    """Compile a function; `modules` are those whose helpers it calls, besides its own file."""
+
+    def decorate(function: Function) -> Function:
+        before = numba_config.CACHE_DIR
+        numba_config.CACHE_DIR = str(cache_folder(*modules))
+        try:
+            kernel: Function = numba.njit(cache=True)(function)
+        finally:
+            numba_config.CACHE_DIR = before
+        return kernel
+
+    return decorate

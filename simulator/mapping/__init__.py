@@ -1,0 +1,1 @@
+"""Lowering, residency, tiling: from a workload graph to a plan for one device."""

@@ -1,0 +1,215 @@
+"""Lowering: the operations of a workload graph become the operations that this device carries out.
+
+Passes, in order: attention is fused (FlashAttention, Dao et al. 2022) where asked; elementwise
+operations join the product before them; each product gets the operand pair that the matrix unit
+really multiplies, with the widening and scaling that formats need. Each pass is list -> list. On
+several cores, activations on chip that a product needs whole are gathered over the network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from simulator.errors import InputError
+from simulator.formats import Format
+from simulator.hardware.device import Device
+from simulator.workload import Attention, Gemm, Graph, Op, OpKind, Tensor
+
+VectorWork = tuple[tuple[str, int], ...]
+ELEMENTWISE = (OpKind.ACTIVATION, OpKind.ADD)
+PRODUCTS = (OpKind.LINEAR, OpKind.GEMM)
+#: Ends the name of the copy of an activation that every core holds whole.
+GATHERED = "@all"
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """One operation on the device.
+
+    `sources` are the workload operations it carries out. `pair` is the operand pair multiplied
+    (None: no product). `widen` is vector work per pass over the weights (or keys and values),
+    `work` the vector work on everything else. `gathered` is the bytes that cross the network.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sources: tuple[Op, ...]
+    work: VectorWork = ()
+    widen: VectorWork = ()
+    pair: str | None = None
+    gathered_bytes: int = 0
+
+    @property
+    def gemm(self) -> Gemm | None:
+        """The product of a linear operation."""
+        return self.sources[0].gemm if self.sources else None
+
+    @property
+    def attention(self) -> Attention | None:
+        """The attention that the operation is or belongs to."""
+        return self.sources[0].attention if self.sources else None
+
+    @property
+    def macs_useful(self) -> int:
+        """Useful MACs of all its sources."""
+        return sum(op.macs_useful for op in self.sources)
+
+
+def added(*works: VectorWork) -> VectorWork:
+    """Return the sum of vector works, by function name."""
+    total: dict[str, int] = {}
+    for work in works:
+        for name, count in work:
+            total[name] = total.get(name, 0) + count
+    return tuple(sorted((name, count) for name, count in total.items() if count))
+
+
+def lower(graph: Graph, device: Device, *, fused_attention: bool) -> tuple[Lowered, ...]:
+    """Lower one graph for a device; InputError where the device cannot multiply a format pair."""
+    ops = [
+        Lowered(op.name, op.kind.value, op.inputs, op.outputs, (op,), op.vector_work)
+        for op in graph.order()
+    ]
+    if fused_attention:
+        ops = fuse_attention(graph, ops)
+    ops = fuse_elementwise(graph, ops)
+    ops = [choose_pair(graph, op, device) for op in ops]
+    return tuple(ops)
+
+
+def fuse_attention(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
+    """Join qk, softmax and pv: scores never leave the core."""
+    fused: list[Lowered] = []
+    waiting: dict[str, list[Lowered]] = {}
+    for op in ops:
+        if op.kind == OpKind.QK:
+            waiting[op.outputs[0]] = [op]
+        elif op.kind == OpKind.SOFTMAX and op.inputs[0] in waiting:
+            waiting[op.outputs[0]] = [*waiting.pop(op.inputs[0]), op]
+        elif op.kind == OpKind.PV and op.inputs[0] in waiting:
+            parts = [*waiting.pop(op.inputs[0]), op]
+            fused.append(
+                Lowered(
+                    parts[0].name.replace("qk", "attention"),
+                    "attention",
+                    (*parts[0].inputs, *op.inputs[1:]),
+                    op.outputs,
+                    tuple(part.sources[0] for part in parts),
+                    added(*(part.work for part in parts)),
+                )
+            )
+        else:
+            fused.append(op)
+    return fused
+
+
+def fuse_elementwise(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
+    """Join an elementwise operation to the product that made its last input, if nobody else reads.
+
+    The vector unit then works on each output tile as it leaves the array.
+    """
+    fused: list[Lowered] = []
+    for op in ops:
+        last = fused[-1] if fused else None
+        joins = (
+            last is not None
+            and op.kind in ELEMENTWISE
+            and last.kind in PRODUCTS
+            and last.outputs[0] in op.inputs
+            and last.outputs[0] not in graph.outputs
+            and len(graph.consumers(last.outputs[0])) == 1
+        )
+        if last is None or not joins:
+            fused.append(op)
+            continue
+        others = tuple(name for name in op.inputs if name != last.outputs[0])
+        fused[-1] = replace(
+            last,
+            inputs=(*last.inputs, *others),
+            outputs=op.outputs,
+            sources=(*last.sources, *op.sources),
+            work=added(last.work, op.work),
+        )
+    return fused
+
+
+def operands(graph: Graph, op: Lowered) -> tuple[Tensor, Tensor]:
+    """Return (activation, weight) tensors of a product; keys and values count as weights."""
+    tensors = [graph.tensor(name) for name in op.inputs]
+    return tensors[0], tensors[1]
+
+
+def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
+    """Choose the operand pair of a product and add the vector work that its formats need."""
+    if op.kind not in (*PRODUCTS, OpKind.QK, OpKind.PV, "attention"):
+        return op
+    activation, weight = operands(graph, op)
+    try:
+        pair = device.matrix.pe.operand_pair(weight.format, activation.format)
+    except InputError as error:
+        raise InputError(f"{device.name}: {op.name}: {error}") from error
+    widen, scale = weight_work(op, weight.format, pair.split("x")[0])
+    return replace(op, pair=pair, widen=widen, work=added(op.work, scale))
+
+
+def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork, VectorWork]:
+    """Return (widening of all weights, scaling of outputs) that a weight format asks for.
+
+    A format that is not multiplied as it is converts once per element read; if the target is a
+    float, scales (and zero points) are applied there. Otherwise scales multiply outputs: once an
+    output, or once an output and group, with an addition.
+    """
+    elements, outputs, reduction = product_size(op)
+    scaled = form.granularity != "none"
+    if form.base != multiplied:
+        widen = added((("convert", elements),))
+        if scaled and multiplied.startswith(("fp", "bf")):
+            zero = (("add", elements),) if form.zero_bits else ()
+            return added(widen, (("mul", elements),), zero), ()
+    else:
+        widen = ()
+    if not scaled:
+        return widen, ()
+    if form.granularity == "group" and form.group is not None:
+        groups = -(-reduction // form.group)
+        return widen, (("add", outputs * groups), ("mul", outputs * groups))
+    return widen, (("mul", outputs),)
+
+
+def product_size(op: Lowered) -> tuple[int, int, int]:
+    """Return (weight elements, outputs, reduction length) of a product or of attention."""
+    if op.gemm is not None:
+        g = op.gemm
+        return g.count * g.n * g.k, g.count * g.m * g.n, g.k
+    a = op.attention
+    if a is None:
+        raise InputError(f"{op.name} is not a product")
+    sides = 2 if op.kind == "attention" else 1
+    outputs = a.scores if op.kind == OpKind.QK else a.tokens * a.heads * a.head_dim
+    if op.kind == "attention":
+        outputs = a.scores + a.tokens * a.heads * a.head_dim
+    return sides * a.cache_rows * a.head_dim, outputs, a.head_dim
+
+
+def gather(
+    graph: Graph, ops: Sequence[Lowered], kept: frozenset[str], cores: int
+) -> tuple[tuple[Lowered, int], ...]:
+    """Put an all-gather before products that read activations which the cores hold in shares.
+
+    `kept` are the activations on chip. Returns (operation, index of the operation in `ops` at which
+    it stands): a gathered copy takes the place that residency has reserved for it.
+    """
+    done: dict[str, str] = {}
+    result: list[tuple[Lowered, int]] = []
+    for index, op in enumerate(ops):
+        name = op.inputs[0] if op.inputs else ""
+        if op.kind in PRODUCTS and name in kept:
+            if name not in done:
+                done[name] = f"{name}{GATHERED}"
+                missing = graph.tensor(name).bytes * (cores - 1) // cores
+                step = (f"gather_{name}", "all_gather", (name,), (done[name],), ())
+                result.append((Lowered(*step, gathered_bytes=missing), index))
+            op = replace(op, inputs=(done[name], *op.inputs[1:]))
+        result.append((op, index))
+    return tuple(result)

@@ -1,0 +1,113 @@
+"""The plan of a workload on a device: each lowered operation tiled, with all that it will cost.
+
+A plan holds integers only: durations of the pipeline's stages in ps, bytes, counts. The analytic
+rung and the tile executor both read it; neither decides anything.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+from simulator.cost import Counts
+from simulator.hardware.equations import Pipeline
+
+UNITS = ("matrix", "vector", "dram", "noc")
+
+
+@dataclass(frozen=True, slots=True)
+class OpPlan:
+    """One operation, ready to run; all durations in ps, for one step of its pipeline.
+
+    least_*_bytes: what no on-chip memory can avoid. unit: who does `main` ("matrix", "vector" or "noc"). after: operations whose results `main`
+    needs on chip. stored_by: operations whose stores the loads from step `free_loads` on need.
+    room_bytes: scratchpad for loads in flight. stalls_ps: how much of all main (and second) steps is
+    not useful, by cause. unit_ps: total time by unit, useful or not.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    pipeline: Pipeline
+    after: tuple[int, ...]
+    stored_by: tuple[int, ...]
+    free_loads: int
+    slot_bytes: int
+    room_bytes: int
+    load_bytes: int
+    store_bytes: int
+    least_load_bytes: int
+    least_store_bytes: int
+    network_bytes: int
+    stalls_ps: tuple[tuple[str, int], ...]
+    macs_useful: int
+    macs_issued: int
+    counts: Counts
+    tiling: str
+    spills: tuple[tuple[str, int, str], ...]
+
+    @property
+    def outputs(self) -> int:
+        """How often post, second and store run."""
+        return self.pipeline.steps // self.pipeline.every
+
+    @property
+    def key(self) -> str:
+        """All that the executor reads of the operation, as text."""
+        return repr(
+            (
+                self.unit, tuple(self.pipeline), self.after, self.stored_by, self.free_loads,
+                self.slot_bytes, self.room_bytes, self.load_bytes, self.store_bytes,
+                self.network_bytes,
+            )
+        )  # fmt: skip
+
+    @property
+    def dram_ps(self) -> int:
+        """Time that the memory is busy with the operation's loads and stores."""
+        p = self.pipeline
+        return p.steps * p.load + self.outputs * p.store
+
+    @property
+    def main_ps(self) -> int:
+        """Time of the main unit: `main` steps and, on the same unit, `second` steps."""
+        p = self.pipeline
+        return p.steps * p.main + p.extra + self.outputs * p.second
+
+    @property
+    def vector_ps(self) -> int:
+        """Time of the vector unit for widening and for work on outputs."""
+        p = self.pipeline
+        return p.steps * p.ready + self.outputs * p.post
+
+    def bound_by(self) -> str:
+        """Name what limits the operation: a unit, or the stall that dominates the matrix unit."""
+        totals = {"dram": self.dram_ps, self.unit: self.main_ps}
+        totals["vector"] = totals.get("vector", 0) + self.vector_ps
+        bound = max(totals, key=lambda name: totals[name])
+        stalled = sum(ps for _, ps in self.stalls_ps)
+        if bound != self.unit or self.unit != "matrix" or 2 * stalled <= self.main_ps:
+            return bound
+        return max(self.stalls_ps, key=lambda item: item[1])[0]
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The plan of one segment, run `repeat` times in a row."""
+
+    name: str
+    ops: tuple[OpPlan, ...]
+    repeat: int
+    first_index: int
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of all that the executor reads."""
+        content = "".join(op.key for op in self.ops)
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All segments of a workload, planned."""
+
+    segments: tuple[SegmentPlan, ...]

@@ -1,0 +1,69 @@
+"""Which activations stay in the scratchpad, by liveness; the rest spills to memory.
+
+An activation lives from the operation that makes it to the last one that reads it. Small ones are
+kept first; one that would push the live bytes over the budget at any time of its life is spilled:
+its producer writes it, each reader reads it. Keys, values and weights always live in memory.
+Left out: partial residency of one tensor, eviction and reload.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.hardware.device import Device
+from simulator.mapping.lowering import PRODUCTS, Lowered
+from simulator.workload import Graph, Role
+
+#: Share of the scratchpad that activations may hold; the rest is for tiles in flight. Assumed.
+ACTIVATION_SHARE = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a tensor is held on chip: operation indices first..last, bytes on one core."""
+
+    first: int
+    last: int
+    bytes: int
+
+
+def on_chip_bytes(graph: Graph, ops: Sequence[Lowered], name: str, cores: int) -> int:
+    """Return what a core holds of a tensor: all of it where a product reads it, else its share."""
+    size = graph.tensor(name).bytes
+    whole = any(op.kind in PRODUCTS and op.inputs[0] == name for op in ops)
+    return size if whole else -(-size // cores)
+
+
+def lives(graph: Graph, ops: Sequence[Lowered], cores: int) -> dict[str, Life]:
+    """Return the life of each activation of a lowered graph, graph inputs and outputs included."""
+    found: dict[str, Life] = {}
+    for index, op in enumerate(ops):
+        for name in (*op.inputs, *op.outputs):
+            if graph.tensor(name).role is not Role.ACTIVATION:
+                continue
+            first = found[name].first if name in found else index
+            if name in graph.inputs:
+                first = 0
+            last = len(ops) - 1 if name in graph.outputs else index
+            found[name] = Life(first, last, on_chip_bytes(graph, ops, name, cores))
+    return found
+
+
+def resident(
+    graph: Graph, ops: Sequence[Lowered], device: Device, spilled: frozenset[str] = frozenset()
+) -> tuple[frozenset[str], np.ndarray]:
+    """Return the activations kept on chip and the live bytes at each operation (one core).
+
+    `spilled` names tensors that must live in memory (a neighbouring segment cannot keep them).
+    """
+    budget = int(device.scratchpad.capacity_bytes * ACTIVATION_SHARE)
+    live = np.zeros(len(ops), dtype=np.int64)
+    kept: set[str] = set()
+    found = lives(graph, ops, device.cores)
+    for name, life in sorted(found.items(), key=lambda item: (item[1].bytes, item[1].first)):
+        span = slice(life.first, life.last + 1)
+        if name not in spilled and live[span].max(initial=0) + life.bytes <= budget:
+            live[span] += life.bytes
+            kept.add(name)
+    return frozenset(kept), live

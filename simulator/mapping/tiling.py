@@ -1,0 +1,516 @@
+"""The search for tiles: a matrix product or fused attention cut to fit the scratchpad.
+
+Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest wins, among
+equals the one with the least energy, then the one with the smallest footprint. Tile counts are
+powers of two (and the whole), tiles of one operation differ by at most one fold. Loop orders are
+those of `equations.tile_loads`.
+
+A tile is what is reused from the scratchpad; a step is what the pipeline hands on. Steps are finer
+than tiles (a product can start when the operands of its first folds are there) and as many for
+every tiling of an operation, so that tilings differ by traffic and stalls, not by how they start.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from simulator.hardware import equations
+from simulator.hardware.equations import (
+    INPUT_STATIONARY,
+    OUTPUT_STATIONARY,
+    WEIGHT_STATIONARY,
+    MatrixModel,
+    Pipeline,
+    ceil_div,
+    matrix_edges,
+    matrix_work,
+    pipeline_ps,
+    tile_loads,
+)
+from simulator.kernels import compiled
+
+#: Most tiles of one operation that the search looks at, and most pieces of the queries.
+MAX_TILES = 4096
+MAX_QUERY_TILES = 64
+#: Steps of one operation: so many, in pieces of its outputs and, if these are few, of K. Assumed: fine
+#: enough that the first and last step are below 1 % of a large operation.
+MAX_STEPS = 512
+#: Extent of a piece of a dimension that streams through the array.
+STREAMED = 128
+ORDERS = ("n k m", "m k n", "m n k", "n m k")
+
+
+class Rates(NamedTuple):
+    """Speeds and prices that tilings are judged by.
+
+    A cycle lasts cycle_ps_numerator / cycle_ps_denominator ps; ps_per_byte is of the memory as the
+    device sustains it. Energies are pJ per bit and only break ties.
+    """
+
+    cycle_ps_numerator: int
+    cycle_ps_denominator: int
+    ps_per_byte: float
+    latency_ps: int
+    descriptor_ps: int
+    burst_bytes: int
+    pj_per_memory_bit: float
+    pj_per_scratchpad_bit: float
+
+
+class GemmProblem(NamedTuple):
+    """`count` products m x k by k x n on each core, and what crosses memory for all cores.
+
+    a_memory_bits, out_memory_bits: 0 where the tensor stays on chip. *_shards: cores among which an
+    operand is cut; *_copies: cores that read the same part one by one. side_memory_bits: what joined operations read, once. ready_cycles: vector
+    cycles to widen all weights once; post_cycles: vector cycles on all outputs. room_bytes:
+    scratchpad left beside resident activations.
+    """
+
+    unit: MatrixModel
+    count: int
+    m: int
+    n: int
+    k: int
+    a_bits: int
+    w_bits: int
+    out_bits: int
+    a_memory_bits: int
+    w_memory_bits: int
+    w_metadata_bits: int
+    out_memory_bits: int
+    side_memory_bits: int
+    a_shards: int
+    w_shards: int
+    a_copies: int
+    w_copies: int
+    ready_cycles: int
+    post_cycles: int
+    room_bytes: int
+
+
+class Choice(NamedTuple):
+    """One tiling and everything that follows from it; footprint -1 where it does not fit.
+
+    needed_bytes: what it takes at least; slot_bytes: scratchpad that one load step takes;
+    ring_bytes: scratchpad that all load steps in flight may take.
+    """
+
+    footprint_bytes: int
+    needed_bytes: int
+    energy_pj: float
+    load_bytes: int
+    store_bytes: int
+    slot_bytes: int
+    ring_bytes: int
+    temporal_tiles: int
+    k_spills: int
+    pipeline: Pipeline
+
+
+@register_jitable
+def cycles_ps(rates: Rates, cycles: int) -> int:
+    """Return the ps that `cycles` last, rounded up."""
+    return ceil_div(cycles * rates.cycle_ps_numerator, rates.cycle_ps_denominator)
+
+
+@register_jitable
+def padded_bytes(bits: int, pieces: int, burst: int) -> int:
+    """Return the bytes of a stream in `pieces` contiguous parts, each padded to whole bursts."""
+    if bits == 0:
+        return 0
+    return pieces * ceil_div(ceil_div(bits, 8 * pieces), burst) * burst
+
+
+@register_jitable
+def granules(unit: MatrixModel) -> tuple[int, int, int]:
+    """Return the smallest useful tile (m, n, k) of a matrix unit."""
+    if unit.kind == WEIGHT_STATIONARY:
+        return unit.temporal, unit.columns, unit.rows
+    if unit.kind == OUTPUT_STATIONARY:
+        return unit.rows, unit.columns, unit.temporal
+    if unit.kind == INPUT_STATIONARY:
+        return unit.columns, unit.temporal, unit.rows
+    return unit.rows, unit.columns, unit.temporal
+
+
+@register_jitable
+def temporal_pieces(p: GemmProblem, tiles_m: int, tiles_n: int, tiles_k: int) -> int:
+    """Return the pieces of the temporal dimension: its tiles, or what the accumulators hold."""
+    unit = p.unit
+    if unit.kind == OUTPUT_STATIONARY:
+        return tiles_k
+    if unit.kind != WEIGHT_STATIONARY and unit.kind != INPUT_STATIONARY:
+        return 1
+    tiles, length = (tiles_m, p.m) if unit.kind == WEIGHT_STATIONARY else (tiles_n, p.n)
+    if unit.accumulator_entries == 0 or p.k <= unit.rows:
+        return tiles
+    return max(tiles, ceil_div(length, unit.accumulator_entries * unit.temporal))
+
+
+@register_jitable
+def partial_sum_bytes(p: GemmProblem, order: int, tile_m: int, tile_n: int) -> int:
+    """Return the bytes of partial sums that live while K tiles pass, at accumulator width."""
+    height = p.m if order == 0 else tile_m
+    width = p.n if order == 1 else tile_n
+    return ceil_div(height * width * p.unit.accumulator_bits, 8)
+
+
+@register_jitable
+def gemm_steps(p: GemmProblem) -> tuple[int, int]:
+    """Return (pieces of the outputs, pieces of K) that a product is handed on in."""
+    grain_m, grain_n, grain_k = granules(p.unit)
+    pieces = p.count * ceil_div(p.m, max(grain_m, STREAMED)) * ceil_div(p.n, max(grain_n, STREAMED))
+    outputs = min(pieces, MAX_STEPS)
+    return outputs, min(ceil_div(p.k, grain_k), ceil_div(MAX_STEPS, outputs))
+
+
+@register_jitable
+def gemm_choice(
+    p: GemmProblem, rates: Rates, tile_m: int, tile_n: int, tile_k: int, order: int
+) -> Choice:
+    """Price one tiling of a product; see the classes for units."""
+    unit = p.unit
+    tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
+    tiles_k = ceil_div(p.k, tile_k)
+    outputs, every = gemm_steps(p)
+    a_loads, w_loads = tile_loads(order, tiles_m, tiles_n, tiles_k)
+    burst = rates.burst_bytes
+    a_pieces = p.count * (p.m * tiles_k if tiles_k > 1 else tiles_m)
+    w_pieces = p.count * tiles_n * tiles_k
+    a_once = padded_bytes(p.a_memory_bits, a_pieces * p.a_shards, burst)
+    w_once = padded_bytes(p.w_memory_bits, w_pieces * p.w_shards, burst)
+    w_once += padded_bytes(p.w_metadata_bits, w_pieces * p.w_shards, burst)
+    out_pieces = p.count * (p.m * tiles_n if tiles_n > 1 else tiles_m)
+    store = padded_bytes(p.out_memory_bits, out_pieces, burst)
+    side = padded_bytes(p.side_memory_bits, p.count * tiles_m * tiles_n, burst)
+    load = a_loads * p.a_copies * a_once + w_loads * p.w_copies * w_once + side
+    a_core, w_core = ceil_div(a_once, p.a_shards), ceil_div(w_once, p.w_shards)
+    tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.count * tiles_m * tiles_k)
+    core = a_loads * a_core + w_loads * w_core + side
+
+    static = 2 * ceil_div(tile_m * tile_n * p.out_bits, 8) if store > 0 else 0
+    if p.ready_cycles > 0:
+        static += 2 * ceil_div(tile_k * tile_n * p.w_bits, 8)
+    k_spills = 0
+    if tiles_k > 1 and unit.kind != OUTPUT_STATIONARY:
+        held = partial_sum_bytes(p, order, tile_m, tile_n)
+        own = unit.accumulator_entries * unit.columns * unit.arrays * unit.accumulator_bits // 8
+        if held > own:
+            static += held
+            k_spills = tiles_k - 1
+    free = p.room_bytes - static - tile
+    if free < ceil_div(core, outputs * every):
+        # A small scratchpad: hand on each tile as it comes.
+        outputs, every = max(outputs, p.count * tiles_m * tiles_n), max(every, tiles_k)
+    steps = outputs * every
+    slot = ceil_div(core, steps)
+    slots = steps if slot == 0 else 1 + free // slot
+    pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
+    work = matrix_work(
+        unit, p.count, p.m, p.n, p.k, pieces, k_spills, p.a_bits, p.w_bits, p.out_bits
+    )
+    first, last = matrix_edges(unit, p.m, p.n, p.k, pieces)
+    cycles = work.busy + work.weight_load + work.fill_drain + work.operand + work.conversion
+    main = cycles_ps(rates, cycles + first + last)
+
+    descriptors = 0
+    if a_once > 0:
+        descriptors += a_loads * p.count * tiles_m * tiles_k
+    if w_once > 0:
+        descriptors += w_loads * w_pieces
+    load_ps = int(np.ceil(load * rates.ps_per_byte)) + descriptors * rates.descriptor_ps
+    store_ps = int(np.ceil(store * rates.ps_per_byte))
+    if store > 0:
+        store_ps += p.count * tiles_m * tiles_n * rates.descriptor_ps
+    pipeline = Pipeline(
+        steps,
+        every,
+        max(1, min(slots, steps)),
+        rates.latency_ps if load > 0 else 0,
+        ceil_div(load_ps, steps),
+        ceil_div(cycles_ps(rates, p.ready_cycles * w_loads), steps),
+        main // steps,
+        main - main // steps * steps,
+        ceil_div(cycles_ps(rates, p.post_cycles), outputs),
+        0,
+        ceil_div(store_ps, outputs),
+    )
+    needed = static + tile + (max(tile, slot) if steps > 1 else 0)
+    energy = (load + store) * 8 * (rates.pj_per_memory_bit + rates.pj_per_scratchpad_bit)
+    energy += (work.read_bits + work.write_bits) * rates.pj_per_scratchpad_bit
+    footprint = needed if needed <= p.room_bytes else -1
+    room = free + slot
+    return Choice(footprint, needed, energy, load, store, slot, room, pieces, k_spills, pipeline)
+
+
+@register_jitable
+def better(time: int, choice: Choice, best_time: int, best: Choice) -> bool:
+    """Tell whether a choice beats the best: time, then energy, then footprint."""
+    if time != best_time:
+        return time < best_time
+    if choice.energy_pj != best.energy_pj:
+        return choice.energy_pj < best.energy_pj
+    return choice.footprint_bytes < best.footprint_bytes
+
+
+@compiled(equations)
+def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int]]:
+    """Return the best tiling and its (tile_m, tile_n, tile_k, order).
+
+    Where nothing fits, the choice is the smallest tiling, with footprint -1.
+    """
+    grain_m, grain_n, grain_k = granules(p.unit)
+    folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
+    folds_k = ceil_div(p.k, grain_k)
+    smallest = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
+    best = gemm_choice(p, rates, smallest[0], smallest[1], smallest[2], 2)
+    best_tiles = smallest
+    best_time = pipeline_ps(best.pipeline) if best.footprint_bytes >= 0 else -1
+    cut_m = 1
+    while cut_m < 2 * folds_m:
+        tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
+        cut_n = 1
+        while cut_n < 2 * folds_n:
+            tile_n = min(p.n, ceil_div(folds_n, min(cut_n, folds_n)) * grain_n)
+            cut_k = 1
+            while cut_k < 2 * folds_k:
+                tile_k = min(p.k, ceil_div(folds_k, min(cut_k, folds_k)) * grain_k)
+                tiles = ceil_div(p.m, tile_m) * ceil_div(p.n, tile_n) * ceil_div(p.k, tile_k)
+                if tiles > MAX_TILES:
+                    break
+                for order in range(4 if tile_k < p.k else 2):
+                    choice = gemm_choice(p, rates, tile_m, tile_n, tile_k, order)
+                    if choice.footprint_bytes < 0:
+                        continue
+                    time = pipeline_ps(choice.pipeline)
+                    if best_time < 0 or better(time, choice, best_time, best):
+                        best, best_time = choice, time
+                        best_tiles = (tile_m, tile_n, tile_k, order)
+                cut_k *= 2
+            cut_n *= 2
+        cut_m *= 2
+    return best, best_tiles
+
+
+class AttentionProblem(NamedTuple):
+    """Fused attention of a whole device: QK^T, softmax and PV tile by tile (FlashAttention).
+
+    kv_memory_bits_per_key: payload and metadata bits of one key and its value in one head;
+    q_memory_bits, out_memory_bits: 0 where on chip. ready_cycles, softmax_cycles: vector cycles per
+    1,024 keys and values loaded (one head), and per 1,024 scores issued. vector_lanes: for the
+    rescaling of outputs between key tiles.
+    """
+
+    unit: MatrixModel
+    cores: int
+    kv_heads: int
+    group_size: int
+    head_dim: int
+    causal: int
+    window: int
+    a_bits: int
+    w_bits: int
+    out_bits: int
+    kv_memory_bits_per_key: int
+    q_memory_bits: int
+    out_memory_bits: int
+    ready_cycles_per_kilokey: int
+    softmax_cycles_per_kiloscore: int
+    vector_lanes: int
+    room_bytes: int
+
+
+class AttentionTotals(NamedTuple):
+    """What a tiling of attention issues over all heads and requests (all cores)."""
+
+    pairs: int
+    scores: int
+    keys_loaded: int
+    rescaled: int
+    busy: int
+    weight_load: int
+    fill_drain: int
+    operand: int
+    conversion: int
+    score_cycles: int
+    read_bits: int
+    write_bits: int
+    accumulator_read_bits: int
+    accumulator_write_bits: int
+
+
+@register_jitable
+def keys_seen(p: AttentionProblem, queries: int, keys: int, first: int, last: int) -> tuple[int, int]:
+    """Return the key range [low, high) that queries first..last-1 of a request attend to."""
+    if p.causal == 0:
+        return 0, keys
+    high = keys - queries + last
+    low = 0 if p.window == 0 else max(0, keys - queries + first + 1 - p.window)
+    return low, high
+
+
+@register_jitable
+def attention_totals(
+    p: AttentionProblem,
+    requests: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    q_tile: int,
+    kv_tile: int,
+    hold: int,
+) -> AttentionTotals:
+    """Sum over requests and query tiles what is issued; masked key tiles are skipped.
+
+    hold: a head's keys and values stay on chip for all its query tiles.
+    """
+    pairs, scores, loaded, rescaled, score_cycles = 0, 0, 0, 0, 0
+    busy, move, skew, operand, conversion = 0, 0, 0, 0, 0
+    read, write, held_read, held_write = 0, 0, 0, 0
+    wide = p.unit.accumulator_bits
+    for g in range(requests.size):
+        heads = requests[g] * p.kv_heads
+        first = 0
+        lowest = keys[g]
+        while first < queries[g]:
+            last = min(first + q_tile, queries[g])
+            low, high = keys_seen(p, queries[g], keys[g], first, last)
+            low_tile, high_tile = low // kv_tile, ceil_div(high, kv_tile)
+            low, high = low_tile * kv_tile, min(high_tile * kv_tile, keys[g])
+            lowest = min(lowest, low)
+            repeat = 1
+            if p.causal == 0 and last - first == q_tile:
+                repeat = queries[g] // q_tile
+            m = (last - first) * p.group_size
+            count = heads * repeat
+            qk = matrix_work(
+                p.unit, count, m, high - low, p.head_dim, 1, 0, p.a_bits, p.w_bits, wide
+            )
+            pv = matrix_work(
+                p.unit, count, m, p.head_dim, high - low, 1, 0, p.a_bits, p.w_bits, p.out_bits
+            )
+            score_cycles += qk.busy + qk.weight_load + qk.fill_drain + qk.operand + qk.conversion
+            busy += qk.busy + pv.busy
+            move += qk.weight_load + pv.weight_load
+            skew += qk.fill_drain + pv.fill_drain
+            operand += qk.operand + pv.operand
+            conversion += qk.conversion + pv.conversion
+            read += qk.read_bits + pv.read_bits
+            write += qk.write_bits + pv.write_bits
+            held_read += qk.accumulator_read_bits + pv.accumulator_read_bits
+            held_write += qk.accumulator_write_bits + pv.accumulator_write_bits
+            pairs += count * (high_tile - low_tile)
+            scores += count * m * (high - low)
+            rescaled += count * m * (high_tile - low_tile - 1)
+            if hold == 0:
+                loaded += count * (high - low)
+            first += (last - first) * repeat
+        if hold == 1:
+            loaded += heads * (keys[g] - lowest)
+    return AttentionTotals(
+        pairs, scores, loaded, rescaled, busy, move, skew, operand, conversion, score_cycles,
+        read, write, held_read, held_write,
+    )  # fmt: skip
+
+
+@register_jitable
+def attention_choice(
+    p: AttentionProblem,
+    t: AttentionTotals,
+    rates: Rates,
+    heads: int,
+    longest: int,
+    q_tile: int,
+    kv_tile: int,
+    hold: int,
+) -> Choice:
+    """Price fused attention for one size of query and key tiles."""
+    cores = min(p.cores, heads)
+    folds = ceil_div(t.scores, STREAMED * STREAMED * cores)
+    steps = max(1, min(MAX_STEPS, max(ceil_div(heads, cores), folds)))
+    per_key = p.kv_memory_bits_per_key
+    held_keys = longest if hold == 1 else kv_tile
+    key_runs = max(1, t.keys_loaded // held_keys)
+    load = padded_bytes(t.keys_loaded * per_key, key_runs, rates.burst_bytes)
+    load += padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
+    store = padded_bytes(p.out_memory_bits, heads, rates.burst_bytes)
+    tile = ceil_div(held_keys * per_key, 8)
+    slot = ceil_div(load, steps * cores)
+    rows = q_tile * p.group_size
+    tile_bits = kv_tile * (p.unit.accumulator_bits + p.a_bits) + p.head_dim * p.unit.accumulator_bits
+    static = 2 * ceil_div(rows * tile_bits, 8)
+    if p.q_memory_bits > 0:
+        static += 2 * ceil_div(rows * p.head_dim * p.a_bits, 8)
+    if p.ready_cycles_per_kilokey > 0:
+        static += 2 * ceil_div(2 * kv_tile * p.head_dim * p.w_bits, 8)
+    free = p.room_bytes - static - tile
+    slots = 1 + free // slot
+    move, skew = matrix_edges(p.unit, rows, kv_tile, p.head_dim, 1)
+    cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
+    main = cycles_ps(rates, ceil_div(t.score_cycles, cores) + move + skew)
+    both = cycles_ps(rates, ceil_div(cycles, cores) + move + skew)
+    ready = ceil_div(t.keys_loaded * p.ready_cycles_per_kilokey, 1024 * cores)
+    softmax = ceil_div(t.scores * p.softmax_cycles_per_kiloscore, 1024 * cores)
+    softmax += ceil_div(t.rescaled * (p.head_dim + 3), p.vector_lanes * cores)
+    load_ps = int(np.ceil(load * rates.ps_per_byte))
+    load_ps += ceil_div(2 * t.keys_loaded, held_keys * cores) * rates.descriptor_ps
+    pipeline = Pipeline(
+        steps,
+        1,
+        max(1, min(slots, steps)),
+        rates.latency_ps if load > 0 else 0,
+        ceil_div(load_ps, steps),
+        ceil_div(cycles_ps(rates, ready), steps),
+        main // steps,
+        main - main // steps * steps,
+        ceil_div(cycles_ps(rates, softmax), steps),
+        ceil_div(both - main, steps),
+        ceil_div(int(np.ceil(store * rates.ps_per_byte)), steps),
+    )
+    needed = static + tile + max(tile, slot)
+    energy = (load + store) * 8 * (rates.pj_per_memory_bit + rates.pj_per_scratchpad_bit)
+    energy += (t.read_bits + t.write_bits) * rates.pj_per_scratchpad_bit
+    footprint = needed if needed <= p.room_bytes else -1
+    room = free + slot
+    return Choice(footprint, needed, energy, load, store, slot, room, 1, 0, pipeline)
+
+
+@compiled(equations)
+def search_attention(
+    p: AttentionProblem,
+    rates: Rates,
+    requests: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    keys: NDArray[np.int64],
+) -> tuple[Choice, AttentionTotals, tuple[int, int, int]]:
+    """Return the best tiling, what it issues, and its (q_tile, kv_tile, hold)."""
+    heads = p.kv_heads * requests.sum()
+    longest, most = keys.max(), queries.max()
+    grain = p.unit.columns if p.unit.columns > 0 else 128
+    best_tiles = (1, min(longest, grain), 0)
+    totals = attention_totals(p, requests, queries, keys, 1, best_tiles[1], 0)
+    best_totals = totals
+    best = attention_choice(p, totals, rates, heads, longest, 1, best_tiles[1], 0)
+    best_time = pipeline_ps(best.pipeline) if best.footprint_bytes >= 0 else -1
+    q_cut = 1
+    while q_cut < 2 * most and q_cut <= MAX_QUERY_TILES:
+        q_tile = ceil_div(most, min(q_cut, most))
+        kv_cut = 1
+        while kv_cut < 2 * ceil_div(longest, grain):
+            folds = ceil_div(longest, grain)
+            kv_tile = min(longest, ceil_div(folds, min(kv_cut, folds)) * grain)
+            for hold in range(2 if q_tile < most else 1):
+                totals = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
+                if totals.pairs > MAX_TILES * heads:
+                    continue
+                choice = attention_choice(p, totals, rates, heads, longest, q_tile, kv_tile, hold)
+                if choice.footprint_bytes < 0:
+                    continue
+                time = pipeline_ps(choice.pipeline)
+                if best_time < 0 or better(time, choice, best_time, best):
+                    best, best_time, best_totals = choice, time, totals
+                    best_tiles = (q_tile, kv_tile, hold)
+            kv_cut *= 2
+        q_cut *= 2
+    return best, best_totals, best_tiles

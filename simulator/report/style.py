@@ -1,0 +1,73 @@
+"""What all pictures share: colours of op kinds, paper sizes, the footer, writing a PNG."""
+
+import textwrap
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.results import Result, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 7.0
+"""Text width of a two-column paper, in inches."""
+
+FONT_PT = 7.0
+SMALL_PT = 6.0
+DPI = 250
+FOOTER_COLUMNS = 125
+"""Characters of `SMALL_PT` that fit in `WIDTH_IN`."""
+
+INK = "#222222"
+FAINT = "#999999"
+
+_COLOURS = {
+    "linear": "#4477aa",
+    "gemm": "#4477aa",
+    "qk": "#ee7733",
+    "pv": "#cc3311",
+    "softmax": "#ddbb33",
+    "norm": "#228833",
+    "rope": "#88ccaa",
+    "activation": "#aa3377",
+    "add": "#777777",
+    "kv_append": "#66ccee",
+    "embedding": "#332288",
+}
+"""Colours that stay apart in the common kinds of colour blindness (after Paul Tol's schemes)."""
+
+_OTHERS = ("#882255", "#999933", "#44aa99", "#ddaacc", "#111111")
+
+_MARKERS = {"linear": "o", "gemm": "o", "qk": "s", "pv": "D", "embedding": "v", "softmax": "^"}
+
+
+def colours(kinds: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each kind: its own, or the next of a reserve."""
+    names = list(kinds)
+    reserve = [name for name in names if name not in _COLOURS]
+    return {
+        name: _COLOURS.get(name) or _OTHERS[reserve.index(name) % len(_OTHERS)] for name in names
+    }
+
+
+def marker(kind: str) -> str:
+    """Return the marker of a kind, so that points are told apart without colour too."""
+    return _MARKERS.get(kind, "P")
+
+
+def footer(result: Result) -> str:
+    """Return what a picture was made from: device, rung, version and hash of the result."""
+    text = (
+        f"{result.workload} on {result.device}, rung {result.rung}, "
+        f"nibblesim {result.provenance.version}, result {result.content_hash}"
+    )
+    return textwrap.fill(text, FOOTER_COLUMNS, break_on_hyphens=False)
+
+
+def write_png(figure: "Figure", path: Path) -> Path:
+    """Write `figure` to `path` without the date or the version of the drawing library."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return write_atomically(path, buffer.getvalue())

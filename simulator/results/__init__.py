@@ -1,0 +1,43 @@
+"""What a simulation found: the records, their conservation laws, tables, and saving.
+
+A `Result` is made by the engine and never changes. `result.check()` proves its books, `str` of
+`result.summary()` is the table that a user reads, `save` and `load` keep it as JSON and Parquet.
+"""
+
+from simulator.results.checks import Law, laws
+from simulator.results.kinds import KindRow, by_kind
+from simulator.results.records import (
+    Intervals,
+    OpRecord,
+    Peaks,
+    Provenance,
+    Spill,
+    Traffic,
+    UnitRecord,
+)
+from simulator.results.result import Result
+from simulator.results.store import load, prepare_folder, save, write_atomically
+from simulator.results.summary import Summary
+from simulator.results.tables import Table, engineering
+
+__all__ = [
+    "Intervals",
+    "KindRow",
+    "Law",
+    "OpRecord",
+    "Peaks",
+    "Provenance",
+    "Result",
+    "Spill",
+    "Summary",
+    "Table",
+    "Traffic",
+    "UnitRecord",
+    "by_kind",
+    "engineering",
+    "laws",
+    "load",
+    "prepare_folder",
+    "save",
+    "write_atomically",
+]

@@ -1,0 +1,251 @@
+"""The result of one simulation: headline metrics derived from its records, never stored twice.
+
+Times are integers of picoseconds inside; the properties ending in `_s` are seconds. The canonical
+part of a result (`canonical_bytes`) is the same in every process for the same input; wall time
+and host stand beside it and take no part in comparisons.
+"""
+
+import builtins
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from math import fsum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import CheckError
+from simulator.results.checks import laws
+from simulator.results.records import (
+    Intervals,
+    OpRecord,
+    Peaks,
+    Provenance,
+    Spill,
+    Traffic,
+    UnitRecord,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simulator.results.summary import Summary
+
+SCHEMA_VERSION = 1
+"""Raised when the layout of `result.json` changes."""
+
+PS_PER_S = 10**12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one workload did on one device.
+
+    `tokens` are the tokens produced (0 where the workload has none, such as a single GEMM).
+    `energy_breakdown_j` is by component, from the counts of the whole run; `shared_energy_j` is the
+    part of it that belongs to no op (leakage, DRAM background, idle and stalled units).
+    `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
+    it. `resolved` holds the complete description of what was run, in plain JSON types. `tiles` are
+    the busy intervals of single tasks where the run was traced; they are not saved.
+    """
+
+    device: str
+    workload: str
+    rung: str
+    latency_ps: int
+    clock_hz: int
+    tokens: int
+    roofline_bound_ps: int
+    roofline_by: str
+    energy_breakdown_j: Mapping[str, float]
+    shared_energy_j: Mapping[str, float]
+    units: tuple[UnitRecord, ...]
+    records: tuple[OpRecord, ...]
+    traffic: Mapping[str, Traffic]
+    intervals: Intervals
+    peaks: Peaks
+    provenance: Provenance
+    spills: tuple[Spill, ...] = ()
+    warnings: tuple[str, ...] = ()
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    wall_time_s: float = field(default=0.0, compare=False)
+    host: Mapping[str, str] = field(default_factory=dict, compare=False)
+    tiles: Intervals | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def latency_s(self) -> float:
+        """Time from start to end of the run, in seconds."""
+        return self.latency_ps / PS_PER_S
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the device clock that cover the latency."""
+        return -(-self.latency_ps * self.clock_hz // PS_PER_S)
+
+    @property
+    def roofline_bound_s(self) -> float:
+        """Least time that the peaks of the device allow, in seconds."""
+        return self.roofline_bound_ps / PS_PER_S
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second; 0 where the workload produces none."""
+        return self.tokens * PS_PER_S / self.latency_ps if self.latency_ps else 0.0
+
+    @property
+    def energy_j(self) -> float:
+        """Energy of the run in joules: the sum of the breakdown."""
+        return fsum(self.energy_breakdown_j.values())
+
+    @property
+    def utilisation(self) -> dict[str, float]:
+        """Busy time over makespan by unit, 0 to 1."""
+        return {unit.name: self._share(unit, unit.busy_ps) for unit in self.units}
+
+    @property
+    def stalls_s(self) -> dict[str, dict[str, float]]:
+        """Stalled seconds by unit and cause, summed over the instances of the unit."""
+        return {
+            unit.name: {cause: ps / PS_PER_S for cause, ps in unit.stall_ps.items()}
+            for unit in self.units
+        }
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """Bytes moved by memory."""
+        return {name: traffic.bytes_sent for name, traffic in self.traffic.items()}
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates."""
+        return sum(record.macs_useful for record in self.records)
+
+    @property
+    def macs_issued(self) -> int:
+        """Multiply-accumulates issued: the useful ones and those that a mask throws away."""
+        return sum(record.macs_issued for record in self.records)
+
+    @property
+    def ops(self) -> "pd.DataFrame":
+        """One row an executed op; times in seconds, bytes of DRAM, energy in joules."""
+        from simulator.results.store import ops_frame
+
+        return ops_frame(self.records)
+
+    def check(self) -> tuple[str, ...]:
+        """Prove the conservation laws; return one sentence for each that holds.
+
+        Raises:
+            CheckError: lists every law that is violated, with its numbers.
+        """
+        found = laws(self)
+        broken = [law for law in found if law.violations]
+        if broken:
+            noun = "law" if len(broken) == 1 else "laws"
+            head = (
+                f"{self.workload} on {self.device} ({self.rung}): "
+                f"{len(broken)} conservation {noun} violated"
+            )
+            lines = [f"  {law.name}: {text}" for law in broken for text in law.violations]
+            raise CheckError("\n".join([head, *lines]))
+        return tuple(law.statement for law in found)
+
+    def summary(self) -> "Summary":
+        """Return the tables that a user reads; `str` gives text, a notebook shows HTML."""
+        from simulator.results.summary import summarise
+
+        return summarise(self)
+
+    def _repr_html_(self) -> str:
+        """Show the summary in a notebook."""
+        return self.summary()._repr_html_()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but ops and intervals in plain JSON types."""
+        return {
+            "device": self.device,
+            "workload": self.workload,
+            "rung": self.rung,
+            "latency_s": self.latency_s,
+            "cycles": self.cycles,
+            "tokens_per_s": self.tokens_per_s,
+            "energy_j": self.energy_j,
+            "energy_breakdown_j": dict(self.energy_breakdown_j),
+            "roofline_bound_s": self.roofline_bound_s,
+            "utilisation": self.utilisation,
+            "stalls_s": self.stalls_s,
+            "bytes": self.bytes,
+            "macs": self.macs,
+            "wall_time_s": self.wall_time_s,
+            "provenance": self._provenance(),
+            "macs_issued": self.macs_issued,
+            "tokens": self.tokens,
+            "latency_ps": self.latency_ps,
+            "clock_hz": self.clock_hz,
+            "roofline_bound_ps": self.roofline_bound_ps,
+            "roofline_by": self.roofline_by,
+            "shared_energy_j": dict(self.shared_energy_j),
+            "units": [{**asdict(unit), "stall_ps": dict(unit.stall_ps)} for unit in self.units],
+            "traffic": {name: asdict(traffic) for name, traffic in self.traffic.items()},
+            "peaks": asdict(self.peaks),
+            "spills": [asdict(spill) for spill in self.spills],
+            "warnings": list(self.warnings),
+            "resolved": dict(self.resolved),
+            "host": dict(self.host),
+        }
+
+    def canonical_bytes(self) -> builtins.bytes:
+        """Return the part that depends on the input only: no wall time, no host.
+
+        Ops and intervals are in it through `provenance.records_hash`.
+        """
+        content = self.to_dict()
+        del content["wall_time_s"], content["host"]
+        return to_json(content)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash of `canonical_bytes`, 16 hexadecimal digits."""
+        return blake2b(self.canonical_bytes(), digest_size=8).hexdigest()
+
+    @cached_property
+    def records_hash(self) -> str:
+        """Hash of all op records and intervals, 16 hexadecimal digits."""
+        rows = [[record.__dict__[name] for name in RECORD_FIELDS] for record in self.records]
+        digest = blake2b(to_json(rows), digest_size=8)
+        for name in Intervals.columns():
+            column = getattr(self.intervals, name)
+            digest.update(column.astype(column.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `result.json`, `ops.parquet` and `intervals.parquet` into `folder`; return it.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        from simulator.results.store import save
+
+        return save(self, folder)
+
+    def _share(self, unit: UnitRecord, part_ps: int) -> float:
+        whole = self.latency_ps * unit.instances
+        return part_ps / whole if whole else 0.0
+
+    def _provenance(self) -> dict[str, Any]:
+        """Return the provenance with the rung, the layout and the hash of the records."""
+        return {
+            **asdict(self.provenance),
+            "rung": self.rung,
+            "schema_version": SCHEMA_VERSION,
+            "records_hash": self.records_hash,
+        }
+
+
+RECORD_FIELDS = tuple(OpRecord.__dataclass_fields__)
+
+
+def to_json(content: object) -> bytes:
+    """Write JSON the canonical way: sorted keys, floats by `repr`, NaN and infinity refused."""
+    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()

@@ -1,0 +1,160 @@
+"""The parts of a transformer layer, added to a graph one after the other.
+
+Pre-norm attention and FFN as published (Touvron et al. 2023 for Llama; Radford et al. 2019 for
+GPT-2), with the further norms of Gemma 2 (Riviere et al. 2024) and BitNet b1.58 (Ma et al. 2024).
+1/sqrt(head_dim) is folded into the query weights.
+"""
+
+from dataclasses import dataclass
+
+from simulator import formats
+from simulator.formats import Format
+from simulator.workload import vector
+from simulator.workload.builder import GraphBuilder
+from simulator.workload.model import Model
+from simulator.workload.ops import Attention, OpKind, Role
+
+
+@dataclass(frozen=True)
+class Formats:
+    """The formats of one workload; norm gains and biases are `vectors`."""
+
+    weights: Format
+    activations: Format
+    kv: Format
+    embedding: Format
+    vectors: Format
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names by use, as a result records them."""
+        used = ("weights", "activations", "kv", "embedding")
+        return {use: getattr(self, use).name for use in used}
+
+    @property
+    def short(self) -> str:
+        """One word for a workload's name."""
+        return f"w={self.weights.name} a={self.activations.name} kv={self.kv.name}"
+
+
+def formats_of(
+    weights: str | Format,
+    activations: str | Format,
+    kv: str | Format,
+    embedding: str | Format | None,
+) -> Formats:
+    """Return the formats by name or object; `embedding` absent is the weight format.
+
+    Gains and biases stay in the weight format where that is a plain float, else in fp16.
+    Errors: InputError for an unknown name.
+    """
+    w, a, c, e = (
+        formats.get(name) if isinstance(name, str) else name
+        for name in (weights, activations, kv, weights if embedding is None else embedding)
+    )
+    plain_float = w.kind == "float" and w.granularity == "none"
+    return Formats(w, a, c, e, w if plain_float else formats.get("fp16"))
+
+
+class Block:
+    """Adds the parts of a transformer layer to a graph; each method returns its output tensor."""
+
+    def __init__(self, model: Model, used: Formats) -> None:
+        """Start an empty graph."""
+        self.model = model
+        self.formats = used
+        self.graph = GraphBuilder(used.activations)
+
+    def norm(self, name: str, x: str, out: str) -> str:
+        """Add a norm over the columns of `x`; its gain (and bias) are vectors."""
+        b, tokens, width = self.graph, self.graph.rows(x), self.graph.columns(x)
+        plain = self.model.norm == "rmsnorm"
+        names = ("gain",) if plain else ("gain", "bias")
+        vectors = [
+            b.held(f"{name}.{kind}", 1, width, self.formats.vectors, Role.WEIGHT) for kind in names
+        ]
+        work = (vector.rms_norm if plain else vector.layer_norm)(tokens, width)
+        y = b.activation(out, tokens, width)
+        return b.op(name, OpKind.NORM, (x, *vectors), (y,), work)
+
+    def linear(self, name: str, x: str, features: int, out: str, *, bias: bool) -> str:
+        """Add a linear layer whose weight (features, columns of x) is in the weight format."""
+        b, form = self.graph, self.formats
+        weight = b.held(f"{name}.weight", features, b.columns(x), form.weights, Role.WEIGHT)
+        vector_name = None
+        if bias:
+            vector_name = b.held(f"{name}.bias", 1, features, form.vectors, Role.WEIGHT)
+        return b.linear(name, x, weight, out, vector_name)
+
+    def projections(self, x: str) -> tuple[str, str, str]:
+        """Add the query, key and value projections, with rotary positions where the model has."""
+        m, b = self.model, self.graph
+        q = self.linear("q_proj", x, m.query_width, "q", bias=m.qkv_bias)
+        k = self.linear("k_proj", x, m.kv_width, "k", bias=m.qkv_bias)
+        v = self.linear("v_proj", x, m.kv_width, "v", bias=m.qkv_bias)
+        if m.position == "rope":
+            tokens = b.rows(x)
+            turned = (
+                b.activation("q_rope", tokens, m.query_width),
+                b.activation("k_rope", tokens, m.kv_width),
+            )
+            work = vector.rope(tokens, m.heads + m.kv_heads, m.rotary_dim or m.head_dim)
+            b.op("rope", OpKind.ROPE, (q, k), turned, work)
+            q, k = turned
+        return q, k, v
+
+    def append(self, k: str, v: str, attention: Attention) -> tuple[str, str]:
+        """Add the write of new keys and values; the caches hold what the attention reads."""
+        m, b, kv = self.model, self.graph, self.formats.kv
+        shape = (attention.cache_rows, m.head_dim, kv, Role.KV)
+        caches = b.held("k_cache", *shape), b.held("v_cache", *shape)
+        new_rows = attention.tokens * m.kv_heads
+        values = 2 * new_rows * m.head_dim
+        work = vector.kv_append(values, 2 * new_rows, m.head_dim, self.formats.activations, kv)
+        b.op("kv_append", OpKind.KV_APPEND, (k, v), caches, work, rows_written=new_rows)
+        return caches
+
+    def attention(self, x: str, attention: Attention) -> str:
+        """Add norm, projections, attention and output projection."""
+        m, b, a = self.model, self.graph, attention
+        q, k, v = self.projections(self.norm("norm_attention", x, "normed_attention"))
+        k_cache, v_cache = self.append(k, v, a)
+        shape = (a.score_rows, a.longest, a.scores)
+        scores, weights = b.activation("scores", *shape), b.activation("probabilities", *shape)
+        b.op("qk", OpKind.QK, (q, k_cache), (scores,), attention=a)
+        alibi = m.position == "alibi"
+        work = vector.softmax(a.scores, a.score_rows, alibi=alibi, softcap=m.attention_softcap)
+        b.op("softmax", OpKind.SOFTMAX, (scores,), (weights,), work, attention=a)
+        y = b.activation("attended", a.tokens, m.query_width)
+        b.op("pv", OpKind.PV, (weights, v_cache), (y,), attention=a)
+        if m.sub_norms:
+            y = self.norm("norm_attention_sub", y, "attended_normed")
+        y = self.linear("o_proj", y, m.hidden, "attention_out", bias=m.output_bias)
+        return self.norm("norm_attention_post", y, "attention_normed") if m.post_norms else y
+
+    def ffn(self, x: str) -> str:
+        """Add norm, gated or plain FFN and its output projection."""
+        m, b = self.model, self.graph
+        y = self.norm("norm_ffn", x, "normed_ffn")
+        names = ("gate", "up") if m.gated_ffn else ("up",)
+        branches = [self.linear(f"{n}_proj", y, m.ffn, n, bias=m.ffn_bias) for n in names]
+        tokens = b.rows(x)
+        active = b.activation("active", tokens, m.ffn)
+        work = vector.activation(m.activation, tokens * m.ffn, gated=m.gated_ffn)
+        y = b.op("activation", OpKind.ACTIVATION, branches, (active,), work)
+        if m.sub_norms:
+            y = self.norm("norm_ffn_sub", y, "active_normed")
+        y = self.linear("down_proj", y, m.hidden, "ffn_out", bias=m.ffn_bias)
+        return self.norm("norm_ffn_post", y, "ffn_normed") if m.post_norms else y
+
+    def add(self, name: str, x: str, y: str, out: str) -> str:
+        """Add the residual sum into the tensor `out`."""
+        work = vector.add(self.graph.rows(x) * self.model.hidden)
+        return self.graph.op(name, OpKind.ADD, (x, y), (out,), work)
+
+    def layer(self, x: str, out: str, attention: Attention) -> str:
+        """Add one layer that reads `x` and makes `out`."""
+        b = self.graph
+        middle = b.activation("hidden_middle", b.rows(x), self.model.hidden)
+        x = self.add("residual_attention", x, self.attention(x, attention), middle)
+        return self.add("residual_ffn", x, self.ffn(x), out)
