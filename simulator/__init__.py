@@ -48,19 +48,21 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for."""
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # which would take any name for a public one
 
-        value: Any = version("nibblesim")
-    elif name in _HOMES:
-        module, inner = _HOMES[name]
-        value = getattr(import_module(module), inner)
-    else:
-        raise AttributeError(f"module 'simulator' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first asked for."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: Any = version("nibblesim")
+        elif name in _HOMES:
+            module, inner = _HOMES[name]
+            value = getattr(import_module(module), inner)
+        else:
+            raise AttributeError(f"module 'simulator' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
 """Number formats by name: what a tensor costs in bits, with scales and metadata counted exactly.
 
-One grammar everywhere: a base (`int4`, `bf16`, `mxfp4`, `ternary`, ...), then a granularity (`-g128`
-group, `-channel`, `-token`, `-tensor`), then `-asym` for a zero point, then `-s8` or `-s32` for
-scales that are not FP16. Without a granularity the plain codes are meant and no scale is counted.
+One grammar everywhere: a base (`int4`, `bf16`, `mxfp4`, ...), then a granularity (`-g128` group,
+`-channel`, `-token`, `-tensor`), then `-asym` for a zero point, then `-s8` or `-s32` for scales
+that are not FP16. Without a granularity the plain codes are meant and no scale is counted.
 
 Block formats follow OCP Microscaling v1.0 (32 elements, one 8-bit E8M0 scale); NVFP4 has 16
 elements and one 8-bit E4M3 scale (its FP32 scale per tensor is not counted); BitMoD (Chen et al.,
@@ -163,10 +163,10 @@ def _bases() -> dict[str, Format]:
 
 _BASES = MappingProxyType(_bases())
 
-#: Shorthand -> (weight, activation, KV cache). Weights: groups of 128 below 8 bits (GPTQ, AWQ), else a
-#: scale per output channel (SmoothQuant). Activations: a scale per token. KV: FP16 unless the name
-#: says kv8 or kv4; then a scale per token and head, with a zero point at 4 bits, as are the
-#: weights there (QServe). w1.58a8 is BitNet b1.58: one scale per weight tensor.
+#: Shorthand -> (weight, activation, KV cache). Weights: groups of 128 below 8 bits (GPTQ, AWQ),
+#: else a scale per output channel (SmoothQuant). Activations: a scale per token. KV: FP16 unless
+#: the name says kv8 or kv4, then a scale per token and head; w4a8kv4 has zero points in weights
+#: and KV (QServe). w1.58a8 is BitNet b1.58: one scale per weight tensor.
 SHORTHANDS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
     {
         "w16a16": ("fp16", "fp16", "fp16"),
@@ -209,6 +209,9 @@ def get(name: str) -> Format:
     """
     base_name, *suffixes = name.split("-")
     base = _BASES.get(base_name)
+    if name in SHORTHANDS:
+        three = ", ".join(SHORTHANDS[name])
+        raise InputError(f"{name!r} is a shorthand for three formats: {three}; name one")
     if base is None:
         near = did_you_mean(base_name, _BASES)
         raise InputError(f"unknown format {name!r}{near or '; known: ' + _SUMMARY}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def devices(as_json: JsonOption = False) -> None:
-    """List the devices, one a line, with a note on their fidelity."""
+    """List the devices and how faithful each is."""
     from simulator.api import device_names, load_device
 
     rows = [load_device(name) for name in device_names()]
@@ -27,7 +27,7 @@ def devices(as_json: JsonOption = False) -> None:
 
 
 def models(as_json: JsonOption = False) -> None:
-    """List the models, one a line, with their exact number of parameters."""
+    """List the models and their parameters."""
     from simulator.api import load_model, model_names
 
     rows = [load_model(name) for name in model_names()]
@@ -43,27 +43,28 @@ def models(as_json: JsonOption = False) -> None:
 def formats(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Formats such as int4-g64-asym; none: all."),
+        typer.Argument(metavar="[NAME]...", help="Formats, as int4-g64-asym, or shorthands."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List number formats and shorthands with their exact bits per value, metadata included."""
+    """List number formats and exact bits per value.
+
+    Scales, zero points and other metadata are included.
+    """
     from simulator.formats import SHORTHANDS, all_names, get
 
-    listed = [get(name) for name in names or all_names()]
-    shorthands = {} if names else SHORTHANDS
+    chosen = names or [*all_names(), *SHORTHANDS]
+    listed = [get(name) for name in chosen if name not in SHORTHANDS]
+    shorthands = {name: SHORTHANDS[name] for name in chosen if name in SHORTHANDS}
     if as_json:
-        content: dict[str, Any] = {"formats": [_record(one) for one in listed]}
-        if shorthands:
-            content["shorthands"] = {
-                name: dict(zip(("weights", "activations", "kv"), parts, strict=True))
-                for name, parts in shorthands.items()
-            }
+        parts = ("weights", "activations", "kv")
+        expanded = {key: dict(zip(parts, used, strict=True)) for key, used in shorthands.items()}
+        content = {"formats": [_record(one) for one in listed], "shorthands": expanded}
         output.show_json(content)
         return
-    output.show(_format_table(listed))
-    if shorthands:
-        output.show("\n" + _shorthand_table(dict(shorthands)))
+    tables = [_format_table(listed)] if listed else []
+    tables += [_shorthand_table(shorthands)] if shorthands else []
+    output.show("\n\n".join(tables))
 
 
 def _record(one: "Format") -> dict[str, Any]:

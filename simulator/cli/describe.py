@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import output
-from simulator.cli.options import JsonOption
+from simulator.cli.options import JsonOption, formats_of
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def describe(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a device (with its derived peaks) or a model (with its sizes)."""
+    """Describe a device or a model.
+
+    A device with its derived peaks, a model with its parameters and bytes in several formats.
+    """
     from simulator.config import content_hash, dump_yaml, resolved
     from simulator.hardware import Device
 
@@ -93,7 +96,7 @@ def _part_tables(part: "Part") -> list["Table"]:
 
     plain = resolved(part)
     own = {key: value for key, value in plain.items() if not isinstance(value, dict)}
-    tables = [Table(str(plain["name"]), (), tuple(_rows(own)), "<<")]
+    tables = [Table(str(own.pop("name")), (), tuple(_rows(own)), "<<")]
     for key, value in plain.items():
         if isinstance(value, dict):
             tables.append(Table(key, (), tuple(_rows(value)), "<<"))
@@ -101,13 +104,18 @@ def _part_tables(part: "Part") -> list["Table"]:
 
 
 def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Flatten nested mappings to dotted paths; the kind comes first and the source last."""
     rows = []
-    for key, value in values.items():
+    for key, value in sorted(values.items(), key=lambda item: _place(item[0])):
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{key}.")
         else:
             rows.append((f"{prefix}{key}", _text(value)))
     return rows
+
+
+def _place(key: str) -> int:
+    return {"kind": 0, "source": 2}.get(key, 1)
 
 
 def _text(value: object) -> str:
@@ -160,13 +168,16 @@ def _device_tables(facts: dict[str, Any]) -> list["Table"]:
     def quantity(value: float | None, unit: str) -> str:
         return "no limit" if value is None else engineering(value, unit)
 
+    def ridge(value: float | None) -> str:
+        return "none" if value is None else engineering(value, "op/B")
+
     rows = [
         (
             pair,
             engineering(facts["peak_macs_per_s"][pair], "MAC/s"),
             engineering(facts["peak_ops_per_s"][pair], "op/s"),
-            quantity(facts["ridge_ops_per_byte"][pair], "op/B"),
-            quantity(facts["ridge_sustained_ops_per_byte"][pair], "op/B"),
+            ridge(facts["ridge_ops_per_byte"][pair]),
+            ridge(facts["ridge_sustained_ops_per_byte"][pair]),
         )
         for pair in facts["peak_macs_per_s"]
     ]
@@ -188,13 +199,11 @@ def _device_tables(facts: dict[str, Any]) -> list["Table"]:
 
 def _model_facts(model: "Model") -> dict[str, Any]:
     """Derive sizes for some format shorthands; bytes count scales and metadata."""
-    from simulator.formats import expand_shorthand
     from simulator.workload import decode_step
 
     sizes = {}
     for name in SHOWN_SHORTHANDS:
-        weights, activations, kv = expand_shorthand(name)
-        used = {"weights": weights, "activations": activations, "kv": kv}
+        used = formats_of(name, None, None, None)
         first = decode_step(model, context=1, **used)
         last = decode_step(model, context=model.max_context, **used)
         sizes[name] = {

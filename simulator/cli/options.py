@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -22,7 +22,9 @@ ModelArgument = Annotated[
         help="Name (see nibblesim models), YAML file or Hugging Face config.json.",
     ),
 ]
-PhaseOption = Annotated[str, typer.Option("--phase", metavar="prefill|decode", help="Phase.")]
+PhaseOption = Annotated[
+    str, typer.Option("--phase", metavar="prefill|decode", help="What to simulate.")
+]
 BatchOption = Annotated[
     int | None,
     typer.Option("--batch", metavar="N", help="Requests. [default: 1, or as many as lengths]"),
@@ -59,7 +61,7 @@ ShorthandOption = Annotated[
 ]
 RungOption = Annotated[
     str,
-    typer.Option("--rung", metavar="roofline|analytic|tile|command", help="Fidelity."),
+    typer.Option("--rung", metavar="roofline|analytic|tile|command", help="How closely."),
 ]
 AttentionOption = Annotated[
     str,
@@ -98,8 +100,21 @@ DATAFLOWS = {
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 
 
+class TwoFormats(TypedDict):
+    """Names of formats, as arguments of `gemm` and `read_topology`."""
+
+    weights: str
+    activations: str
+
+
+class Formats(TwoFormats):
+    """Names of formats, as arguments of `prefill` and `decode_step`."""
+
+    kv: str
+
+
 def changed_device(name: str, changes: list[str] | None, dataflow: str | None = None) -> "Device":
-    """Load a device and apply `--dataflow` and `--set`; InputError lists what is wrong with them."""
+    """Load a device and apply `--dataflow`, then all of `--set`."""
     from simulator.api import load_device
 
     device = load_device(name)
@@ -164,16 +179,24 @@ def _refuse_bare_quantities(
         raise InputError(problems)
 
 
+def two_formats(weight: str | None, activation: str | None) -> TwoFormats:
+    """Return the formats of a matrix product; what is not given is FP16."""
+    formats = formats_of(None, weight, activation, None)
+    return {"weights": formats["weights"], "activations": formats["activations"]}
+
+
 def formats_of(
     shorthand: str | None, weight: str | None, activation: str | None, kv: str | None
-) -> dict[str, str]:
-    """Return the three formats as arguments of `prefill` and `decode_step`."""
+) -> Formats:
+    """Return the formats of a model: one by one, else from the shorthand, else FP16."""
     from simulator.formats import expand_shorthand
 
-    names = ("fp16",) * 3 if shorthand is None else expand_shorthand(shorthand)
-    given = (weight, activation, kv)
-    used = [name if own is None else own for own, name in zip(given, names, strict=True)]
-    return dict(zip(("weights", "activations", "kv"), used, strict=True))
+    names = expand_shorthand("w16a16" if shorthand is None else shorthand)
+    return {
+        "weights": names[0] if weight is None else weight,
+        "activations": names[1] if activation is None else activation,
+        "kv": names[2] if kv is None else kv,
+    }
 
 
 def workload_of(
@@ -183,7 +206,7 @@ def workload_of(
     batch: int | None,
     sequence: str | None,
     context: str | None,
-    formats: dict[str, str],
+    formats: Formats,
 ) -> "Workload":
     """Build the workload that `run` and `export-topology` describe."""
     from simulator.api import load_model
@@ -194,23 +217,23 @@ def workload_of(
     match phase:
         case "prefill":
             if context is not None or sequence is None:
-                raise InputError(_lengths_problem("prefill", "--sequence", sequence, "--context"))
+                raise InputError(_lengths_problem("prefill", "--sequence", "--context", context))
             lengths = _lengths("--sequence", sequence)
             return prefill(described, sequence=lengths, batch=batch, **formats)
         case "decode":
             if sequence is not None or context is None:
-                raise InputError(_lengths_problem("decode", "--context", context, "--sequence"))
+                raise InputError(_lengths_problem("decode", "--context", "--sequence", sequence))
             lengths = _lengths("--context", context)
             return decode_step(described, context=lengths, batch=batch, **formats)
         case _:
             raise InputError(unknown("phase", phase, PHASES))
 
 
-def _lengths_problem(phase: str, needed: str, given: str | None, other: str) -> str:
+def _lengths_problem(phase: str, needed: str, other: str, other_given: str | None) -> str:
     """Say that the length of the other phase was given, or that none was."""
-    if given is not None:
-        return f"--phase {phase} takes {needed} alone, not {other} too"
-    return f"--phase {phase} needs {needed}; {other} is for the other phase"
+    if other_given is not None:
+        return f"--phase {phase} takes {needed}, not {other}"
+    return f"--phase {phase} needs {needed}"
 
 
 def _lengths(option: str, text: str) -> int | list[int]:

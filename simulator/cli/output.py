@@ -16,6 +16,11 @@ def show(text: str) -> None:
     typer.echo(text)
 
 
+def warn(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(text, err=True)
+
+
 def show_json(content: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; infinity and NaN have no place in it."""
     typer.echo(json.dumps(content, indent=1, allow_nan=False))
@@ -28,7 +33,7 @@ def failure(state: str, problems: Sequence[str]) -> dict[str, Any]:
 
 def show_error(error: NibblesimError, *, as_json: bool) -> None:
     """Print the message on stderr and, with `as_json`, the error as JSON on stdout."""
-    typer.echo(str(error), err=True)
+    warn(str(error))
     if not as_json:
         return
     match error:

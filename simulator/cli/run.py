@@ -1,5 +1,6 @@
 """Commands that build a workload: simulate it, or write it as a SCALE-Sim topology."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from simulator.cli.options import (
     WeightOption,
     changed_device,
     formats_of,
+    two_formats,
     workload_of,
 )
 from simulator.errors import InputError
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from simulator.hardware import Device
     from simulator.results import Result
     from simulator.workload import Workload
+
+#: Tiles that a trace may hold, about 250 bytes each; the Perfetto viewer stops at some 2 GB.
+TRACED_TILES = 2_000_000
 
 
 def run(
@@ -54,7 +59,7 @@ def run(
     trace: TraceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a prefill or one decode step of MODEL on DEVICE."""
+    """Simulate a prefill or one decode step."""
     on = changed_device(device, changes)
     formats = formats_of(shorthand, weight_format, activation_format, kv_format)
     workload = workload_of(
@@ -77,12 +82,11 @@ def gemm(
     trace: TraceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate one matrix product, (M x K) by (K x N), on DEVICE."""
+    """Simulate one product (M x K) x (K x N)."""
     from simulator.workload import gemm as product
 
     on = changed_device(device, changes, dataflow)
-    formats = _two_formats(weight_format, activation_format)
-    workload = product(m, n, k, **formats)
+    workload = product(m, n, k, **two_formats(weight_format, activation_format))
     _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
 
 
@@ -100,11 +104,14 @@ def topology(
     trace: TraceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate the matrix products of a SCALE-Sim topology, one after the other, on DEVICE."""
+    """Simulate a SCALE-Sim GEMM topology.
+
+    The products run one after the other. A name that ends in _xN is N independent products.
+    """
     from simulator.workload import read_topology
 
     on = changed_device(device, changes, dataflow)
-    workload = read_topology(file, **_two_formats(weight_format, activation_format))
+    workload = read_topology(file, **two_formats(weight_format, activation_format))
     _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
 
 
@@ -117,7 +124,10 @@ def export_topology(
     context: ContextOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the matrix products of a prefill or decode step as a SCALE-Sim topology."""
+    """Write a SCALE-Sim GEMM topology of a model.
+
+    All matrix products of a prefill or of one decode step, attention as whole rectangles.
+    """
     from simulator.workload import read_topology, write_topology
 
     formats = formats_of(None, None, None, None)
@@ -130,12 +140,6 @@ def export_topology(
         output.show_json({"file": str(file), "workload": workload.name, "gemms": rows})
     else:
         output.show(f"{file}: {rows} matrix products of {workload.name}")
-
-
-def _two_formats(weight: str | None, activation: str | None) -> dict[str, str]:
-    formats = formats_of(None, weight, activation, None)
-    del formats["kv"]
-    return formats
 
 
 def _simulate(
@@ -174,9 +178,17 @@ def _write(result: "Result", folder: Path) -> list[Path]:
     """Write everything that a result can be looked at with; return the files."""
     from simulator.report import write_pictures, write_trace
 
+    if result.tiles is not None and len(result.tiles) > TRACED_TILES:
+        output.warn(
+            f"trace.json holds ops: {len(result.tiles):,} tiles are more than the "
+            f"{TRACED_TILES:,} that viewers take"
+        )
+        result = replace(result, tiles=None)
     result.save(folder)
-    # A rung without events draws no timeline: that of an earlier run must not stand beside it.
-    (folder / "timeline.png").unlink(missing_ok=True)
+    saved = [folder / name for name in ("result.json", "ops.parquet", "intervals.parquet")]
     pictures = write_pictures(result, folder)
-    written = write_trace(result, folder / "trace.json")
-    return [folder / "result.json", folder / "ops.parquet", *pictures, written]
+    timeline = folder / "timeline.png"
+    if timeline not in pictures:
+        # A rung without events draws none: that of an earlier run must not stand beside it.
+        timeline.unlink(missing_ok=True)
+    return [*saved, *pictures, write_trace(result, folder / "trace.json")]

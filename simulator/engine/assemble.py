@@ -157,7 +157,9 @@ def _unit_times(plan: Plan) -> dict[str, tuple[int, dict[str, int]]]:
     return {unit: (busy[unit], stalls if unit == "matrix" else {}) for unit in UNITS}
 
 
-def _units(plan: Plan, device: Device, latency_ps: int, waited: np.ndarray) -> tuple[UnitRecord, ...]:
+def _units(
+    plan: Plan, device: Device, latency_ps: int, waited: np.ndarray
+) -> tuple[UnitRecord, ...]:
     """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them."""
     records = []
     for index, (name, (busy, causes)) in enumerate(_unit_times(plan).items()):
@@ -234,7 +236,11 @@ def total_counts(plan: Plan) -> Counts:
 def _traffic(plan: Plan, books: _Books, device: Device) -> dict[str, Traffic]:
     """Return what moved, at both ends and by the plan."""
     dram = sum(n * (op.load_bytes + op.store_bytes) for n, op in _executions(plan))
-    traffic = {"dram": Traffic(bytes_sent=books.sent, bytes_received=books.received, bytes_closed_form=dram)}
+    traffic = {
+        "dram": Traffic(
+            bytes_sent=books.sent, bytes_received=books.received, bytes_closed_form=dram
+        )
+    }
     if device.network is not None:
         noc = sum(n * op.network_bytes for n, op in _executions(plan))
         traffic["noc"] = Traffic(
@@ -294,6 +300,10 @@ def assemble(
         units=units,
         records=tuple(books.records),
         traffic=_traffic(plan, books, device),
+        on_chip_bytes={
+            "scratchpad": (counts.scratchpad_read_bits + counts.scratchpad_write_bits) // 8,
+            "accumulators": (counts.accumulator_read_bits + counts.accumulator_write_bits) // 8,
+        },
         intervals=books.intervals(),
         peaks=Peaks(
             macs_per_s=int(max(device.peak_macs_per_s.values())),

@@ -3,14 +3,22 @@
 The same resources as the tile executor, with fewer waits: each operation is its first and last
 step, loads of a later operation may run ahead as far as its own slots allow, stores never delay
 loads. Every wait that is kept holds in the executor too, so the result is never above it; of one
-operation alone it is `equations.pipeline_ps` itself.
+operation alone it is `alone_ps`, exact where memory moves one way and no unit serves two stages.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.hardware.equations import pipeline_ps
+from simulator.hardware import equations
+from simulator.hardware.equations import Pipeline, flow_ps, pipeline_ps
+from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
+
+
+@compiled(equations)
+def alone_ps(p: Pipeline) -> int:
+    """Return the makespan of one operation alone: the better of two lower bounds."""
+    return max(flow_ps(p), pipeline_ps(p))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +72,16 @@ class _State:
                 loaded = max(loaded, gate + p.load * max(1, p.steps - op.free_loads))
             last = max(last, loaded + p.latency + p.ready + p.main + p.extra)
             self.dram = loaded
-        if p.ready:
-            last = max(last, main + (p.steps - 1) * p.ready + p.main + p.extra)
+        if p.ready and p.steps > 2:
+            # Two steps may be ready before the first main; the third waits for its end.
+            last = max(last, main + p.main + (p.steps - 2) * p.ready + p.main + p.extra)
         self.free[op.unit] = last
         first = main + p.every * p.main + (p.extra if outputs == 1 else 0)
         result = last
         if p.post:
-            result = max(last + p.post, first + outputs * p.post, self.free["vector"] + outputs * p.post)
+            result = max(
+                last + p.post, first + outputs * p.post, self.free["vector"] + outputs * p.post
+            )
             self.free["vector"] = result
         if p.second:
             result = max(result + p.second, first + p.post + outputs * p.second)
@@ -78,9 +89,9 @@ class _State:
         stored = result
         if op.store_bytes:
             head = first + p.post + p.second
-            stored = max(result + p.store, head + outputs * p.store, begin + pipeline_ps(p))
+            stored = max(result + p.store, head + outputs * p.store, begin + alone_ps(p))
         else:
-            result = stored = max(result, begin + pipeline_ps(p))
+            result = stored = max(result, begin + alone_ps(p))
         self.results.append(result)
         self.stored.append(stored)
         self.windows.append(Window(begin, stored))

@@ -7,6 +7,8 @@ ties go to the queue of a later stage, then to the lower task number. A unit run
 and does not pre-empt. Time is integer ps.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
@@ -17,7 +19,6 @@ Array = NDArray[np.int64]
 
 DONE, DEADLOCK = 0, 1
 END, ARRIVAL = 0, 1
-FAR = np.iinfo(np.int64).max
 
 
 @register_jitable
@@ -61,135 +62,202 @@ def pop(times: Array, payloads: Array, size: int) -> int:
     return size
 
 
+class Tasks(NamedTuple):
+    """The task graph as the executor reads it; see `tasks.TaskGraph` for the columns.
+
+    queue_tasks[queue_first[q]:queue_first[q + 1]] are the tasks of queue q in issue order;
+    unit_of_queue and priority_of_queue have an entry per queue.
+    """
+
+    queue: Array
+    duration: Array
+    latency: Array
+    size: Array
+    op: Array
+    first_successor: Array
+    successors: Array
+    queue_tasks: Array
+    queue_first: Array
+    unit_of_queue: Array
+    priority_of_queue: Array
+
+
+class Heads(NamedTuple):
+    """Loads that were started before time 0.
+
+    Their transfer ends at `end` (0: already) and their data come at `arrival` (-1: already there).
+    """
+
+    task: Array
+    end: Array
+    arrival: Array
+
+
+class Record(NamedTuple):
+    """What the executor writes down, in ps and bytes.
+
+    start, end, arrival: of each task, -1 where it did not happen. waited: by unit, time spent idle
+    because loads were not there. sent, received: by operation, foreign tasks last.
+    """
+
+    start: Array
+    end: Array
+    arrival: Array
+    waited: Array
+    sent: Array
+    received: Array
+
+
+class Scratch(NamedTuple):
+    """What the executor works with: by task, by event, by queue, by unit."""
+
+    waits_for: Array
+    ready: Array
+    other_ready: Array
+    apart: Array
+    counted: Array
+    times: Array
+    payloads: Array
+    head: Array
+    head_since: Array
+    running: Array
+    last_end: Array
+
+
+def fresh(tasks: Tasks, waits_for: Array, ops: int) -> tuple[Record, Scratch]:
+    """Make the arrays of one run. Numba would take a second to compile their making."""
+    count, units = len(tasks.queue), int(tasks.unit_of_queue.max()) + 1
+    record = Record(
+        start=np.full(count, -1),
+        end=np.full(count, -1),
+        arrival=np.full(count, -1),
+        waited=np.zeros(units, dtype=np.int64),
+        sent=np.zeros(ops + 1, dtype=np.int64),
+        received=np.zeros(ops + 1, dtype=np.int64),
+    )
+    scratch = Scratch(
+        waits_for=waits_for.copy(),
+        ready=np.zeros(count, dtype=np.int64),
+        other_ready=np.zeros(count, dtype=np.int64),
+        apart=(tasks.latency > 0).astype(np.int64),
+        counted=np.zeros(count, dtype=np.int64),
+        times=np.empty(2 * count + 2, dtype=np.int64),
+        payloads=np.empty(2 * count + 2, dtype=np.int64),
+        head=tasks.queue_first[:-1].copy(),
+        head_since=np.zeros(len(tasks.unit_of_queue), dtype=np.int64),
+        running=np.full(units, -1),
+        last_end=np.zeros(units, dtype=np.int64),
+    )
+    return record, scratch
+
+
+@register_jitable
+def admit(t: Tasks, heads: Heads, record: Record, s: Scratch) -> int:
+    """Take over the loads that were started before time 0; return the size of the heap."""
+    count = t.queue.size
+    heap = 0
+    for i in range(heads.task.size):
+        task = heads.task[i]
+        s.head[t.queue[task]] += 1
+        record.start[task] = 0
+        record.end[task] = heads.end[i]
+        if heads.end[i] > 0:
+            s.running[t.unit_of_queue[t.queue[task]]] = task
+            heap = push(s.times, s.payloads, heap, heads.end[i], END * count + task)
+        # Data sent before time 0 arrive by an event of their own.
+        s.apart[task] = 1
+        s.counted[task] = 1 if heads.arrival[i] < 0 else 0
+        there = max(0, heads.arrival[i])
+        heap = push(s.times, s.payloads, heap, there, ARRIVAL * count + task)
+    return heap
+
+
+@register_jitable
+def choose(t: Tasks, s: Scratch, unit: int) -> int:
+    """Return the task that a free unit starts next, -1 if none is ready."""
+    best = -1
+    best_since = 0
+    for q in range(t.unit_of_queue.size):
+        if t.unit_of_queue[q] != unit or s.head[q] >= t.queue_first[q + 1]:
+            continue
+        task = t.queue_tasks[s.head[q]]
+        if s.waits_for[task] > 0:
+            continue
+        since = max(s.ready[task], s.head_since[q])
+        first = best < 0 or since < best_since
+        if not first and since == best_since:
+            first = t.priority_of_queue[q] < t.priority_of_queue[t.queue[best]]
+        if first:
+            best = task
+            best_since = since
+    return best
+
+
+@register_jitable
+def begin(t: Tasks, record: Record, s: Scratch, heap: int, unit: int, task: int, time: int) -> int:
+    """Start a task on a unit; return the size of the heap."""
+    count = t.queue.size
+    s.head[t.queue[task]] += 1
+    s.head_since[t.queue[task]] = time
+    s.running[unit] = task
+    record.start[task] = time
+    record.end[task] = time + t.duration[task]
+    record.sent[t.op[task]] += t.size[task]
+    before = max(s.last_end[unit], s.other_ready[task])
+    if time > before and s.ready[task] > s.other_ready[task]:
+        record.waited[unit] += time - before
+    heap = push(s.times, s.payloads, heap, record.end[task], END * count + task)
+    if s.apart[task] == 1:
+        there = record.end[task] + t.latency[task]
+        heap = push(s.times, s.payloads, heap, there, ARRIVAL * count + task)
+    return heap
+
+
+@register_jitable
+def deliver(t: Tasks, record: Record, s: Scratch, load_queue: int, task: int, time: int) -> None:
+    """Hand the results of a task to those that wait for it."""
+    record.arrival[task] = time
+    if s.counted[task] == 0:
+        record.received[t.op[task]] += t.size[task]
+    for i in range(t.first_successor[task], t.first_successor[task + 1]):
+        follower = t.successors[i]
+        s.waits_for[follower] -= 1
+        s.ready[follower] = max(s.ready[follower], time)
+        if t.queue[task] != load_queue:
+            s.other_ready[follower] = max(s.other_ready[follower], time)
+
+
 @compiled()
 def execute(
-    queue: Array,
-    duration: Array,
-    latency: Array,
-    size: Array,
-    op: Array,
-    waits_for: Array,
-    first_successor: Array,
-    successors: Array,
-    own: int,
-    ops: int,
-    queue_tasks: Array,
-    queue_first: Array,
-    unit_of_queue: Array,
-    priority_of_queue: Array,
-    load_queue: int,
-    head_tasks: Array,
-    head_end: Array,
-    head_arrival: Array,
-) -> tuple[int, int, Array, Array, Array, Array, Array, Array, Array]:
-    """Run tasks 0..own-1 to completion; later ones only as far as time allows.
+    t: Tasks, heads: Heads, own: int, load_queue: int, record: Record, s: Scratch
+) -> tuple[int, int]:
+    """Run tasks 0..own-1 to completion, later ones as far as time allows.
 
-    queue_tasks[queue_first[q]:queue_first[q + 1]] are the tasks of queue q in issue order.
-    head_tasks were started before time 0: their transfer ends at head_end (0: already) and their
-    data come at head_arrival (-1: already there).
-    Returns status (DONE or DEADLOCK), makespan, start and end (-1: never) of each task, arrival
-    (-1: not yet), by unit the time spent waiting for loads, and by operation (foreign tasks last)
-    the same for its matrix unit, bytes sent and bytes received.
+    Returns (DONE or DEADLOCK, time); fills `record`, uses up `s`.
     """
-    tasks = queue.size
-    queues = unit_of_queue.size
-    units = unit_of_queue.max() + 1
-    waiting = waits_for.copy()
-    ready = np.zeros(tasks, dtype=np.int64)
-    other_ready = np.zeros(tasks, dtype=np.int64)
-    start = np.full(tasks, -1, dtype=np.int64)
-    end = np.full(tasks, -1, dtype=np.int64)
-    arrival = np.full(tasks, -1, dtype=np.int64)
-    running = np.full(units, -1, dtype=np.int64)
-    last_end = np.zeros(units, dtype=np.int64)
-    waited = np.zeros(units, dtype=np.int64)
-    op_waited = np.zeros(ops + 1, dtype=np.int64)
-    sent = np.zeros(ops + 1, dtype=np.int64)
-    received = np.zeros(ops + 1, dtype=np.int64)
-    # Data that arrive after their transfer, or were sent before time 0, have an event of their own.
-    apart = latency > 0
-    counted = np.zeros(tasks, dtype=np.bool_)
-    head_of_queue = queue_first[:-1].copy()
-    head_since = np.zeros(queues, dtype=np.int64)
-    times = np.empty(2 * tasks + 2, dtype=np.int64)
-    payloads = np.empty(2 * tasks + 2, dtype=np.int64)
-    heap = 0
+    heap = admit(t, heads, record, s)
     left = own
     time = 0
-
-    for i in range(head_tasks.size):
-        task = head_tasks[i]
-        head_of_queue[queue[task]] += 1
-        start[task] = 0
-        end[task] = head_end[i]
-        if head_end[i] > 0:
-            running[unit_of_queue[queue[task]]] = task
-            heap = push(times, payloads, heap, head_end[i], END * tasks + task)
-        apart[task] = True
-        counted[task] = head_arrival[i] < 0
-        heap = push(times, payloads, heap, max(0, head_arrival[i]), ARRIVAL * tasks + task)
-
     while left > 0:
-        # Each free unit starts the head that became ready first.
-        for unit in range(units):
-            if running[unit] >= 0:
-                continue
-            best = -1
-            best_since = 0
-            for q in range(queues):
-                if unit_of_queue[q] != unit or head_of_queue[q] >= queue_first[q + 1]:
-                    continue
-                task = queue_tasks[head_of_queue[q]]
-                if waiting[task] > 0:
-                    continue
-                since = max(ready[task], head_since[q])
-                if (
-                    best < 0
-                    or since < best_since
-                    or since == best_since
-                    and priority_of_queue[q] < priority_of_queue[queue[best]]
-                ):
-                    best = task
-                    best_since = since
-            if best < 0:
-                continue
-            head_of_queue[queue[best]] += 1
-            head_since[queue[best]] = time
-            running[unit] = best
-            start[best] = time
-            end[best] = time + duration[best]
-            sent[op[best]] += size[best]
-            since = max(last_end[unit], other_ready[best])
-            if time > since and ready[best] > other_ready[best]:
-                waited[unit] += time - since
-                op_waited[op[best]] += time - since
-            heap = push(times, payloads, heap, end[best], END * tasks + best)
-            if apart[best]:
-                there = end[best] + latency[best]
-                heap = push(times, payloads, heap, there, ARRIVAL * tasks + best)
+        for unit in range(s.running.size):
+            if s.running[unit] < 0:
+                task = choose(t, s, unit)
+                if task >= 0:
+                    heap = begin(t, record, s, heap, unit, task, time)
         if heap == 0:
-            return DEADLOCK, time, start, end, arrival, waited, op_waited, sent, received
-        time = times[0]
-        while heap > 0 and times[0] == time:
-            payload = payloads[0]
-            heap = pop(times, payloads, heap)
-            task = payload % tasks
-            if payload < tasks:
-                unit = unit_of_queue[queue[task]]
-                running[unit] = -1
-                last_end[unit] = time
-                if apart[task]:
+            return DEADLOCK, time
+        time = s.times[0]
+        while heap > 0 and s.times[0] == time:
+            payload = s.payloads[0]
+            heap = pop(s.times, s.payloads, heap)
+            task = payload % t.queue.size
+            if payload < t.queue.size:
+                unit = t.unit_of_queue[t.queue[task]]
+                s.running[unit] = -1
+                s.last_end[unit] = time
+                if s.apart[task] == 1:
                     continue
-            arrival[task] = time
-            if not counted[task]:
-                received[op[task]] += size[task]
+            deliver(t, record, s, load_queue, task, time)
             if task < own:
                 left -= 1
-            for i in range(first_successor[task], first_successor[task + 1]):
-                follower = successors[i]
-                waiting[follower] -= 1
-                if time > ready[follower]:
-                    ready[follower] = time
-                if queue[task] != load_queue and time > other_ready[follower]:
-                    other_ready[follower] = time
-    return DONE, time, start, end, arrival, waited, op_waited, sent, received
+    return DONE, time

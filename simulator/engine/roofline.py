@@ -6,6 +6,7 @@ memory's sustained rate (Williams et al., CACM 2009); the larger of the two sums
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 
 from simulator.engine.bound import SegmentBound, Window
@@ -102,4 +103,4 @@ def shares(plan: Plan, bound_ps: int) -> list[tuple[SegmentPlan, int, int, Segme
 def _windows(weight: Sequence[int], before: int, bound_ps: int, whole: int) -> tuple[Window, ...]:
     start = bound_ps * before // whole
     edges = [bound_ps * (before + sum(weight[:i])) // whole - start for i in range(len(weight) + 1)]
-    return tuple(Window(a, b) for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(Window(a, b) for a, b in pairwise(edges))

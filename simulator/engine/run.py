@@ -38,8 +38,8 @@ class SegmentRun:
     """What the executor measured: times in ps from the segment's start, bytes.
 
     first, last, busy: per operation and unit (operations x units; first is -1 where the unit did
-    nothing). carried: memory time of loads for the next segment, spent before this one ended, and when
-    the first of them started.
+    nothing). carried: memory time of loads for the next segment, spent before this one ended, and
+    when the first of them started.
     """
 
     makespan_ps: int
@@ -88,17 +88,22 @@ def _deadlock(graph: TaskGraph, ops: tuple[OpPlan, ...], end: Array, time: int) 
     order, first = queue_order(graph)
     lines = [f"nothing can start at {time} ps:"]
     for queue, name in enumerate(QUEUES):
-        blocked = [t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own]
+        blocked = [
+            t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own
+        ]
         if not blocked:
             continue
         task = blocked[0]
         waits = [
             source
             for source in range(len(graph.queue))
-            if task in graph.successors[graph.first_successor[source] : graph.first_successor[source + 1]]
+            if task
+            in graph.successors[graph.first_successor[source] : graph.first_successor[source + 1]]
             and end[source] < 0
         ]
-        causes = ", ".join(f"{QUEUES[graph.queue[s]]} of {ops[graph.op[s]].name}" for s in waits[:3])
+        causes = ", ".join(
+            f"{QUEUES[graph.queue[s]]} of {ops[graph.op[s]].name}" for s in waits[:3]
+        )
         lines.append(f"  {name} of {ops[graph.op[task]].name} waits for {causes or 'a lost event'}")
     return DeadlockError("\n".join(lines))
 
@@ -109,28 +114,26 @@ def run_segment(
     """Execute one segment; DeadlockError names who waits for what."""
     graph = tasks.expand(segment.ops, following, prefetch=prefetch)
     order, first = queue_order(graph)
-    heads = order[first[LOAD] : first[LOAD] + len(entry.ends)]
-    status, makespan, start, end, arrival, waited, _, sent, received = executor.execute(
-        graph.queue, graph.duration, graph.latency, graph.size, graph.op, graph.waits_for,
-        graph.first_successor, graph.successors, graph.own, graph.ops, order, first,
-        UNIT_OF_QUEUE, PRIORITY_OF_QUEUE, LOAD,
-        heads, np.array(entry.ends, dtype=np.int64), np.array(entry.arrivals, dtype=np.int64),
+    arrays = executor.Tasks(
+        graph.queue, graph.duration, graph.latency, graph.size, graph.op, graph.first_successor,
+        graph.successors, order, first, UNIT_OF_QUEUE, PRIORITY_OF_QUEUE,
     )  # fmt: skip
+    started = order[first[LOAD] : first[LOAD] + len(entry.ends)]
+    ends, arrivals = (np.array(times, dtype=np.int64) for times in (entry.ends, entry.arrivals))
+    record, scratch = executor.fresh(arrays, graph.waits_for, graph.ops)
+    heads = executor.Heads(started, ends, arrivals)
+    status, makespan = executor.execute(arrays, heads, graph.own, LOAD, record, scratch)
     if status == executor.DEADLOCK:
-        raise _deadlock(graph, segment.ops, end, time=makespan)
-    return _measured(graph, segment, (start, end, arrival), makespan, (waited, sent, received))
+        raise _deadlock(graph, segment.ops, record.end, makespan)
+    return _measured(graph, segment, record, makespan)
 
 
 def _measured(
-    graph: TaskGraph,
-    segment: SegmentPlan,
-    times: tuple[Array, Array, Array],
-    makespan: int,
-    books: tuple[Array, Array, Array],
+    graph: TaskGraph, segment: SegmentPlan, record: executor.Record, makespan: int
 ) -> SegmentRun:
     """Sum tasks to operations and units, and say what the next segment will find."""
-    start, end, arrival = times
-    waited, sent, received = books
+    start, end, arrival = record.start, record.end, record.arrival
+    waited, sent, received = record.waited, record.sent, record.received
     own = slice(0, graph.own)
     shape = (graph.ops, len(UNITS))
     unit = UNIT_OF_QUEUE[graph.queue]

@@ -4,12 +4,13 @@ Each stage of each step of an operation is a task with a queue, a duration, a la
 queue issues its tasks in order; a unit serves several queues. Edges are: data (load before main),
 buffers (two between neighbouring stages; as many loads as the scratchpad holds), and results
 (producers before consumers). Weights, and keys and values of the past, are fetched ahead across
-operations as far as the scratchpad allows; at the end of a segment, the loads of the next one's first
-loaded operation may start (foreign tasks).
+operations as far as the scratchpad allows; at the end of a segment, the loads of the next one's
+first loaded operation may start (foreign tasks).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +30,10 @@ PRIORITY_OF_QUEUE = np.array([6, 0, 5, 2, 4, 1, 3], dtype=np.int64)
 
 
 class TaskGraph(NamedTuple):
-    """Tasks of one segment; edges in compressed rows (successors of task t are
-    successors[first_successor[t]:first_successor[t + 1]]). Times in ps, sizes in bytes.
+    """Tasks of one segment; times in ps, sizes in bytes.
 
+    The successors of task t are successors[first_successor[t]:first_successor[t + 1]]; waits_for is
+    how many tasks it waits for. Tasks 0..own-1 are the segment's, the rest are foreign.
     op is an index into the segment's operations, len(ops) for foreign tasks, which stand last.
     """
 
@@ -63,7 +65,7 @@ class _Builder:
     def block(
         self, queue: int, op: int, count: int, duration: int, latency: int = 0, total_bytes: int = 0
     ) -> Array:
-        """Add `count` equal tasks (the last takes the bytes that do not divide); return their ids."""
+        """Add `count` equal tasks, the last with the bytes that do not divide; return their ids."""
         sizes = np.full(count, total_bytes // count, dtype=np.int64)
         sizes[-1] += total_bytes - total_bytes // count * count
         self.queue.append(np.full(count, queue, dtype=np.int64))
@@ -130,7 +132,9 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     """Add the tasks of one operation with the edges inside its steps."""
     p = op.pipeline
     outputs = op.outputs
-    loads = b.block(LOAD, index, p.steps, p.load, p.latency, op.load_bytes) if op.load_bytes else None
+    loads = (
+        b.block(LOAD, index, p.steps, p.load, p.latency, op.load_bytes) if op.load_bytes else None
+    )
     ready = b.block(READY, index, p.steps, p.ready) if p.ready else None
     size = op.network_bytes if op.unit == "noc" else 0
     main = b.block(main_queue(op), index, p.steps, p.main, 0, size)
@@ -150,7 +154,7 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     frees = stages[-1] if p.second else main
     if op.store_bytes:
         stages.append(b.block(STORE, index, outputs, p.store, 0, op.store_bytes))
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in pairwise(stages):
         b.edge(before, after)
         b.edge(after[:-2], (starts if before is stages[0] else before)[2:])
     none = np.zeros(0, dtype=np.int64)

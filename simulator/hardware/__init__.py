@@ -1,6 +1,14 @@
 """Devices and their parts, and the equations of their timing."""
 
-from simulator.hardware.device import Device, Dma, Dram, IdealMemory, Network, Scratchpad, VectorUnit
+from simulator.hardware.device import (
+    Device,
+    Dma,
+    Dram,
+    IdealMemory,
+    Network,
+    Scratchpad,
+    VectorUnit,
+)
 from simulator.hardware.matrix import (
     Accumulators,
     AdderTree,

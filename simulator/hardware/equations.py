@@ -16,6 +16,7 @@ not modelled.
 
 from typing import NamedTuple
 
+import numpy as np
 from numba.extending import register_jitable
 
 WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT = range(5)
@@ -25,7 +26,8 @@ class MatrixModel(NamedTuple):
     """What the equations need of one core's matrix unit, for one operand pair; plain integers.
 
     rows, columns: extent of one array in elements of its spatial dimensions; temporal: elements of
-    the temporal dimension taken per step of `passes` cycles. accumulator_entries 0: none. Rates are
+    the temporal dimension taken per step of `passes` cycles. accumulator_entries: partial sums that a
+    column holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle. Rates are
     per cycle; a limit of 0 is none.
     """
 
@@ -41,6 +43,7 @@ class MatrixModel(NamedTuple):
     arrays: int
     latency: int
     accumulator_entries: int
+    accumulator_ports: int
     accumulator_bits: int
     conversions_per_cycle: int
     edge_bits_per_cycle: int
@@ -109,7 +112,9 @@ def systolic_cycles(
         high = used_rows - (row_folds - 1) * rows if last_row and occupied else rows
         for last_column in range(2):
             column_count = 1 if last_column else column_folds - 1
-            wide = used_columns - (column_folds - 1) * columns if last_column and occupied else columns
+            wide = (
+                used_columns - (column_folds - 1) * columns if last_column and occupied else columns
+            )
             move = ceil_div(high, move_rows_per_cycle)
             excess, drain = fold_excess(stream, move, high + wide - 2, buffers, overlap)
             move_total += row_count * column_count * excess
@@ -221,9 +226,17 @@ def operand_bits(
         a_reads, w_reads = ceil_div(n, unit.columns), ceil_div(m, unit.rows)
         k_folds = temporal_tiles if unit.kind == OUTPUT_STATIONARY else 1
     elif unit.kind == WEIGHT_STATIONARY:
-        a_reads, w_reads, k_folds = ceil_div(n, unit.columns), temporal_tiles, ceil_div(k, unit.rows)
+        a_reads, w_reads, k_folds = (
+            ceil_div(n, unit.columns),
+            temporal_tiles,
+            ceil_div(k, unit.rows),
+        )
     elif unit.kind == INPUT_STATIONARY:
-        a_reads, w_reads, k_folds = temporal_tiles, ceil_div(m, unit.columns), ceil_div(k, unit.rows)
+        a_reads, w_reads, k_folds = (
+            temporal_tiles,
+            ceil_div(m, unit.columns),
+            ceil_div(k, unit.rows),
+        )
     else:
         a_reads, w_reads, k_folds = 1, 1, 1
     wide = unit.accumulator_bits
@@ -255,8 +268,9 @@ def matrix_work(
 ) -> MatrixWork:
     """Return cycles by cause and on-chip bits of `count` GEMMs of m x k by k x n on one core.
 
-    The operand stall is what the scratchpad's ports (and an adder tree's edge) need beyond the
-    array's own cycles; the conversion stall what the output converters need beyond both.
+    The operand stall is what the scratchpad's ports, the accumulators' ports and an adder tree's
+    edge need beyond the array's own cycles; the conversion stall what the output converters need
+    beyond both.
     """
     read, write, held_read, held_write = operand_bits(
         unit, count, m, n, k, temporal_tiles, k_spills, a_bits, w_bits, out_bits
@@ -275,6 +289,9 @@ def matrix_work(
     else:
         busy, move, skew = array_cycles(unit, count, m, n, k, temporal_tiles)
     own = busy + move + skew
+    if unit.accumulator_entries > 0:
+        column_bits = unit.columns * unit.arrays * unit.accumulator_ports * unit.accumulator_bits
+        edge = max(edge, ceil_div(held_write, column_bits))
     needed = max(
         ceil_div(read, unit.read_bits_per_cycle), ceil_div(write, unit.write_bits_per_cycle), edge
     )
@@ -282,9 +299,7 @@ def matrix_work(
     conversion = 0
     if unit.conversions_per_cycle > 0:
         conversion = max(0, ceil_div(count * m * n, unit.conversions_per_cycle) - own - operand)
-    return MatrixWork(
-        busy, move, skew, operand, conversion, read, write, held_read, held_write
-    )
+    return MatrixWork(busy, move, skew, operand, conversion, read, write, held_read, held_write)
 
 
 @register_jitable
@@ -349,12 +364,50 @@ class Pipeline(NamedTuple):
 
 
 @register_jitable
-def pipeline_ps(p: Pipeline) -> int:
-    """Return the makespan of one operation alone, prologue and epilogue included.
+def flow_ps(p: Pipeline) -> int:
+    """Return the makespan of one operation alone, step by step: a flow shop with its buffers.
 
-    Exact where memory moves one way and no unit serves two stages; a lower bound otherwise (loads
-    share the memory with stores; `ready` and `post` share the vector unit; `main` and `second` the
-    matrix unit).
+    Between neighbouring stages stand two buffers, for loads `slots`; each stage is its own unit.
+    Exact where that is so (memory moves one way, the vector unit does `ready` or `post`, nothing is
+    `second`), a lower bound otherwise. With `second`, `every` is 1.
+    """
+    after = np.array([p.post, p.second, p.store])
+    after = after[after > 0]
+    freeing = 1 if p.post > 0 else 0
+    # ends[stage, 2 + output], main[2 + step]: when they end; a row of zeros follows the last stage.
+    ends = np.zeros((after.size + 1, 2 + p.steps // p.every), dtype=np.int64)
+    main = np.zeros(2 + p.steps, dtype=np.int64)
+    loaded = ready = done = 0
+    for step in range(p.steps):
+        output = step // p.every
+        there = 0
+        if p.load > 0:
+            old = 2 + step - p.slots
+            if old > 1:
+                loaded = max(loaded, ends[freeing, old] if p.second > 0 else main[old])
+            loaded += p.load
+            there = loaded + p.latency
+        if p.ready > 0:
+            ready = max(there, ready, main[step]) + p.ready
+            there = ready
+        if step == output * p.every:
+            there = max(there, ends[0, output])
+        done = max(there, main[1 + step]) + p.main + (p.extra if step == p.steps - 1 else 0)
+        main[2 + step] = done
+        if step == (1 + output) * p.every - 1:
+            for stage in range(after.size):
+                done = max(done, ends[stage, 1 + output], ends[stage + 1, output]) + after[stage]
+                ends[stage, 2 + output] = done
+    return done
+
+
+@register_jitable
+def pipeline_ps(p: Pipeline) -> int:
+    """Return the makespan of one operation alone, prologue and epilogue included, in closed form.
+
+    Never above `flow_ps` where that is exact, and equal to it but for near ties (of the order of
+    one step); elsewhere a lower bound that counts what stages on one unit take from each other:
+    loads and stores, `ready` and `post`, `main` and `second`.
     """
     head = p.load + p.latency + p.ready + p.main
     pace = max(p.load, p.ready, p.main)

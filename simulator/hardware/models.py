@@ -65,6 +65,7 @@ def matrix_model(device: Device, pair: str) -> MatrixModel:
         arrays=unit.arrays,
         latency=unit.pe.latency_cycles,
         accumulator_entries=entries,
+        accumulator_ports=1 if accumulators is None else accumulators.ports,
         accumulator_bits=unit.pe.accumulator_bits,
         conversions_per_cycle=unit.conversions_per_cycle or 0,
         edge_bits_per_cycle=edge,

@@ -18,10 +18,10 @@ UNITS = ("matrix", "vector", "dram", "noc")
 class OpPlan:
     """One operation, ready to run; all durations in ps, for one step of its pipeline.
 
-    least_*_bytes: what no on-chip memory can avoid. unit: who does `main` ("matrix", "vector" or "noc"). after: operations whose results `main`
+    unit: who does `main` ("matrix", "vector" or "noc"). after: operations whose results `main`
     needs on chip. stored_by: operations whose stores the loads from step `free_loads` on need.
-    room_bytes: scratchpad for loads in flight. stalls_ps: how much of all main (and second) steps is
-    not useful, by cause. unit_ps: total time by unit, useful or not.
+    room_bytes: scratchpad for loads in flight. least_*_bytes: what no on-chip memory can avoid.
+    stalls_ps: how much of all main (and second) steps is not useful, by cause.
     """
 
     name: str

@@ -46,7 +46,8 @@ class Result:
     `energy_breakdown_j` is by component, from the counts of the whole run; `shared_energy_j` is the
     part of it that belongs to no op (leakage, DRAM background, idle and stalled units).
     `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
-    it. `resolved` holds the complete description of what was run, in plain JSON types. `tiles` are
+    it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators) by
+    the plan alone. `resolved` holds the complete description of what was run, in plain JSON types. `tiles` are
     the busy intervals of single tasks where the run was traced; they are not saved.
     """
 
@@ -66,6 +67,7 @@ class Result:
     intervals: Intervals
     peaks: Peaks
     provenance: Provenance
+    on_chip_bytes: Mapping[str, int] = field(default_factory=dict)
     spills: tuple[Spill, ...] = ()
     warnings: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)
@@ -113,8 +115,9 @@ class Result:
 
     @property
     def bytes(self) -> dict[str, int]:
-        """Bytes moved by memory."""
-        return {name: traffic.bytes_sent for name, traffic in self.traffic.items()}
+        """Bytes moved by memory or network: as sent, and on chip as the plan counts them."""
+        sent = {name: traffic.bytes_sent for name, traffic in self.traffic.items()}
+        return {**sent, **self.on_chip_bytes}
 
     @property
     def macs(self) -> int:
@@ -187,6 +190,7 @@ class Result:
             "roofline_by": self.roofline_by,
             "shared_energy_j": dict(self.shared_energy_j),
             "units": [{**asdict(unit), "stall_ps": dict(unit.stall_ps)} for unit in self.units],
+            "on_chip_bytes": dict(self.on_chip_bytes),
             "traffic": {name: asdict(traffic) for name, traffic in self.traffic.items()},
             "peaks": asdict(self.peaks),
             "spills": [asdict(spill) for spill in self.spills],

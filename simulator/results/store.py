@@ -47,6 +47,7 @@ _PLAIN = (
     "roofline_by",
     "energy_breakdown_j",
     "shared_energy_j",
+    "on_chip_bytes",
     "resolved",
     "wall_time_s",
     "host",

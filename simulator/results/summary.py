@@ -109,10 +109,10 @@ def _memories(result: "Result") -> Table:
     rows = tuple(
         (
             name,
-            engineering(traffic.bytes_sent, "B"),
-            engineering(traffic.bytes_sent / result.latency_s, "B/s") if result.latency_ps else "",
+            engineering(moved, "B"),
+            engineering(moved / result.latency_s, "B/s") if result.latency_ps else "",
         )
-        for name, traffic in result.traffic.items()
+        for name, moved in result.bytes.items()
     )
     return Table("Bytes moved", ("memory", "bytes", "average rate"), rows, "<>>")
 

@@ -1,0 +1,95 @@
+"""Plans of fused attention."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from simulator.formats import get
+from simulator.hardware.equations import MatrixWork, matrix_edges
+from simulator.mapping.attention import AttentionProblem, AttentionTotals, search_attention
+from simulator.mapping.lowering import VectorWork, added
+from simulator.mapping.plan import OpPlan
+from simulator.mapping.products import Issue, matrix_plan
+from simulator.mapping.target import Context, Target
+from simulator.mapping.tiling import Choice, Rates
+
+
+@lru_cache(maxsize=4096)
+def cached_attention(
+    problem: AttentionProblem, rates: Rates, groups: tuple[tuple[int, int, int], ...]
+) -> tuple[Choice, AttentionTotals, tuple[int, int, int]]:
+    """Search attention tiles for (requests, queries, keys) groups; remembered."""
+    columns = np.array(groups, dtype=np.int64).T.copy()
+    heads = problem.kv_heads * int(columns[0].sum())
+    most, longest = int(columns[1].max()), int(columns[2].max())
+    return search_attention(
+        problem, rates, columns[0], columns[1], columns[2], heads, longest, most
+    )
+
+
+def plan_attention(target: Target, c: Context) -> OpPlan:
+    """Plan fused attention tile by tile."""
+    a, op = c.op.attention, c.op
+    assert a is not None
+    assert op.pair is not None
+    w_name, a_name = op.pair.split("x")
+    key = c.tensor(op.inputs[1])
+    kv_bits = 2 * target.packed_bits(key.format, 1024, a.head_dim) / 1024
+    elements = 2 * a.cache_rows * a.head_dim
+    problem = AttentionProblem(
+        unit=target.unit(op.pair),
+        cores=target.device.cores,
+        kv_heads=a.kv_heads,
+        group_size=a.group_size,
+        head_dim=a.head_dim,
+        causal=int(a.causal),
+        window=a.window or 0,
+        a_bits=int(get(a_name).value_bits),
+        w_bits=int(get(w_name).value_bits),
+        out_bits=int(np.ceil(float(c.tensor(op.outputs[0]).format.value_bits))),
+        kv_memory_bits_per_key=int(np.ceil(kv_bits)),
+        q_memory_bits=c.memory_bits(op.inputs[0]),
+        out_memory_bits=c.memory_bits(op.outputs[0]),
+        ready_cycles_per_kilokey=_per_kilo(target, op.widen, elements // (2 * a.head_dim)),
+        softmax_cycles_per_kiloscore=_per_kilo(target, op.work, a.scores),
+        vector_lanes=target.device.vector.lanes,
+        room_bytes=c.room_bytes,
+    )
+    groups = tuple((g.requests, g.queries, g.keys) for g in a.groups)
+    choice, totals, tiles = cached_attention(problem, target.rates, groups)
+    if choice.footprint_bytes < 0:
+        raise c.too_small(choice)
+    return attention_plan(target, c, problem, choice, totals, tiles)
+
+
+def _per_kilo(target: Target, work: VectorWork, units: int) -> int:
+    """Return the cycles of the whole device's lanes per 1,024 units of `work`."""
+    return -(-target.device.vector.cycles(work) * 1024 // max(1, units))
+
+
+def attention_plan(
+    target: Target,
+    c: Context,
+    problem: AttentionProblem,
+    choice: Choice,
+    totals: AttentionTotals,
+    tiles: tuple[int, int, int],
+) -> OpPlan:
+    """Put the tiling of attention into a plan; appended keys and values gate the last loads."""
+    a = c.op.attention
+    assert a is not None
+    cores = min(target.device.cores, totals.pairs)
+    share = [-(-cycles // cores) for cycles in totals[4:9]]
+    work = MatrixWork(*share, *(-(-bits // cores) for bits in totals[10:14]))
+    edges = matrix_edges(problem.unit, tiles[0] * a.group_size, tiles[1], a.head_dim, 1)
+    rescale = (("mul", totals.rescaled * (a.head_dim + 3)),)
+    issued = tuple((name, -(-count * totals.scores // a.scores)) for name, count in c.op.work)
+    text = f"queries {tiles[0]}, keys {tiles[1]}"
+    text += ", keys and values held" if tiles[2] else ""
+    loaded = -(-totals.keys_loaded // max(1, a.cache_rows))
+    vector_work = added(issued, rescale, *([c.op.widen] * loaded))
+    issue = Issue(cores, 2 * totals.scores * a.head_dim, vector_work, text)
+    plan = matrix_plan(target, c, choice, work, edges, issue)
+    free = choice.pipeline.steps * a.past_rows // max(1, a.cache_rows)
+    return replace(plan, free_loads=free if plan.stored_by else plan.free_loads)

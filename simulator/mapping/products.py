@@ -1,0 +1,206 @@
+"""Plans of matrix products: the best grid of cores, the best tiles on each, who does a GEMV."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from simulator.cost import Counts
+from simulator.errors import InputError
+from simulator.formats import get
+from simulator.hardware.equations import (
+    MatrixWork,
+    matrix_edges,
+    matrix_work,
+    pipeline_ps,
+    tile_loads,
+)
+from simulator.mapping.lowering import Lowered, VectorWork, added
+from simulator.mapping.plan import OpPlan
+from simulator.mapping.target import Context, Target
+from simulator.mapping.tiling import ORDERS, Choice, GemmProblem, cycles_ps, search_gemm
+from simulator.workload import Gemm, OpKind
+
+cached_gemm = lru_cache(maxsize=65536)(search_gemm)
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What a product really issues: cores, MACs, vector work, and its tiling in words."""
+
+    cores: int
+    macs: int
+    vector_work: VectorWork
+    tiling: str
+
+
+def partitions(cores: int) -> tuple[tuple[int, int], ...]:
+    """Return the grids (along M, along N) over which cores may share a product."""
+    sizes = sorted({1, cores, *(2**i for i in range(cores.bit_length()) if 2**i <= cores)})
+    return tuple((m, n) for m in sizes for n in sizes if m * n <= cores)
+
+
+def problem_of(
+    target: Target, c: Context, grid: tuple[int, int], shape: tuple[int, int, int, int]
+) -> GemmProblem:
+    """Return the product of one core of a grid; `shape` is (count, m, n, k) of the device."""
+    op, device, cores = c.op, target.device, target.device.cores
+    count, m, n, k = shape
+    assert op.pair is not None
+    w_name, a_name = op.pair.split("x")
+    weight = c.tensor(op.inputs[1])
+    packed = c.memory_bits(op.inputs[1])
+    metadata = weight.format.scales(weight.rows, weight.columns)
+    metadata *= weight.format.metadata_bits_per_group
+    shared = device.network is not None and device.network.multicast
+    out = op.outputs[-1]
+    return GemmProblem(
+        unit=target.unit(op.pair),
+        products=count,
+        m=-(-m // grid[0]),
+        n=-(-n // grid[1]),
+        k=k,
+        a_bits=int(get(a_name).value_bits),
+        w_bits=int(get(w_name).value_bits),
+        out_bits=int(np.ceil(float(c.tensor(out).format.value_bits))),
+        a_memory_bits=c.memory_bits(op.inputs[0]),
+        w_memory_bits=packed - metadata,
+        w_metadata_bits=metadata,
+        out_memory_bits=c.memory_bits(out),
+        side_memory_bits=sum(c.memory_bits(name) for name in op.inputs[2:]),
+        a_shards=cores if count > 1 else grid[0],
+        w_shards=cores if count > 1 else grid[1],
+        a_copies=1 if shared else grid[1],
+        w_copies=1 if shared else grid[0],
+        ready_cycles=target.vector_cycles(op.widen),
+        post_cycles=target.vector_cycles(op.work),
+        room_bytes=c.room_bytes,
+    )
+
+
+def plan_product(target: Target, c: Context) -> OpPlan:
+    """Plan a matrix product: the best grid of cores and the best tiles on each."""
+    gemm = c.op.gemm or unfused_shape(c.op)
+    shape = (gemm.count, gemm.m, gemm.n, gemm.k)
+    cores = target.device.cores
+    grids: tuple[tuple[int, int], ...] = partitions(cores) if gemm.count == 1 else ((1, 1),)
+    if gemm.count > 1:
+        shape = (-(-gemm.count // cores), *shape[1:])
+    best = None
+    for grid in grids:
+        problem = problem_of(target, c, grid, shape)
+        choice, tiles = cached_gemm(problem, target.rates)
+        if choice.footprint_bytes < 0:
+            continue
+        order = (pipeline_ps(choice.pipeline), choice.energy_pj, choice.footprint_bytes)
+        if best is None or order < best[0]:
+            best = (order, grid, problem, choice, tiles)
+    if best is None:
+        raise c.too_small(choice)
+    _, grid, problem, choice, tiles = best
+    used = grid[0] * grid[1] if gemm.count == 1 else min(cores, gemm.count)
+    work = matrix_work(
+        problem.unit, problem.products, problem.m, problem.n, problem.k, choice.temporal_tiles,
+        choice.k_spills, problem.a_bits, problem.w_bits, problem.out_bits,
+    )  # fmt: skip
+    edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, choice.temporal_tiles)
+    text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
+    if cores > 1:
+        text += f"; cores {grid[0]}x{grid[1]}"
+    passes = weight_passes(problem, tiles)
+    issue = Issue(used, gemm.macs, added(c.op.work, *([c.op.widen] * passes)), text)
+    return matrix_plan(target, c, choice, work, edges, issue)
+
+
+def weight_passes(problem: GemmProblem, tiles: tuple[int, int, int, int]) -> int:
+    """Return how often all weights are read, and so widened."""
+    counts = [
+        -(-size // tile)
+        for size, tile in zip((problem.m, problem.n, problem.k), tiles, strict=False)
+    ]
+    return tile_loads(tiles[3], *counts)[1]
+
+
+def matrix_plan(
+    target: Target,
+    c: Context,
+    choice: Choice,
+    work: MatrixWork,
+    edges: tuple[int, int],
+    issue: Issue,
+) -> OpPlan:
+    """Put a tiling and its cycles by cause into a plan."""
+    counts = Counts(
+        macs=((c.op.pair or "", issue.macs),),
+        vector_ops=issue.vector_work,
+        scratchpad_read_bits=work.read_bits * issue.cores + choice.store_bytes * 8,
+        scratchpad_write_bits=work.write_bits * issue.cores + choice.load_bytes * 8,
+        accumulator_read_bits=work.accumulator_read_bits * issue.cores,
+        accumulator_write_bits=work.accumulator_write_bits * issue.cores,
+        dram_read_bits=choice.load_bytes * 8,
+        dram_write_bits=choice.store_bytes * 8,
+    )
+    causes = {
+        "weight_load": work.weight_load + edges[0],
+        "fill_drain": work.fill_drain + edges[1],
+        "operand": work.operand,
+        "conversion": work.conversion,
+    }
+    stalls = tuple(
+        (cause, cycles_ps(target.rates, cycles)) for cause, cycles in causes.items() if cycles
+    )
+    return OpPlan(
+        name=c.op.name,
+        kind=c.op.kind,
+        unit="matrix",
+        pipeline=choice.pipeline,
+        after=c.after(),
+        stored_by=c.stored_by(),
+        free_loads=0 if c.stored_by() else choice.pipeline.steps,
+        slot_bytes=choice.slot_bytes,
+        room_bytes=choice.ring_bytes,
+        load_bytes=choice.load_bytes,
+        store_bytes=choice.store_bytes,
+        least_load_bytes=c.least_load_bytes(),
+        least_store_bytes=c.least_store_bytes(),
+        network_bytes=0,
+        stalls_ps=stalls,
+        macs_useful=c.op.macs_useful,
+        macs_issued=issue.macs,
+        counts=counts,
+        tiling=issue.tiling,
+        spills=c.spills(),
+    )
+
+
+def unfused_shape(op: Lowered) -> Gemm:
+    """Return QK or PV as one batch of equal products; ragged requests take the mean length."""
+    if op.attention is None:
+        raise InputError(f"{op.name} is neither a product nor attention")
+    gemms = op.attention.gemms(OpKind(op.kind))
+    count = sum(g.count for g in gemms)
+    m = -(-sum(g.count * g.m for g in gemms) // count)
+    if op.kind == OpKind.QK:
+        n = -(-sum(g.count * g.m * g.n for g in gemms) // (count * m))
+        return Gemm(count, m, n, gemms[0].k)
+    k = -(-sum(g.count * g.m * g.k for g in gemms) // (count * m))
+    return Gemm(count, m, gemms[0].n, k)
+
+
+def gemv(target: Target, c: Context, plan: OpPlan) -> OpPlan:
+    """Return the same plan with the product on the vector unit: one MAC a lane a cycle."""
+    lanes = target.device.vector.lanes * target.device.cores
+    cycles = -(-plan.macs_issued // lanes) + target.vector_cycles(c.op.work)
+    p = plan.pipeline
+    main = -(-cycles_ps(target.rates, cycles) // p.steps)
+    counts = replace(
+        plan.counts,
+        macs=(),
+        vector_ops=added(
+            plan.counts.vector_ops, (("add", plan.macs_issued), ("mul", plan.macs_issued))
+        ),
+        accumulator_read_bits=0,
+        accumulator_write_bits=0,
+    )
+    pipeline = p._replace(main=main, extra=0, post=0, every=1)
+    return replace(plan, unit="vector", pipeline=pipeline, counts=counts, stalls_ps=())

@@ -1,0 +1,102 @@
+"""Plans of what is no product: streams through the vector unit, gathers over the network."""
+
+from simulator.cost import Counts
+from simulator.hardware.equations import Pipeline
+from simulator.mapping.plan import OpPlan
+from simulator.mapping.target import Context, Target
+from simulator.mapping.tiling import cycles_ps
+
+#: Vector operations stream through the scratchpad in pieces of at least this size, in at most
+#: STREAM_STEPS pieces. Assumed: small enough to overlap, large enough to amortise a descriptor.
+STREAM_BYTES = 65536
+STREAM_STEPS = 64
+
+
+def plan_stream(target: Target, c: Context) -> OpPlan:
+    """Plan an operation of the vector unit: load what is in memory, work, store."""
+    op, source = c.op, c.op.sources[0]
+    load, load_pieces = c.moved_bytes(op.inputs, source.rows_read)
+    store, store_pieces = c.moved_bytes(op.outputs, source.rows_written)
+    most = max(load, store)
+    steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), -(-4 * most // c.room_bytes))
+    on_chip = sum(c.tensor(n).bits for n in (*op.inputs, *op.outputs) if n in c.kept)
+    rates = target.rates
+    pipeline = Pipeline(
+        steps=steps,
+        every=1,
+        slots=max(1, min(steps, 2)),
+        latency=rates.latency_ps if load else 0,
+        load=target.transfer_ps(load, load_pieces, steps),
+        ready=0,
+        main=-(-cycles_ps(rates, target.vector_cycles(op.work)) // steps),
+        extra=0,
+        post=0,
+        second=0,
+        store=target.transfer_ps(store, store_pieces, steps),
+    )
+    counts = Counts(
+        vector_ops=op.work,
+        scratchpad_read_bits=on_chip + load * 8 + store * 8,
+        scratchpad_write_bits=load * 8 + store * 8,
+        dram_read_bits=load * 8,
+        dram_write_bits=store * 8,
+    )
+    slot = -(-load // steps)
+    return OpPlan(
+        name=op.name,
+        kind=op.kind,
+        unit="vector",
+        pipeline=pipeline,
+        after=c.after(),
+        stored_by=c.stored_by(),
+        free_loads=0 if c.stored_by() else steps,
+        slot_bytes=slot,
+        room_bytes=max(2 * slot, c.room_bytes - 2 * -(-store // steps)),
+        load_bytes=load,
+        store_bytes=store,
+        least_load_bytes=c.least_load_bytes(),
+        least_store_bytes=c.least_store_bytes(),
+        network_bytes=0,
+        stalls_ps=(),
+        macs_useful=0,
+        macs_issued=0,
+        counts=counts,
+        tiling=f"{steps} pieces",
+        spills=c.spills(),
+    )
+
+
+def plan_gather(target: Target, c: Context) -> OpPlan:
+    """Plan an all-gather on a ring: every core receives the shares of the others."""
+    network, cores = target.device.network, target.device.cores
+    assert network is not None
+    size = c.op.gathered_bytes
+    cycles = -(-size // network.link_width_bytes) + (cores - 1) * network.hop_cycles
+    pipeline = Pipeline(1, 1, 1, 0, 0, 0, cycles_ps(target.rates, cycles), 0, 0, 0, 0)
+    counts = Counts(
+        noc_bit_hops=size * 8 * cores,
+        scratchpad_read_bits=size * 8 * cores,
+        scratchpad_write_bits=size * 8 * cores,
+    )
+    return OpPlan(
+        name=c.op.name,
+        kind=c.op.kind,
+        unit="noc",
+        pipeline=pipeline,
+        after=c.after(),
+        stored_by=(),
+        free_loads=1,
+        slot_bytes=0,
+        room_bytes=c.room_bytes,
+        load_bytes=0,
+        store_bytes=0,
+        least_load_bytes=0,
+        least_store_bytes=0,
+        network_bytes=size * cores,
+        stalls_ps=(),
+        macs_useful=0,
+        macs_issued=0,
+        counts=counts,
+        tiling=f"ring of {cores}",
+        spills=(),
+    )

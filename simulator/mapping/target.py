@@ -1,0 +1,176 @@
+"""What planning needs: the device with its rates (`Target`), an operation in place (`Context`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+
+from simulator.cost import EnergyProfile
+from simulator.errors import InfeasibleError
+from simulator.formats import Format
+from simulator.hardware.device import Device, IdealMemory
+from simulator.hardware.equations import MatrixModel
+from simulator.hardware.models import matrix_model
+from simulator.mapping.lowering import GATHERED, Lowered, VectorWork
+from simulator.mapping.tiling import Choice, Rates, padded_bytes
+from simulator.workload import Graph, Role, Tensor
+
+
+def rates_of(device: Device, profile: EnergyProfile) -> Rates:
+    """Return the speeds and prices by which tilings are judged on a device."""
+    common = gcd(10**12, device.clock_hz)
+    fill = device.scratchpad.write_bytes_per_cycle * device.cores * device.clock_hz
+    ideal = isinstance(device.memory, IdealMemory)
+    descriptor_ps = -(-device.dma.descriptor_cycles * 10**12 // device.clock_hz)
+    return Rates(
+        cycle_ps_numerator=10**12 // common,
+        cycle_ps_denominator=device.clock_hz // common,
+        ps_per_byte=0.0 if ideal else 1e12 / min(device.memory_bytes_per_s, fill),
+        latency_ps=device.memory_latency_ps,
+        descriptor_ps=0 if ideal else descriptor_ps,
+        burst_bytes=device.dma.burst_bytes,
+        pj_per_memory_bit=profile.dram_read_pj_per_bit.nominal,
+        pj_per_scratchpad_bit=profile.scratchpad_read_pj_per_bit.nominal,
+    )
+
+
+class Target:
+    """A device as the planner sees it."""
+
+    def __init__(self, device: Device, profile: EnergyProfile) -> None:
+        """Derive rates from the parts."""
+        self.device = device
+        self.rates = rates_of(device, profile)
+        self._units: dict[str, MatrixModel] = {}
+
+    def unit(self, pair: str) -> MatrixModel:
+        """Return the matrix unit for an operand pair."""
+        if pair not in self._units:
+            self._units[pair] = matrix_model(self.device, pair)
+        return self._units[pair]
+
+    def packed_bits(
+        self, form: Format, rows: int, columns: int, elements: int | None = None
+    ) -> int:
+        """Return payload in whole words plus metadata."""
+        if elements is not None and elements != rows * columns:
+            rows, columns = 1, elements
+        payload = form.payload_bits(rows, columns, self.device.dma.word_bits)
+        return payload + form.scales(rows, columns) * form.metadata_bits_per_group
+
+    def vector_cycles(self, work: VectorWork) -> int:
+        """Return one core's cycles for vector work that all cores share."""
+        return -(-self.device.vector.cycles(work) // self.device.cores)
+
+    def transfer_ps(self, size: int, pieces: int, steps: int) -> int:
+        """Return the ps of one of `steps` equal parts of a transfer, descriptors included."""
+        total = int(np.ceil(size * self.rates.ps_per_byte)) + pieces * self.rates.descriptor_ps
+        return -(-total // steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One operation in its segment: what is on chip, what room is left, who made its inputs.
+
+    outside: tensors that enter or leave the workload, and so live in memory.
+    """
+
+    target: Target
+    graph: Graph
+    op: Lowered
+    kept: frozenset[str]
+    outside: frozenset[str]
+    producers: dict[str, int]
+    room_bytes: int
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor; a gathered one is the tensor it gathers."""
+        return self.graph.tensor(name.removesuffix(GATHERED))
+
+    def from_memory(self, name: str) -> bool:
+        """Tell whether an input or output crosses the memory."""
+        return name not in self.kept
+
+    def after(self) -> tuple[int, ...]:
+        """Return the producers of inputs that are on chip."""
+        found = {
+            self.producers[n] for n in self.op.inputs if n in self.kept and n in self.producers
+        }
+        return tuple(sorted(found))
+
+    def stored_by(self) -> tuple[int, ...]:
+        """Return the producers of inputs that come back from memory."""
+        found = {
+            self.producers[n] for n in self.op.inputs if n not in self.kept and n in self.producers
+        }
+        return tuple(sorted(found))
+
+    def least_load_bytes(self) -> int:
+        """Return weights, gathered rows, past keys and values, and inputs from outside, once."""
+        total = 0
+        source = self.op.sources[0]
+        for name in dict.fromkeys(self.op.inputs):
+            t = self.tensor(name)
+            if t.role is Role.TABLE:
+                total += t.row_bytes(source.rows_read or 0)
+            elif t.role is Role.KV and source.attention is not None:
+                total += (
+                    t.row_bytes(source.attention.past_rows) if source.attention.past_rows else 0
+                )
+            elif t.role is not Role.ACTIVATION or name in self.outside:
+                total += t.bytes
+        return total
+
+    def least_store_bytes(self) -> int:
+        """Return new keys and values, and outputs that leave the device."""
+        total = 0
+        for name in self.op.outputs:
+            t = self.tensor(name)
+            if t.role is Role.KV:
+                total += t.row_bytes(self.op.sources[0].rows_written or 0)
+            elif name in self.outside:
+                total += t.bytes
+        return total
+
+    def spills(self) -> tuple[tuple[str, int, str], ...]:
+        """Return (tensor, bytes, why) of activations that cross memory for want of room."""
+        return tuple(
+            (name, self.tensor(name).bytes, "does not fit in the scratchpad while it lives")
+            for name in (*self.op.inputs, *self.op.outputs)
+            if name not in self.kept
+            and name not in self.outside
+            and self.tensor(name).role is Role.ACTIVATION
+        )
+
+    def memory_bits(self, name: str) -> int:
+        """Return the bits of a tensor as packed for the memory, 0 where it is on chip."""
+        if not self.from_memory(name):
+            return 0
+        t = self.tensor(name)
+        return self.target.packed_bits(t.format, t.rows, t.columns, t.elements)
+
+    def moved_bytes(self, names: Sequence[str], rows: int | None) -> tuple[int, int]:
+        """Return (bytes, pieces) that cross memory for tensors; `rows` of tables and caches."""
+        burst = self.target.rates.burst_bytes
+        total, pieces = 0, 0
+        for name in dict.fromkeys(names):
+            t = self.tensor(name)
+            if rows is not None and t.role in (Role.TABLE, Role.KV):
+                bits, parts = self.target.packed_bits(t.format, rows, t.columns), rows
+            else:
+                bits, parts = self.memory_bits(name), 1
+            total += padded_bytes(bits, parts, burst)
+            pieces += parts if bits else 0
+        return total, pieces
+
+    def too_small(self, smallest: Choice) -> InfeasibleError:
+        """Return the refusal of an operation that fits in no tiling."""
+        return InfeasibleError(
+            "scratchpad",
+            smallest.needed_bytes,
+            self.room_bytes,
+            "bytes",
+            f"{self.target.device.name}: {self.op.name} does not fit in the scratchpad: its "
+            f"smallest tiles need {smallest.needed_bytes} bytes, {self.room_bytes} are free",
+        )
