@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from simulator.config import did_you_mean, load_part, names
-from simulator.cost import load_profile
+from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.results import Result
@@ -40,6 +40,18 @@ def load_model(name_or_path: str | Path) -> Model:
     if str(name_or_path).endswith(".json") or Path(name_or_path).is_dir():
         return from_hf_config(str(name_or_path))
     return load_part(Model, str(name_or_path), MODEL_FOLDER, noun="model")
+
+
+@lru_cache(maxsize=32)
+def _known_profile(name: str) -> EnergyProfile:
+    return load_profile(name)
+
+
+def _profile(name_or_path: str) -> EnergyProfile:
+    """Load an energy profile; those of the package once, files each time."""
+    if name_or_path in names(PROFILE_FOLDER):
+        return _known_profile(name_or_path)
+    return load_profile(name_or_path)
 
 
 def device_names() -> list[str]:
@@ -91,7 +103,7 @@ def simulate(
     from simulator.mapping.planner import plan
 
     began = time.perf_counter()
-    profile = load_profile(device.energy)
+    profile = _profile(device.energy)
     made = plan(workload, device, profile, fused_attention=attention == "fused")
     engine = Engine(device, memo=memo)
     match rung:

@@ -89,7 +89,8 @@ def _sentence(record: ErrorDetails, path: Sequence[str | int], parent: Any) -> s
         noun = path[-1] if path and isinstance(path[-1], str) else "value"
         if isinstance(value, str):
             return unknown(noun, value, _quoted(context["expected"]))
-        return f"must be one of {', '.join(_quoted(context['expected']))}, got {shown}"
+        known = ", ".join(_quoted(context["expected"])) or context["expected"]
+        return f"must be one of {known}, got {shown}"
     if kind in ("too_short", "too_long"):
         return _length(context)
     return _type_sentence(kind, value, shown) or f"{record['msg'].lower()}, got {shown}"

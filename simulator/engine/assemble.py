@@ -42,18 +42,19 @@ class _Books:
         self.waited = np.zeros(len(UNITS), dtype=np.int64)
         self.sent = self.received = self.noc_sent = self.noc_received = 0
         self.carried = (0, 0)
-        self._energy: dict[int, dict[str, float]] = {}
+        self._known: dict[int, tuple[dict[str, float], float, str]] = {}
 
-    def energy(self, op: OpPlan) -> dict[str, float]:
-        """Return the energy of one run of an operation by component."""
-        if id(op) not in self._energy:
+    def priced(self, op: OpPlan) -> tuple[dict[str, float], float, str]:
+        """Return (energy in J by component, their sum, what bounds it) of one run."""
+        if id(op) not in self._known:
             parts = energy_breakdown(op.counts, self.profile)
-            self._energy[id(op)] = {name: j for name, j in parts.items() if name not in SHARED}
-        return self._energy[id(op)]
+            own = {name: joules for name, joules in parts.items() if name not in SHARED}
+            self._known[id(op)] = (own, math.fsum(own.values()), op.bound_by())
+        return self._known[id(op)]
 
     def record(self, step: Step, op: OpPlan, start_ps: int, end_ps: int) -> None:
         """Add the record of one operation; times are absolute."""
-        parts = self.energy(op)
+        parts, joules, bound = self.priced(op)
         name = op.name
         if step.segment.repeat > 1 or step.segment.first_index > 0:
             name = f"layers.{step.layer}.{op.name}"
@@ -70,8 +71,8 @@ class _Books:
                 macs_issued=op.macs_issued,
                 bytes_read=op.load_bytes,
                 bytes_written=op.store_bytes,
-                energy_j=math.fsum(parts.values()),
-                bound_by=op.bound_by(),
+                energy_j=joules,
+                bound_by=bound,
                 energy_by_component=parts,
             )
         )
@@ -258,6 +259,16 @@ def _spills(plan: Plan) -> tuple[Spill, ...]:
     )
 
 
+def _warnings(plan: Plan, device: Device) -> tuple[str, ...]:
+    """Return what a reader should know of how the workload was placed."""
+    if plan.cores == device.cores:
+        return ()
+    return (
+        f"runs on {plan.cores} of {device.cores} cores: exchanging activations between more would "
+        "cost more than they save",
+    )
+
+
 def assemble(
     workload: Workload,
     device: Device,
@@ -313,11 +324,12 @@ def assemble(
             version=version, device_hash=content_hash(device), workload_hash=workload.key
         ),
         spills=_spills(plan),
+        warnings=_warnings(plan, device),
         resolved={
             "device": resolved(device),
             "energy_profile": resolved(profile),
             "workload": dict(workload.resolved),
-            "run": run_options,
+            "run": {**run_options, "cores_used": plan.cores},
         },
         wall_time_s=wall_time_s,
         host=host,

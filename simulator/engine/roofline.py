@@ -67,7 +67,8 @@ def bare_plan(plan: Plan, device: Device) -> Plan:
         tuple(
             replace(segment, ops=tuple(_bare(op, device) for op in segment.ops))
             for segment in plan.segments
-        )
+        ),
+        plan.cores,
     )
 
 

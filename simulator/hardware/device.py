@@ -103,12 +103,14 @@ class Network(Part):
     """The on-chip network between cores: a ring of links, each `link_width` a cycle each way.
 
     With `multicast` one read of memory reaches every core that wants it; without it each core
-    reads its own copy.
+    reads its own copy. With `reduction` links add up partial sums on their way, so that cores may
+    share the K of a product; without it they share M and N only.
     """
 
     link_width_bytes: Bytes = Field(alias="link_width")
     hop_cycles: Annotated[int, Field(ge=0)]
     multicast: bool
+    reduction: bool = False
     source: str
 
 

@@ -26,9 +26,9 @@ class MatrixModel(NamedTuple):
     """What the equations need of one core's matrix unit, for one operand pair; plain integers.
 
     rows, columns: extent of one array in elements of its spatial dimensions; temporal: elements of
-    the temporal dimension taken per step of `passes` cycles. accumulator_entries: partial sums that a
-    column holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle. Rates are
-    per cycle; a limit of 0 is none.
+    the temporal dimension taken per step of `passes` cycles. accumulator_entries: partial sums
+    that a column holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle.
+    Rates are per cycle; a limit of 0 is none.
     """
 
     kind: int

@@ -33,8 +33,8 @@ from simulator.mapping.tiling import (
     padded_bytes,
 )
 
-#: Most pieces into which the queries of a request are cut.
-MAX_QUERY_TILES = 64
+#: Pieces into which the queries of a request are cut; more only where nothing fits.
+QUERY_TILES = 64
 
 
 class AttentionProblem(NamedTuple):
@@ -181,7 +181,6 @@ def attention_choice(
     load += padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
     store = padded_bytes(p.out_memory_bits, heads, rates.burst_bytes)
     tile = ceil_div(held_keys * per_key, 8)
-    slot = ceil_div(load, steps * cores)
     rows = q_tile * p.group_size
     tile_bits = (
         kv_tile * (p.unit.accumulator_bits + p.a_bits) + p.head_dim * p.unit.accumulator_bits
@@ -192,6 +191,10 @@ def attention_choice(
     if p.ready_cycles_per_kilokey > 0:
         static += 2 * ceil_div(2 * kv_tile * p.head_dim * p.w_bits, 8)
     free = p.room_bytes - static - tile
+    if free < ceil_div(load, steps * cores):
+        # A small scratchpad: hand on each tile as it comes.
+        steps = max(steps, ceil_div(t.pairs, cores))
+    slot = ceil_div(load, steps * cores)
     slots = 1 + free // slot
     move, skew = matrix_edges(p.unit, rows, kv_tile, p.head_dim, 1)
     cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
@@ -233,19 +236,19 @@ def search_attention(
     heads: int,
     longest: int,
     most: int,
-) -> tuple[Choice, AttentionTotals, tuple[int, int, int]]:
-    """Return the best tiling, what it issues, and its (q_tile, kv_tile, hold).
+) -> tuple[Choice, AttentionTotals, tuple[int, int, int], int]:
+    """Return the best tiling, what it issues, its (q_tile, kv_tile, hold) and its time in ps.
 
     heads: key-value heads of all requests; longest: most keys, most: most queries of a request.
+    Where nothing fits, the tiling that needs least and -1.
     """
     grain = p.unit.columns if p.unit.columns > 0 else 128
-    best_tiles = (1, min(longest, grain), 0)
-    totals = attention_totals(p, requests, queries, keys, 1, best_tiles[1], 0)
-    best_totals = totals
-    best = attention_choice(p, totals, rates, heads, longest, 1, best_tiles[1], 0)
-    best_time = pipeline_ps(best.pipeline) if best.footprint_bytes >= 0 else -1
+    best_tiles = (most, min(longest, grain), 0)
+    best_totals = attention_totals(p, requests, queries, keys, most, best_tiles[1], 0)
+    best = attention_choice(p, best_totals, rates, heads, longest, most, best_tiles[1], 0)
+    best_time = -1
     q_cut = 1
-    while q_cut < 2 * most and q_cut <= MAX_QUERY_TILES:
+    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best_time < 0):
         q_tile = ceil_div(most, min(q_cut, most))
         kv_cut = 1
         while kv_cut < 2 * ceil_div(longest, grain):
@@ -257,6 +260,8 @@ def search_attention(
                     continue
                 choice = attention_choice(p, totals, rates, heads, longest, q_tile, kv_tile, hold)
                 if choice.footprint_bytes < 0:
+                    if best_time < 0 and choice.needed_bytes < best.needed_bytes:
+                        best = choice
                     continue
                 time = pipeline_ps(choice.pipeline)
                 if best_time < 0 or better(time, choice, best_time, best):
@@ -264,4 +269,4 @@ def search_attention(
                     best_tiles = (q_tile, kv_tile, hold)
             kv_cut *= 2
         q_cut *= 2
-    return best, best_totals, best_tiles
+    return best, best_totals, best_tiles, best_time

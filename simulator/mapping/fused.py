@@ -18,7 +18,7 @@ from simulator.mapping.tiling import Choice, Rates
 @lru_cache(maxsize=4096)
 def cached_attention(
     problem: AttentionProblem, rates: Rates, groups: tuple[tuple[int, int, int], ...]
-) -> tuple[Choice, AttentionTotals, tuple[int, int, int]]:
+) -> tuple[Choice, AttentionTotals, tuple[int, int, int], int]:
     """Search attention tiles for (requests, queries, keys) groups; remembered."""
     columns = np.array(groups, dtype=np.int64).T.copy()
     heads = problem.kv_heads * int(columns[0].sum())
@@ -57,8 +57,8 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
         room_bytes=c.room_bytes,
     )
     groups = tuple((g.requests, g.queries, g.keys) for g in a.groups)
-    choice, totals, tiles = cached_attention(problem, target.rates, groups)
-    if choice.footprint_bytes < 0:
+    choice, totals, tiles, time = cached_attention(problem, target.rates, groups)
+    if time < 0:
         raise c.too_small(choice)
     return attention_plan(target, c, problem, choice, totals, tiles)
 

@@ -108,6 +108,7 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All segments of a workload, planned."""
+    """All segments of a workload, planned for `cores` of the device's cores."""
 
     segments: tuple[SegmentPlan, ...]
+    cores: int

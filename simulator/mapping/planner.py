@@ -1,9 +1,11 @@
 """The planner: lowers each segment, decides what stays on chip, plans each operation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from simulator import config
 from simulator.cost import EnergyProfile
 from simulator.errors import InfeasibleError
 from simulator.hardware.device import Device
@@ -18,20 +20,25 @@ from simulator.mapping.target import Context, Target
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
 
 
-def plan_op(c: Context) -> OpPlan:
+def plan_op(c: Context) -> tuple[OpPlan, ...]:
     """Plan one operation by its kind; a row times a matrix goes to the faster unit."""
     match c.op.kind:
         case "attention":
-            return plan_attention(c.target, c)
+            return (plan_attention(c.target, c),)
         case "all_gather":
-            return plan_gather(c.target, c)
+            return (plan_gather(c.target, c),)
         case kind if kind in PRODUCTS or kind in (OpKind.QK, OpKind.PV):
             made = plan_product(c.target, c)
         case _:
-            return plan_stream(c.target, c)
+            return (plan_stream(c.target, c),)
     if c.target.device.vector.gemv and c.op.gemm is not None and c.op.gemm.m == 1:
-        return min(made, gemv(c.target, c, made), key=lambda plan: pipeline_ps(plan.pipeline))
+        return min(made, (gemv(c.target, c, made[0]),), key=_alone_ps)
     return made
+
+
+def _alone_ps(plans: Sequence[OpPlan]) -> int:
+    """Return the time of operations one after the other."""
+    return sum(pipeline_ps(plan.pipeline) for plan in plans)
 
 
 def plan_segment(
@@ -49,24 +56,37 @@ def plan_segment(
         placed = gather(graph, ops, kept, device.cores)
     held = kept | {op.outputs[0] for op, _ in placed if op.kind == "all_gather"}
     producers: dict[str, int] = {}
-    plans = []
-    for index, (op, where) in enumerate(placed):
+    plans: list[OpPlan] = []
+    for op, where in placed:
         room = device.scratchpad.capacity_bytes - int(live[where])
-        plans.append(plan_op(Context(target, graph, op, held, outside, dict(producers), room)))
-        producers.update(dict.fromkeys(op.outputs, index))
+        first, *rest = plan_op(Context(target, graph, op, held, outside, dict(producers), room))
+        plans.append(first)
+        for follower in rest:
+            last = len(plans) - 1
+            plans.append(replace(follower, after=(*follower.after, last)))
+        producers.update(dict.fromkeys(op.outputs, len(plans) - 1))
     return tuple(plans)
 
 
 def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> None:
-    """Refuse a workload whose weights, caches and spills do not fit in the device's memory."""
-    demand = workload.weight_bytes + workload.kv_bytes + spilled_bytes
+    """Refuse a workload that does not fit in the device's memory.
+
+    Memory holds weights, key-value caches, what enters and leaves the workload, and spills.
+    """
+    outside = sum(
+        segment.graph.tensor(name).bytes
+        for segment in workload.segments
+        for name in _outside(segment.graph)
+    )
+    activations = outside + spilled_bytes
+    demand = workload.weight_bytes + workload.kv_bytes + activations
     bound = device.memory.capacity_bytes
     if demand > bound:
         raise InfeasibleError(
             "memory_capacity", demand, bound, "bytes",
             f"{workload.name} does not fit in the memory of {device.name}: weights "
             f"{workload.weight_bytes / 1e9:.2f} GB, KV cache {workload.kv_bytes / 1e9:.2f} GB, "
-            f"spilled activations {spilled_bytes / 1e9:.2f} GB: {demand / 1e9:.2f} GB in all, "
+            f"activations {activations / 1e9:.2f} GB: {demand / 1e9:.2f} GB in all, "
             f"{bound / 1e9:.2f} GB there",
         )  # fmt: skip
 
@@ -90,12 +110,34 @@ def _outside(graph: Graph) -> frozenset[str]:
 def plan(
     workload: Workload, device: Device, profile: EnergyProfile, *, fused_attention: bool = True
 ) -> Plan:
-    """Plan a workload: lower each segment, decide what stays on chip, tile each operation.
+    """Plan a workload on as many of the device's cores as make it fastest.
 
-    Raises InputError where the device cannot multiply a format, InfeasibleError where memory or
-    scratchpad is too small.
+    More cores share work but exchange activations; small or memory-bound workloads may do best on
+    few. Candidates are the powers of two and all cores, judged by the time of all operations one
+    after the other. Raises InputError where the device cannot multiply a format, InfeasibleError
+    where memory or scratchpad is too small.
     """
     check_capacity(workload, device, 0)
+    found: list[tuple[int, Plan]] = []
+    refusal = None
+    for cores in sorted({device.cores, *(2**i for i in range(device.cores.bit_length()))}):
+        used = device if cores == device.cores else config.replace(device, {"cores": cores})
+        try:
+            made = plan_on(workload, used, profile, fused_attention=fused_attention)
+        except InfeasibleError as error:
+            refusal = error
+            continue
+        time = sum(segment.repeat * _alone_ps(segment.ops) for segment in made.segments)
+        found.append((time, made))
+    if not found and refusal is not None:
+        raise refusal
+    return min(found, key=lambda item: item[0])[1]
+
+
+def plan_on(
+    workload: Workload, device: Device, profile: EnergyProfile, *, fused_attention: bool
+) -> Plan:
+    """Plan a workload on all cores: lower each segment, decide what stays on chip, tile."""
     lowered = [
         (segment.graph, lower(segment.graph, device, fused_attention=fused_attention))
         for segment in workload.segments
@@ -110,4 +152,4 @@ def plan(
         segments.append(SegmentPlan(segment.name, plans, segment.repeat, segment.first_index))
     spilled = max(sum(size for op in s.ops for _, size, _ in op.spills) for s in segments)
     check_capacity(workload, device, spilled)
-    return Plan(tuple(segments))
+    return Plan(tuple(segments), device.cores)

@@ -17,6 +17,7 @@ from simulator.hardware.equations import (
 )
 from simulator.mapping.lowering import Lowered, VectorWork, added
 from simulator.mapping.plan import OpPlan
+from simulator.mapping.streams import plan_reduction, plan_stream
 from simulator.mapping.target import Context, Target
 from simulator.mapping.tiling import ORDERS, Choice, GemmProblem, cycles_ps, search_gemm
 from simulator.workload import Gemm, OpKind
@@ -34,16 +35,23 @@ class Issue:
     tiling: str
 
 
-def partitions(cores: int) -> tuple[tuple[int, int], ...]:
-    """Return the grids (along M, along N) over which cores may share a product."""
+Grid = tuple[int, int, int]
+
+
+def partitions(cores: int, *, reduction: bool) -> tuple[Grid, ...]:
+    """Return the grids (along M, N, K) over which cores may share a product."""
     sizes = sorted({1, cores, *(2**i for i in range(cores.bit_length()) if 2**i <= cores)})
-    return tuple((m, n) for m in sizes for n in sizes if m * n <= cores)
+    depths = sizes if reduction else [1]
+    return tuple((m, n, k) for m in sizes for n in sizes for k in depths if m * n * k <= cores)
 
 
 def problem_of(
-    target: Target, c: Context, grid: tuple[int, int], shape: tuple[int, int, int, int]
+    target: Target, c: Context, grid: Grid, shape: tuple[int, int, int, int]
 ) -> GemmProblem:
-    """Return the product of one core of a grid; `shape` is (count, m, n, k) of the device."""
+    """Return the product of one core of a grid; `shape` is (count, m, n, k) of the device.
+
+    Cores that share K leave partial sums at accumulator width on chip, for the reduction.
+    """
     op, device, cores = c.op, target.device, target.device.cores
     count, m, n, k = shape
     assert op.pair is not None
@@ -54,51 +62,75 @@ def problem_of(
     metadata *= weight.format.metadata_bits_per_group
     shared = device.network is not None and device.network.multicast
     out = op.outputs[-1]
+    unit = target.unit(op.pair)
+    partial = grid[2] > 1
+    out_bits = int(np.ceil(float(c.tensor(out).format.value_bits)))
     return GemmProblem(
-        unit=target.unit(op.pair),
+        unit=unit,
         products=count,
         m=-(-m // grid[0]),
         n=-(-n // grid[1]),
-        k=k,
+        k=-(-k // grid[2]),
         a_bits=int(get(a_name).value_bits),
         w_bits=int(get(w_name).value_bits),
-        out_bits=int(np.ceil(float(c.tensor(out).format.value_bits))),
+        out_bits=unit.accumulator_bits if partial else out_bits,
         a_memory_bits=c.memory_bits(op.inputs[0]),
         w_memory_bits=packed - metadata,
         w_metadata_bits=metadata,
-        out_memory_bits=c.memory_bits(out),
-        side_memory_bits=sum(c.memory_bits(name) for name in op.inputs[2:]),
-        a_shards=cores if count > 1 else grid[0],
-        w_shards=cores if count > 1 else grid[1],
+        out_memory_bits=0 if partial else c.memory_bits(out),
+        side_memory_bits=0 if partial else sum(c.memory_bits(name) for name in op.inputs[2:]),
+        a_shards=cores if count > 1 else grid[0] * grid[2],
+        w_shards=cores if count > 1 else grid[1] * grid[2],
         a_copies=1 if shared else grid[1],
         w_copies=1 if shared else grid[0],
         ready_cycles=target.vector_cycles(op.widen),
-        post_cycles=target.vector_cycles(op.work),
+        post_cycles=0 if partial else target.vector_cycles(op.work),
         room_bytes=c.room_bytes,
     )
 
 
-def plan_product(target: Target, c: Context) -> OpPlan:
-    """Plan a matrix product: the best grid of cores and the best tiles on each."""
-    gemm = c.op.gemm or unfused_shape(c.op)
-    shape = (gemm.count, gemm.m, gemm.n, gemm.k)
-    cores = target.device.cores
-    grids: tuple[tuple[int, int], ...] = partitions(cores) if gemm.count == 1 else ((1, 1),)
-    if gemm.count > 1:
-        shape = (-(-gemm.count // cores), *shape[1:])
-    best = None
+@dataclass(frozen=True, slots=True)
+class Tiled:
+    """A product on one grid of cores: its tiling, and its time in ps with what follows."""
+
+    grid: Grid
+    problem: GemmProblem
+    choice: Choice
+    tiles: tuple[int, int, int, int]
+    time_ps: int
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        """What the search minimises: time, energy, footprint."""
+        return self.time_ps, self.choice.energy_pj, self.choice.footprint_bytes
+
+
+def tiled_product(target: Target, c: Context, gemm: Gemm) -> Tiled:
+    """Return the best grid of cores and the best tiles on each; InfeasibleError where none fits."""
+    cores, network = target.device.cores, target.device.network
+    shape = (-(-gemm.count // cores), gemm.m, gemm.n, gemm.k)
+    grids: tuple[Grid, ...] = ((1, 1, 1),)
+    if gemm.count == 1:
+        grids = partitions(cores, reduction=network is not None and network.reduction)
+    found = []
     for grid in grids:
         problem = problem_of(target, c, grid, shape)
-        choice, tiles = cached_gemm(problem, target.rates)
-        if choice.footprint_bytes < 0:
-            continue
-        order = (pipeline_ps(choice.pipeline), choice.energy_pj, choice.footprint_bytes)
-        if best is None or order < best[0]:
-            best = (order, grid, problem, choice, tiles)
-    if best is None:
+        choice, tiles, time = cached_gemm(problem, target.rates)
+        if time >= 0:
+            rest = sum(pipeline_ps(p.pipeline) for p in after_partials(target, c, grid, problem))
+            found.append(Tiled(grid, problem, choice, tiles, time + rest))
+    if not found:
         raise c.too_small(choice)
-    _, grid, problem, choice, tiles = best
-    used = grid[0] * grid[1] if gemm.count == 1 else min(cores, gemm.count)
+    return min(found, key=lambda tiled: tiled.order)
+
+
+def plan_product(target: Target, c: Context) -> tuple[OpPlan, ...]:
+    """Plan a matrix product; where cores share K, a reduction and the work on its sums follow."""
+    gemm = c.op.gemm or unfused_shape(c.op)
+    tiled = tiled_product(target, c, gemm)
+    grid, problem, choice, tiles = tiled.grid, tiled.problem, tiled.choice, tiled.tiles
+    cores = target.device.cores
+    used = grid[0] * grid[1] * grid[2] if gemm.count == 1 else min(cores, gemm.count)
     work = matrix_work(
         problem.unit, problem.products, problem.m, problem.n, problem.k, choice.temporal_tiles,
         choice.k_spills, problem.a_bits, problem.w_bits, problem.out_bits,
@@ -106,10 +138,25 @@ def plan_product(target: Target, c: Context) -> OpPlan:
     edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, choice.temporal_tiles)
     text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
     if cores > 1:
-        text += f"; cores {grid[0]}x{grid[1]}"
+        text += f"; cores {grid[0]}x{grid[1]}x{grid[2]}"
     passes = weight_passes(problem, tiles)
-    issue = Issue(used, gemm.macs, added(c.op.work, *([c.op.widen] * passes)), text)
-    return matrix_plan(target, c, choice, work, edges, issue)
+    own = () if grid[2] > 1 else c.op.work
+    issue = Issue(used, gemm.macs, added(own, *([c.op.widen] * passes)), text)
+    product = matrix_plan(target, c, choice, work, edges, issue)
+    return product, *after_partials(target, c, grid, problem)
+
+
+def after_partials(
+    target: Target, c: Context, grid: Grid, problem: GemmProblem
+) -> tuple[OpPlan, ...]:
+    """Return what follows a product whose K cores share: the reduction, the work on sums."""
+    if grid[2] == 1:
+        return ()
+    sums = -(-problem.m * problem.n * problem.unit.accumulator_bits // 8)
+    reduction = plan_reduction(target, c, sums, grid)
+    op = replace(c.op, name=f"{c.op.name}.finish", kind="finish", inputs=c.op.inputs[2:], widen=())
+    finish = plan_stream(target, replace(c, op=op))
+    return reduction, replace(finish, least_load_bytes=0, least_store_bytes=0, spills=())
 
 
 def weight_passes(problem: GemmProblem, tiles: tuple[int, int, int, int]) -> int:

@@ -1,6 +1,7 @@
-"""Plans of what is no product: streams through the vector unit, gathers over the network."""
+"""Plans of what is no product: streams through the vector unit, exchanges over the network."""
 
 from simulator.cost import Counts
+from simulator.errors import InputError
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.target import Context, Target
@@ -68,21 +69,38 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
 
 def plan_gather(target: Target, c: Context) -> OpPlan:
     """Plan an all-gather on a ring: every core receives the shares of the others."""
-    network, cores = target.device.network, target.device.cores
-    assert network is not None
-    size = c.op.gathered_bytes
-    cycles = -(-size // network.link_width_bytes) + (cores - 1) * network.hop_cycles
-    pipeline = Pipeline(1, 1, 1, 0, 0, 0, cycles_ps(target.rates, cycles), 0, 0, 0, 0)
-    counts = Counts(
-        noc_bit_hops=size * 8 * cores,
-        scratchpad_read_bits=size * 8 * cores,
-        scratchpad_write_bits=size * 8 * cores,
-    )
+    cores = target.device.cores
+    return _exchange(target, c, c.op.name, c.op.kind, c.op.gathered_bytes, cores, cores)
+
+
+def plan_reduction(
+    target: Target, c: Context, sums_bytes: int, grid: tuple[int, int, int]
+) -> OpPlan:
+    """Plan a reduce-scatter of the partial sums that `grid[2]` cores hold for the same outputs.
+
+    sums_bytes: what one core holds, at accumulator width; the links add on the way.
+    """
+    ring = grid[2]
+    moved = sums_bytes * (ring - 1) // ring
+    cores = grid[0] * grid[1] * ring
+    return _exchange(target, c, f"{c.op.name}.reduce", "reduce", moved, ring, cores)
+
+
+def _exchange(
+    target: Target, c: Context, name: str, kind: str, size: int, ring: int, cores: int
+) -> OpPlan:
+    """Plan that each of `cores` receives `size` bytes round a ring of `ring` cores."""
+    network = target.device.network
+    if network is None:
+        raise InputError(f"{target.device.name}: {name} needs a network between cores")
+    cycles = -(-size // network.link_width_bytes) + (ring - 1) * network.hop_cycles
+    bits = size * 8 * cores
+    counts = Counts(noc_bit_hops=bits, scratchpad_read_bits=bits, scratchpad_write_bits=bits)
     return OpPlan(
-        name=c.op.name,
-        kind=c.op.kind,
+        name=name,
+        kind=kind,
         unit="noc",
-        pipeline=pipeline,
+        pipeline=Pipeline(1, 1, 1, 0, 0, 0, cycles_ps(target.rates, cycles), 0, 0, 0, 0),
         after=c.after(),
         stored_by=(),
         free_loads=1,
@@ -97,6 +115,6 @@ def plan_gather(target: Target, c: Context) -> OpPlan:
         macs_useful=0,
         macs_issued=0,
         counts=counts,
-        tiling=f"ring of {cores}",
+        tiling=f"ring of {ring}",
         spills=(),
     )

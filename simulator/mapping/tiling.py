@@ -30,11 +30,11 @@ from simulator.hardware.equations import (
 )
 from simulator.kernels import compiled
 
-#: Most tiles of one operation that the search looks at.
-MAX_TILES = 4096
+#: Most tiles of one operation: what needs more is refused as too large for the scratchpad.
+MAX_TILES = 262_144
 #: Steps of one operation: so many, in pieces of its outputs and, if these are few, of K. Assumed:
-#: fine enough that the first and last step are below 1 % of a large operation.
-MAX_STEPS = 512
+#: fine enough for tiles of scratchpads from 128 KiB on, coarse enough to simulate in no time.
+MAX_STEPS = 4096
 #: Extent of a piece of a dimension that streams through the array.
 STREAMED = 128
 ORDERS = ("n k m", "m k n", "m n k", "n m k")
@@ -256,17 +256,17 @@ def better(time: int, choice: Choice, best_time: int, best: Choice) -> bool:
 
 
 @compiled(equations)
-def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int]]:
-    """Return the best tiling and its (tile_m, tile_n, tile_k, order).
+def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int], int]:
+    """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
 
-    Where nothing fits, the choice is the smallest tiling, with footprint -1.
+    Where nothing fits, the smallest tiling and -1.
     """
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
     folds_k = ceil_div(p.k, grain_k)
     best = gemm_choice(p, rates, min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
     best_tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
-    best_time = pipeline_ps(best.pipeline) if best.footprint_bytes >= 0 else -1
+    best_time = -1
     cut_m = 1
     while cut_m < 2 * folds_m:
         tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
@@ -290,4 +290,4 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
                 cut_k *= 2
             cut_n *= 2
         cut_m *= 2
-    return best, best_tiles
+    return best, best_tiles, best_time

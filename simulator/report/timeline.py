@@ -152,7 +152,7 @@ def _block(result: Result, row: int, lane: int, count: int) -> Block:
     return Block(
         unit=unit,
         kind=record.kind,
-        label=record.name,
+        label=record.name.rpartition(f"layers.{record.layer}.")[2],
         start_s=start / 1e12,
         end_s=end / 1e12,
         busy_share=int(intervals.busy_ps[row]) / length if length else 0.0,

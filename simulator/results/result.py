@@ -46,9 +46,10 @@ class Result:
     `energy_breakdown_j` is by component, from the counts of the whole run; `shared_energy_j` is the
     part of it that belongs to no op (leakage, DRAM background, idle and stalled units).
     `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
-    it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators) by
-    the plan alone. `resolved` holds the complete description of what was run, in plain JSON types. `tiles` are
-    the busy intervals of single tasks where the run was traced; they are not saved.
+    it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators)
+    by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
+    types. `tiles` are the busy intervals of single tasks where the run was traced; they are not
+    saved.
     """
 
     device: str

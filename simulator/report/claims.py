@@ -1,0 +1,107 @@
+"""Published claims beside our numbers: the table of an experiment, as CSV and as plain text.
+
+A claim is one number that somebody published, ours for the same thing, and why the two differ
+(or what makes them equal). Nothing here judges: a ratio far from one stays in the table.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from simulator.config import did_you_mean
+from simulator.errors import InputError
+from simulator.results import Table, prepare_folder, write_atomically
+
+PUBLISHED_COLUMNS = ("claim", "source", "published", "key", "why")
+COLUMNS = ("claim", "source", "published", "ours", "ratio", "why")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number and ours, both in the unit that `claim` names; `key` names ours.
+
+    Raises InputError for an empty text or a published value that is not above zero.
+    """
+
+    claim: str
+    source: str
+    published: float
+    ours: float
+    why: str
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not stand in a table of claims."""
+        problems = [
+            f"claim '{self.claim}': {name} is empty"
+            for name in ("claim", "source", "why")
+            if not getattr(self, name).strip()
+        ]
+        if not self.published > 0:
+            problems.append(f"claim '{self.claim}': published must be > 0, got {self.published}")
+        if problems:
+            raise InputError(problems)
+
+    @property
+    def ratio(self) -> float:
+        """Ours over the published value."""
+        return self.ours / self.published
+
+
+def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
+    """Join published numbers, a CSV with `PUBLISHED_COLUMNS`, with ours by key, in its order.
+
+    Rows whose key is not in `ours` are left out (a run in small form computes only some).
+    Raises InputError for a file that cannot be read, other columns, a number that is none, or a
+    key of `ours` that no row asks for.
+    """
+    try:
+        rows = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not rows or tuple(rows[0]) != PUBLISHED_COLUMNS:
+        raise InputError(f"{path}: the columns must be {', '.join(PUBLISHED_COLUMNS)}")
+    claims, asked = [], set[str]()
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            claim, source, published, key, why = row
+            value = float(published)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {error}") from error
+        asked.add(key)
+        if key in ours:
+            claims.append(Claim(claim, source, value, ours[key], why, key))
+    unknown = [key for key in ours if key not in asked]
+    if unknown:
+        raise InputError(
+            [f"{path}: no row asks for '{key}'{did_you_mean(key, asked)}" for key in unknown]
+        )
+    return claims
+
+
+def claims_text(title: str, claims: Sequence[Claim]) -> str:
+    """Return the claims as a numbered table of text, and below it the reasons by number."""
+    numbered = list(enumerate(claims, start=1))
+    rows = tuple(
+        (f"{i}", c.claim, f"{c.published:.5g}", f"{c.ours:.5g}", f"{c.ratio:.3f}")
+        for i, c in numbered
+    )
+    reasons = tuple((f"{i}", f"{c.why} [{c.source}]") for i, c in numbered)
+    table = Table(title, ("", "claim", "published", "ours", "ratio"), rows, "><>>>")
+    return f"{table.text()}\n{Table('why', (), reasons, '><').text()}"
+
+
+def write_claims(claims: Sequence[Claim], path: str | Path) -> Path:
+    """Write the claims as CSV with the columns `COLUMNS`, ours in full; return the path.
+
+    Raises InputError where the file cannot be written.
+    """
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for c in claims:
+        writer.writerow((c.claim, c.source, f"{c.published:.10g}", c.ours, f"{c.ratio:.4f}", c.why))
+    prepare_folder(Path(path).parent)
+    return write_atomically(path, buffer.getvalue().encode())

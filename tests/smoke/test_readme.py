@@ -1,0 +1,94 @@
+"""Is the README true: do its commands and its Python run, and do they print what it shows?
+
+Every `nibblesim` command of a `sh` block, every `python` block and every `yaml` block is tried in
+an empty folder, where `my_device.yaml` is the first YAML block.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from simulator import load_device
+from simulator.cli import app
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MAIN_JOB = "--out out/"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of the README in a language."""
+    return [text for name, text in BLOCK.findall(README) if name == language]
+
+
+COMMANDS = [
+    line for block in blocks("sh") for line in block.splitlines() if line.startswith("nibblesim ")
+]
+DEVICE, *VARIANTS = blocks("yaml")
+
+
+def run(command: str) -> Result:
+    """Run a command line of the README in this process."""
+    return CliRunner().invoke(app, shlex.split(command)[1:], prog_name="nibblesim")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder with what the README says to have: the device, the topology."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_device.yaml").write_text(DEVICE, encoding="utf-8")
+    export = next(command for command in COMMANDS if "export-topology" in command)
+    assert run(export).exit_code == 0
+    return tmp_path
+
+
+def test_the_readme_shows_the_commands_of_each_kind() -> None:
+    shown = {command.split()[1] for command in COMMANDS}
+    assert shown == {
+        "devices", "models", "formats", "describe", "run", "gemm", "topology", "export-topology"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.replace("/", ""))
+def test_commands_run(command: str) -> None:
+    result = run(command)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout
+
+
+def test_the_main_job_prints_what_is_shown_and_writes_what_is_promised(folder: Path) -> None:
+    result = run(next(command for command in COMMANDS if MAIN_JOB in command))
+    assert result.exit_code == 0, result.stderr
+    (shown,) = (text for text in blocks("text") if text.startswith("llama-2-7b"))
+    printed = result.stdout.replace("out/", "out/demo/").splitlines()
+    for line in shown.splitlines():
+        assert line == "..." or line in printed
+    written = {path.name for path in (folder / "out").iterdir()}
+    assert written >= {
+        "result.json", "ops.parquet", "timeline.png", "roofline.png", "trace.json"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_runs_and_prints(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python")[number], f"README python {number}", "exec"), {})
+    assert "llama-2-7b" in (out := capsys.readouterr().out) or out.count("tokens/s") == 3
+
+
+def test_the_own_device_has_forty_lines() -> None:
+    assert len(DEVICE.splitlines()) == 40
+
+
+@pytest.mark.parametrize("text", VARIANTS)
+def test_variants_load(text: str) -> None:
+    Path("variant.yaml").write_text(text, encoding="utf-8")
+    assert load_device("variant.yaml").name in text
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_to_files(target: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert (root / target).exists()
