@@ -10,9 +10,19 @@ from simulator.engine.run import Entry, SegmentRun, run_segment
 from simulator.hardware import Device
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import OpPlan, SegmentPlan
-from simulator.workload import HIDDEN, HIDDEN_OUT, Gemm, Graph, Model, Op, OpKind, Role, Tensor
+from simulator.workload import (
+    HIDDEN,
+    HIDDEN_OUT,
+    Gemm,
+    Graph,
+    Model,
+    Op,
+    OpKind,
+    Role,
+    Tensor,
+    Workload,
+)
 from simulator.workload import Segment as WorkloadSegment
-from simulator.workload import Workload
 
 NO_ROOM_LIMIT = 2**40
 

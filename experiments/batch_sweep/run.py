@@ -9,16 +9,16 @@ from pathlib import Path
 from simulator import InfeasibleError, decode_step, load_device, load_model, simulate
 from simulator.report.paper import paper_figure
 
-DEVICES = {"tpu_v4": ("TPU v4", "o-", "C0"), "a100": ("A100", "s--", "C1")}
+DEVICES = {"tpu_v4": ("TPU v4", "C0o-"), "a100": ("A100", "C1s--")}
 COLUMNS = ("device", "batch", "context", "tokens_per_s", "millijoule_per_token", "infeasible")
 Row = tuple[str, int, int, float | None, float | None, str]
 
 
 def point(device: str, batch: int, context: int) -> Row:
     """Simulate one decode step; return a row of the table, with a reason where it cannot run."""
-    model, int8 = load_model("llama-2-7b"), {"weights": "int8", "activations": "int8", "kv": "int8"}
+    int8 = {"weights": "int8", "activations": "int8", "kv": "int8"}
+    step = decode_step(load_model("llama-2-7b"), batch=batch, context=context, **int8)
     try:
-        step = decode_step(model, batch=batch, context=context, **int8)
         result = simulate(load_device(device), step)
     except InfeasibleError as error:
         return device, batch, context, None, None, str(error)
@@ -29,10 +29,9 @@ def draw(rows: Sequence[Row], contexts: Sequence[int], out: Path) -> None:
     """Draw tokens/s and energy per token over the batch, a line a device and context."""
     with paper_figure(out, "batch_sweep", height_in=3.4) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True)
-        for (shade, context), device in product(enumerate(contexts), DEVICES):
-            name, style, colour = DEVICES[device]
+        for (i, context), (device, (name, style)) in product(enumerate(contexts), DEVICES.items()):
             line = [row for row in rows if row[0] == device and row[2] == context and not row[5]]
-            look = {"color": colour, "alpha": 1 - 0.3 * shade, "label": f"{name}, {context}"}
+            look = {"alpha": 1 - 0.3 * i, "label": f"{name}, {context} tokens"}
             for axes, column in ((top, 3), (bottom, 4)):
                 axes.plot([row[1] for row in line], [row[column] for row in line], style, **look)
         top.set(yscale="log", ylabel="tokens/s")

@@ -1,6 +1,6 @@
 """The planner: lowers each segment, decides what stays on chip, plans each operation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from simulator.mapping.fused import plan_attention
 from simulator.mapping.lowering import PRODUCTS, Lowered, gather, lower
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.mapping.products import gemv, plan_product
-from simulator.mapping.residency import resident
+from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT, resident
 from simulator.mapping.streams import plan_gather, plan_stream
 from simulator.mapping.target import Context, Target
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
@@ -91,15 +91,22 @@ def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> No
         )  # fmt: skip
 
 
-def _residual_spilled(
-    graphs: Sequence[tuple[Graph, tuple[Lowered, ...]]], device: Device
-) -> frozenset[str]:
-    """Return the names of the residual stream if any segment cannot keep it on chip."""
-    for graph, ops in graphs:
-        kept, _ = resident(graph, ops, device, _outside(graph))
+LoweredGraphs = Sequence[tuple[Graph, tuple[Lowered, ...]]]
+#: Per segment: the activations kept on chip, the live bytes at each operation.
+Residency = Sequence[tuple[frozenset[str], np.ndarray]]
+
+
+def residency(graphs: LoweredGraphs, device: Device, share: float) -> Residency:
+    """Return what stays on chip; the residual stream does only if every segment can keep it."""
+    found = [resident(graph, ops, device, _outside(graph), share) for graph, ops in graphs]
+    for (graph, _), (kept, _) in zip(graphs, found, strict=True):
         if not {HIDDEN, HIDDEN_OUT} & {*graph.inputs, *graph.outputs} <= kept:
-            return frozenset((HIDDEN, HIDDEN_OUT))
-    return frozenset()
+            residual = frozenset((HIDDEN, HIDDEN_OUT))
+            return [
+                resident(graph, ops, device, _outside(graph) | residual, share)
+                for graph, ops in graphs
+            ]
+    return found
 
 
 def _outside(graph: Graph) -> frozenset[str]:
@@ -110,45 +117,63 @@ def _outside(graph: Graph) -> frozenset[str]:
 def plan(
     workload: Workload, device: Device, profile: EnergyProfile, *, fused_attention: bool = True
 ) -> Plan:
-    """Plan a workload on as many of the device's cores as make it fastest.
+    """Plan a workload on as many cores, with as much on chip, as make it fastest.
 
     More cores share work but exchange activations; small or memory-bound workloads may do best on
-    few. Candidates are the powers of two and all cores, judged by the time of all operations one
-    after the other. Raises InputError where the device cannot multiply a format, InfeasibleError
-    where memory or scratchpad is too small.
+    few. Activations on chip save traffic, but several cores have to gather them, and they leave
+    less room for tiles. Candidates are the powers of two and all cores, and ACTIVATION_SHARES of
+    the scratchpad, judged by the time of all operations one after the other. Raises InputError
+    where the device cannot multiply a format, InfeasibleError where memory or scratchpad is too
+    small.
     """
     check_capacity(workload, device, 0)
-    found: list[tuple[int, Plan]] = []
-    refusal = None
-    for cores in sorted({device.cores, *(2**i for i in range(device.cores.bit_length()))}):
-        used = device if cores == device.cores else config.replace(device, {"cores": cores})
-        try:
-            made = plan_on(workload, used, profile, fused_attention=fused_attention)
-        except InfeasibleError as error:
-            refusal = error
-            continue
-        time = sum(segment.repeat * _alone_ps(segment.ops) for segment in made.segments)
-        found.append((time, made))
-    if not found and refusal is not None:
-        raise refusal
-    return min(found, key=lambda item: item[0])[1]
-
-
-def plan_on(
-    workload: Workload, device: Device, profile: EnergyProfile, *, fused_attention: bool
-) -> Plan:
-    """Plan a workload on all cores: lower each segment, decide what stays on chip, tile."""
     lowered = [
         (segment.graph, lower(segment.graph, device, fused_attention=fused_attention))
         for segment in workload.segments
     ]
-    residual = _residual_spilled(lowered, device)
+    refusals: list[InfeasibleError] = []
+    for shares in (ACTIVATION_SHARES, LAST_RESORT):
+        found: list[tuple[int, Plan]] = []
+        for used, home in candidates(lowered, device, shares):
+            try:
+                made = plan_on(workload, lowered, used, profile, home)
+            except InfeasibleError as error:
+                refusals.append(error)
+                continue
+            time = sum(segment.repeat * _alone_ps(segment.ops) for segment in made.segments)
+            found.append((time, made))
+        if found:
+            return min(found, key=lambda item: item[0])[1]
+    raise refusals[-1]
+
+
+def candidates(
+    graphs: LoweredGraphs, device: Device, shares: Sequence[float]
+) -> Iterator[tuple[Device, Residency]]:
+    """Yield the device with fewer or all cores, and each way of keeping activations on chip."""
+    for cores in sorted({device.cores, *(2**i for i in range(device.cores.bit_length()))}):
+        used = device if cores == device.cores else config.replace(device, {"cores": cores})
+        seen = []
+        for share in shares:
+            home = residency(graphs, used, share)
+            kept = [names for names, _ in home]
+            if kept not in seen:
+                seen.append(kept)
+                yield used, home
+
+
+def plan_on(
+    workload: Workload,
+    lowered: LoweredGraphs,
+    device: Device,
+    profile: EnergyProfile,
+    home: Residency,
+) -> Plan:
+    """Plan a lowered workload on all cores of a device, with `home` on chip."""
     target = Target(device, profile)
     segments = []
-    for segment, (graph, ops) in zip(workload.segments, lowered, strict=True):
-        outside = _outside(graph)
-        kept, live = resident(graph, ops, device, residual | outside)
-        plans = plan_segment(target, graph, ops, kept, live, outside)
+    for segment, (graph, ops), (kept, live) in zip(workload.segments, lowered, home, strict=True):
+        plans = plan_segment(target, graph, ops, kept, live, _outside(graph))
         segments.append(SegmentPlan(segment.name, plans, segment.repeat, segment.first_index))
     spilled = max(sum(size for op in s.ops for _, size, _ in op.spills) for s in segments)
     check_capacity(workload, device, spilled)

@@ -15,8 +15,12 @@ from simulator.hardware.device import Device
 from simulator.mapping.lowering import PRODUCTS, Lowered
 from simulator.workload import Graph, Role
 
-#: Share of the scratchpad that activations may hold; the rest is for tiles in flight. Assumed.
-ACTIVATION_SHARE = 0.85
+#: Shares of the scratchpad that activations may hold; the rest is for tiles in flight. The planner
+#: tries each: what stays on chip saves traffic, but has to be gathered, and leaves small tiles.
+#: Assumed; halves, so that twice the scratchpad offers what the scratchpad did. The last resort
+#: is to keep nothing.
+ACTIVATION_SHARES = (0.85, 0.425, 0.2125)
+LAST_RESORT = (0.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,18 @@ def lives(graph: Graph, ops: Sequence[Lowered], cores: int) -> dict[str, Life]:
 
 
 def resident(
-    graph: Graph, ops: Sequence[Lowered], device: Device, spilled: frozenset[str] = frozenset()
+    graph: Graph,
+    ops: Sequence[Lowered],
+    device: Device,
+    spilled: frozenset[str] = frozenset(),
+    share: float = ACTIVATION_SHARES[0],
 ) -> tuple[frozenset[str], np.ndarray]:
     """Return the activations kept on chip and the live bytes at each operation (one core).
 
-    `spilled` names tensors that must live in memory (a neighbouring segment cannot keep them).
+    `spilled` names tensors that must live in memory (a neighbouring segment cannot keep them);
+    `share` is the part of the scratchpad that activations may hold.
     """
-    budget = int(device.scratchpad.capacity_bytes * ACTIVATION_SHARE)
+    budget = int(device.scratchpad.capacity_bytes * share)
     live = np.zeros(len(ops), dtype=np.int64)
     kept: set[str] = set()
     found = lives(graph, ops, device.cores)

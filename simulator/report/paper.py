@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.report.style import DPI, FONT_PT, SMALL_PT
 from simulator.results import prepare_folder, write_atomically
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMN_IN = 3.5
 """Width of one column of a two-column paper, in inches."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT,
     "axes.labelsize": FONT_PT,
@@ -26,6 +26,9 @@ _STYLE = {
     "ytick.labelsize": SMALL_PT,
     "legend.fontsize": SMALL_PT,
     "legend.frameon": False,
+    "legend.columnspacing": 1.0,
+    "legend.handlelength": 1.6,
+    "legend.handletextpad": 0.5,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,

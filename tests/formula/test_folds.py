@@ -1,6 +1,7 @@
 """Do the cycles of a systolic array equal the published form and an event model of its folds?"""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ def published(dataflow: str, rows: int, columns: int, shape: tuple[int, int, int
     return folds * (2 * rows + columns + temporal - 2)
 
 
-def array(dataflow: str, rows: int = 128, columns: int = 128, **changes: object) -> Device:
-    """Return an array with one weight plane, full folds, no overlap, and nothing else that limits."""
+def array(dataflow: str, rows: int = 128, columns: int = 128, passes: int = 1) -> Device:
+    """Return an array with one weight plane, full folds, no overlap; nothing else limits."""
     return variant(
         "generic_npu_128",
         {
@@ -50,7 +51,7 @@ def array(dataflow: str, rows: int = 128, columns: int = 128, **changes: object)
             "matrix.partial_fold_cost": "full",
             "matrix.conversions_per_cycle": None,
             "matrix.accumulators.entries_per_column": 10**9,
-            **changes,
+            "matrix.pe.formats": {"int8xint8": passes},
         },
     )
 
@@ -179,7 +180,7 @@ def test_occupied_folds_behind_two_planes_are_within_one_skew_each() -> None:
     a = Array(4, 3, 1, planes=2, overlap=False, occupied=True)
     for size in SIZES:
         folds = folds_of(a, *size)
-        changes = sum(abs(sum(x) - sum(y)) for x, y in zip(folds, folds[1:], strict=False))
+        changes = sum(abs(sum(x) - sum(y)) for x, y in pairwise(folds))
         for stream in STREAMS:
             difference = equation(a, *size, stream) - brute_force(a, folds, stream)
             assert abs(difference) <= changes, (size, stream)
@@ -216,6 +217,5 @@ def test_folds_are_dealt_to_arrays() -> None:
 
 
 def test_passes_stretch_the_stream_only() -> None:
-    device = array("weight_stationary", **{"matrix.pe.formats": {"int8xint8": 3}})
-    unit = matrix_model(device, "int8xint8")
+    unit = matrix_model(array("weight_stationary", passes=3), "int8xint8")
     assert array_cycles(unit, 1, 50, 128, 128, 1) == (150, 128, 254)
