@@ -104,8 +104,14 @@ def simulate(
 
     began = time.perf_counter()
     profile = _profile(device.energy)
-    made = plan(workload, device, profile, fused_attention=attention == "fused")
     engine = Engine(device, memo=memo)
+    made = plan(
+        workload,
+        device,
+        profile,
+        fused_attention=attention == "fused",
+        duration_ps=lambda made: engine.analytic_steps(made)[1],
+    )
     match rung:
         case "tile":
             steps, latency_ps = engine.tile_steps(made, progress)

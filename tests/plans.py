@@ -104,14 +104,14 @@ def tiny_model(kv_heads: int = 2, window: int | None = None) -> Model:
     return replace(load_model("llama-2-7b"), changes)
 
 
-def resident_product(m: int, n: int, k: int) -> Workload:
+def resident_product(m: int, n: int, k: int, weights: str = "int8") -> Workload:
     """Return one product between two parts of the residual stream: only its weights move."""
     from simulator import formats
 
     int8 = formats.get("int8")
     tensors = (
         Tensor(HIDDEN, m, k, int8),
-        Tensor("w", n, k, int8, Role.WEIGHT),
+        Tensor("w", n, k, formats.get(weights), Role.WEIGHT),
         Tensor(HIDDEN_OUT, m, n, int8),
     )
     op = Op("proj", OpKind.LINEAR, (HIDDEN, "w"), (HIDDEN_OUT,), Gemm(1, m, n, k))

@@ -31,6 +31,12 @@ DRAM = UNITS.index("dram")
 SHARED = ("leakage", "dram_background", "stalled", "idle")
 
 
+def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
+    """Return tiles of one unit and operation, one for each column of (start, end)."""
+    count = times.shape[1]
+    return np.stack([np.full(count, unit), np.full(count, op), *times])
+
+
 class _Books:
     """Adds up steps: records, intervals, unit times and traffic."""
 
@@ -42,6 +48,7 @@ class _Books:
         self.waited = np.zeros(len(UNITS), dtype=np.int64)
         self.sent = self.received = self.noc_sent = self.noc_received = 0
         self.carried = (0, 0)
+        self.ahead = np.zeros((2, 0), dtype=np.int64)
         self._known: dict[int, tuple[dict[str, float], float, str]] = {}
 
     def priced(self, op: OpPlan) -> tuple[dict[str, float], float, str]:
@@ -100,6 +107,7 @@ class _Books:
         if carried and loaded is not None:
             busy[loaded, DRAM] += carried
             first[loaded, DRAM] = carried_first
+            self.tiles.append(_same(DRAM, loaded + offset, self.ahead))
         starts = np.where(absent, np.iinfo(np.int64).max, first).min(axis=1)
         ends = np.where(absent, 0, last).max(axis=1)
         for index, op in enumerate(step.segment.ops):
@@ -120,6 +128,7 @@ class _Books:
         self.noc_sent += run.noc_sent_bytes
         self.noc_received += run.noc_received_bytes
         self.carried = (run.carried_ps, step.start_ps + run.carried_first_ps)
+        self.ahead = np.stack(run.ahead) + step.start_ps
 
     def intervals(self) -> Intervals:
         """Return all intervals in the order of their start."""

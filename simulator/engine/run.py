@@ -39,7 +39,8 @@ class SegmentRun:
 
     first, last, busy: per operation and unit (operations x units; first is -1 where the unit did
     nothing). carried: memory time of loads for the next segment, spent before this one ended, and
-    when the first of them started.
+    when the first of them started. tiles: unit, operation, start and end of each own task; ahead:
+    start and end of each load for the next segment, as far as this one goes.
     """
 
     makespan_ps: int
@@ -55,6 +56,7 @@ class SegmentRun:
     noc_received_bytes: int
     exit: Entry
     tiles: tuple[Array, Array, Array, Array]
+    ahead: tuple[Array, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def _measured(
         noc_received_bytes=int(received[networked].sum()),
         exit=Entry(tuple(ends.tolist()), tuple(late.tolist())),
         tiles=(unit[own], graph.op[own], start[own], end[own]),
+        ahead=(start[begun], np.minimum(end[begun], makespan)),
     )
 
 

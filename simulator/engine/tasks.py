@@ -144,21 +144,36 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
         b.edge(main[:-2], ready[2:])
     if loads is not None:
         b.edge(loads, main if ready is None else ready)
-    stages = [main[p.every - 1 :: p.every]]
-    starts = main[:: p.every]
+    # By output: the first and the last task of each stage.
+    stages = [(main[:: p.every], main[p.every - 1 :: p.every])]
     if p.post:
-        stages.append(b.block(VECTOR, index, outputs, p.post))
+        stages.append(_post(b, index, op))
     if p.second:
-        stages.append(b.block(SECOND, index, outputs, p.second))
-    result = int(stages[-1][-1])
-    frees = stages[-1] if p.second else main
+        second = b.block(SECOND, index, outputs, p.second)
+        stages.append((second, second))
+    result = int(stages[-1][1][-1])
+    frees = stages[-1][1] if p.second else main
     if op.store_bytes:
-        stages.append(b.block(STORE, index, outputs, p.store, 0, op.store_bytes))
-    for before, after in pairwise(stages):
-        b.edge(before, after)
-        b.edge(after[:-2], (starts if before is stages[0] else before)[2:])
+        store = b.block(STORE, index, outputs, p.store, 0, op.store_bytes)
+        stages.append((store, store))
+    for (starts, ends), (next_starts, next_ends) in pairwise(stages):
+        b.edge(ends, next_starts)
+        b.edge(next_ends[:-2], starts[2:])
     none = np.zeros(0, dtype=np.int64)
-    return _Stages(none if loads is None else loads, main, frees, result, int(stages[-1][-1]))
+    return _Stages(none if loads is None else loads, main, frees, result, int(stages[-1][1][-1]))
+
+
+def _post(b: _Builder, index: int, op: OpPlan) -> tuple[Array, Array]:
+    """Add the vector work on outputs; return the first and last task of each output.
+
+    Where the vector unit also widens operands, an output's work gives way to it between as many
+    pieces as the output has steps: the matrix unit would starve behind the whole of it.
+    """
+    p = op.pipeline
+    pieces = p.every if p.ready else 1
+    tasks = b.block(VECTOR, index, op.outputs * pieces, p.post // pieces)
+    b.duration[-1][pieces - 1 :: pieces] += p.post - p.post // pieces * pieces
+    return tasks[::pieces], tasks[pieces - 1 :: pieces]
 
 
 class _Ring:

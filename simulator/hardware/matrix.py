@@ -20,6 +20,20 @@ REAL_KINDS = ("float", "codebook", "block")
 WIDER = ("int8", "fp16", "bf16", "fp32")
 
 
+def _holds(target: Format, source: Format) -> bool:
+    """Tell whether values of `source` can be widened to `target`.
+
+    A float holds all that is no wider, by width alone: fp16 and bf16 stand for each other. Unsigned
+    integers need one bit more in a signed one.
+    """
+    if target.kind == "float":
+        return target.value_bits >= source.value_bits
+    if source.kind in REAL_KINDS or (target.kind == "uint" and source.kind != "uint"):
+        return False
+    sign = target.kind != "uint" and source.kind == "uint"
+    return target.value_bits >= source.value_bits + sign
+
+
 class ProcessingElement(Part):
     """One processing element: the products it forms, how often, and its accumulator.
 
@@ -38,8 +52,9 @@ class ProcessingElement(Part):
     def passes(self, pair: str) -> int:
         """Return the passes of an operand pair; refuse what the element cannot multiply."""
         if pair not in self.formats:
+            near = did_you_mean(pair, self.formats) or ";"
             raise InputError(
-                f"PE '{self.name}' does not multiply {pair}{did_you_mean(pair, self.formats)}; "
+                f"PE '{self.name}' does not multiply {pair}{near} "
                 f"it does: {', '.join(self.formats)}"
             )
         return self.formats[pair] * self.initiation_interval
@@ -53,11 +68,8 @@ class ProcessingElement(Part):
         direct = f"{weight.base}x{activation.base}"
         if direct in self.formats:
             return direct
-        wide = max(weight.value_bits, activation.value_bits)
-        real = any(f.kind in REAL_KINDS for f in (weight, activation))
         for name in (activation.base, weight.base, *WIDER):
-            target = get(name)
-            holds = target.value_bits >= wide and (target.kind == "float" or not real)
+            holds = all(_holds(get(name), operand) for operand in (weight, activation))
             if holds and f"{name}x{name}" in self.formats:
                 return f"{name}x{name}"
         raise InputError(

@@ -1,6 +1,6 @@
 """The planner: lowers each segment, decides what stays on chip, plans each operation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT, resident
 from simulator.mapping.streams import plan_gather, plan_stream
 from simulator.mapping.target import Context, Target
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
+
+#: Up to so many cores, every number of them is tried.
+ALL_COUNTS = 8
 
 
 def plan_op(c: Context) -> tuple[OpPlan, ...]:
@@ -114,17 +117,26 @@ def _outside(graph: Graph) -> frozenset[str]:
     return frozenset((*graph.inputs, *graph.outputs)) - {HIDDEN, HIDDEN_OUT}
 
 
+def one_after_another_ps(plan: Plan) -> int:
+    """Return the time of all operations of a plan, none overlapping another."""
+    return sum(segment.repeat * _alone_ps(segment.ops) for segment in plan.segments)
+
+
 def plan(
-    workload: Workload, device: Device, profile: EnergyProfile, *, fused_attention: bool = True
+    workload: Workload,
+    device: Device,
+    profile: EnergyProfile,
+    *,
+    fused_attention: bool = True,
+    duration_ps: Callable[[Plan], int] = one_after_another_ps,
 ) -> Plan:
     """Plan a workload on as many cores, with as much on chip, as make it fastest.
 
     More cores share work but exchange activations; small or memory-bound workloads may do best on
     few. Activations on chip save traffic, but several cores have to gather them, and they leave
-    less room for tiles. Candidates are the powers of two and all cores, and ACTIVATION_SHARES of
-    the scratchpad, judged by the time of all operations one after the other. Raises InputError
-    where the device cannot multiply a format, InfeasibleError where memory or scratchpad is too
-    small.
+    less room for tiles. Candidates are `core_counts` and ACTIVATION_SHARES of the scratchpad; the
+    one with the least `duration_ps` is taken. Raises InputError where the device cannot multiply a
+    format, InfeasibleError where memory or scratchpad is too small.
     """
     check_capacity(workload, device, 0)
     lowered = [
@@ -133,28 +145,35 @@ def plan(
     ]
     refusals: list[InfeasibleError] = []
     for shares in (ACTIVATION_SHARES, LAST_RESORT):
-        found: list[tuple[int, Plan]] = []
+        found: list[Plan] = []
         for used, home in candidates(lowered, device, shares):
             try:
-                made = plan_on(workload, lowered, used, profile, home)
+                found.append(plan_on(workload, lowered, used, profile, home))
             except InfeasibleError as error:
                 refusals.append(error)
-                continue
-            time = sum(segment.repeat * _alone_ps(segment.ops) for segment in made.segments)
-            found.append((time, made))
         if found:
-            return min(found, key=lambda item: item[0])[1]
+            return found[0] if len(found) == 1 else min(found, key=duration_ps)
     raise refusals[-1]
+
+
+def core_counts(cores: int) -> list[int]:
+    """Return how many cores a plan may use: any number up to 8; beyond, halves of all of them."""
+    counts = {min(cores, count) for count in range(1, ALL_COUNTS + 1)}
+    while cores > ALL_COUNTS:
+        counts.add(cores)
+        cores //= 2
+    return sorted(counts)
 
 
 def candidates(
     graphs: LoweredGraphs, device: Device, shares: Sequence[float]
 ) -> Iterator[tuple[Device, Residency]]:
     """Yield the device with fewer or all cores, and each way of keeping activations on chip."""
-    for cores in sorted({device.cores, *(2**i for i in range(device.cores.bit_length()))}):
+    for cores in core_counts(device.cores):
         used = device if cores == device.cores else config.replace(device, {"cores": cores})
         seen = []
-        for share in shares:
+        # On several cores memory may be a faster way from core to core than the network.
+        for share in shares if cores == 1 else (*shares, *LAST_RESORT):
             home = residency(graphs, used, share)
             kept = [names for names, _ in home]
             if kept not in seen:

@@ -4,8 +4,11 @@ Every `nibblesim` command of a `sh` block, every `python` block and every `yaml`
 an empty folder, where `my_device.yaml` is the first YAML block.
 """
 
+import csv
+import json
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from typer.testing import CliRunner, Result
 from simulator import load_device
 from simulator.cli import app
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAIN_JOB = "--out out/"
 
@@ -88,7 +92,43 @@ def test_variants_load(text: str) -> None:
     assert load_device("variant.yaml").name in text
 
 
+@pytest.mark.parametrize(
+    ("experiment", "claim", "shown"),
+    [
+        ("peers", "decode, no array edge, each GEMM alone (Mcycle)", "0.939"),
+        ("peers", "decode, double-buffered weights, each GEMM alone (Mcycle)", "5.778"),
+        ("peers", "decode, SCALE-Sim's array, each GEMM alone (Mcycle)", "17.66"),
+        ("peers", "prefill, accumulators, each GEMM alone (Mcycle)", "27.40"),
+        ("peers", "decode energy, ours, each GEMM alone (mJ)", "51.5"),
+        ("peers", "prefill energy, ours, each GEMM alone (mJ)", "119.7"),
+        ("onnxim", "1024 x 1024 x 1024 on four cores (cycles)", "27,507"),
+        ("onnxim", "32 x 4096 x 4096 on four cores (cycles)", "89,727"),
+        ("onnxim", "512 x 512 x 512 on one core (input x inner x output, cycles)", "8,728"),
+        ("onnxim", "OPT-125m, one layer: prefill and decode (cycles)", "77,550"),
+    ],
+)
+def test_comparisons_show_the_expected_numbers(experiment: str, claim: str, shown: str) -> None:
+    file = ROOT / "experiments" / experiment / "expected.csv"
+    with file.open(newline="", encoding="utf-8") as table:
+        ours = {float(row["ours"]) for row in csv.DictReader(table) if row["claim"] == claim}
+    (number,) = ours
+    digits = len(shown.partition(".")[2])
+    assert shown == f"{number:,.{digits}f}"
+    assert f"| {shown} |" in README
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version('nibblesim')}\n" in citation
+
+
+def test_notebooks_are_stored_without_outputs() -> None:
+    notebooks = [json.loads(path.read_text()) for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert notebooks
+    cells = [cell for notebook in notebooks for cell in notebook["cells"]]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_to_files(target: str) -> None:
-    root = Path(__file__).resolve().parents[2]
-    assert (root / target).exists()
+    assert (ROOT / target).exists()

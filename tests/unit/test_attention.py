@@ -1,0 +1,264 @@
+"""Does fused attention issue and load what a walk over all query and key tiles does?"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pytest
+from plans import variant
+
+from simulator.cost import load_profile
+from simulator.hardware.equations import matrix_work, pipeline_ps
+from simulator.hardware.models import matrix_model
+from simulator.mapping.attention import (
+    AttentionProblem,
+    AttentionTotals,
+    attention_choice,
+    attention_totals,
+    keys_seen,
+    search_attention,
+)
+from simulator.mapping.target import rates_of
+from simulator.workload import Attention, AttentionGroup
+
+DEVICE = variant("generic_npu_128", {"matrix.rows": 4, "matrix.columns": 2})
+UNIT = matrix_model(DEVICE, "int8xint8")
+RATES = rates_of(DEVICE, load_profile(DEVICE.energy))
+HEAD_DIM = 8
+
+ONE = (AttentionGroup(1, 6, 6),)
+CHUNK = (AttentionGroup(3, 4, 11),)
+RAGGED = (AttentionGroup(2, 1, 7), AttentionGroup(1, 5, 9), AttentionGroup(1, 8, 8))
+DECODE = (AttentionGroup(4, 1, 13), AttentionGroup(1, 1, 5))
+CASES = {
+    "causal": Attention(2, 2, HEAD_DIM, ONE),
+    "causal, past keys": Attention(2, 2, HEAD_DIM, CHUNK),
+    "grouped queries": Attention(6, 2, HEAD_DIM, CHUNK),
+    "ragged": Attention(4, 2, HEAD_DIM, RAGGED),
+    "window": Attention(2, 1, HEAD_DIM, RAGGED, window=3),
+    "window of one": Attention(2, 1, HEAD_DIM, RAGGED, window=1),
+    "not causal": Attention(4, 2, HEAD_DIM, RAGGED, causal=False),
+    "decode": Attention(6, 2, HEAD_DIM, DECODE),
+    "decode, window": Attention(6, 2, HEAD_DIM, DECODE, window=6),
+}
+
+
+def problem(a: Attention, room_bytes: int = 10**6) -> AttentionProblem:
+    """Return int8 attention on one core whose operands all cross the memory."""
+    return AttentionProblem(
+        unit=UNIT,
+        cores=1,
+        kv_heads=a.kv_heads,
+        group_size=a.group_size,
+        head_dim=a.head_dim,
+        causal=int(a.causal),
+        window=a.window or 0,
+        a_bits=8,
+        w_bits=8,
+        out_bits=8,
+        kv_memory_bits_per_key=2 * 8 * a.head_dim,
+        q_memory_bits=8 * a.tokens * a.heads * a.head_dim,
+        out_memory_bits=8 * a.tokens * a.heads * a.head_dim,
+        ready_cycles_per_kilokey=0,
+        softmax_cycles_per_kiloscore=1024,
+        vector_lanes=4,
+        room_bytes=room_bytes,
+    )
+
+
+def columns(a: Attention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return requests, queries and keys of all groups."""
+    found = np.array([(g.requests, g.queries, g.keys) for g in a.groups], dtype=np.int64).T.copy()
+    return found[0], found[1], found[2]
+
+
+def totals(a: Attention, q_tile: int, kv_tile: int, hold: int) -> AttentionTotals:
+    """Return what the package counts."""
+    return attention_totals(problem(a), *columns(a), q_tile, kv_tile, hold)
+
+
+def visible(a: Attention, group: AttentionGroup) -> np.ndarray:
+    """Return which key each query of one request attends to."""
+    positions = np.arange(group.keys - group.queries, group.keys)[:, None]
+    keys = np.arange(group.keys)[None, :]
+    if not a.causal:
+        return np.ones((group.queries, group.keys), dtype=bool)
+    return (keys <= positions) & (keys > positions - (a.window or group.keys))
+
+
+@dataclass
+class Walk:
+    """Counts of a walk over query and key tiles."""
+
+    pairs: int = 0
+    scores: int = 0
+    rescaled: int = 0
+    loaded: int = 0
+    held: int = 0
+    busy: int = 0
+    read_bits: int = 0
+
+
+def walk(a: Attention, q_tile: int, kv_tile: int) -> Walk:
+    """Visit each tile of each head of each request; skip tiles without a visible score."""
+    w = Walk()
+    for group in a.groups:
+        mask = visible(a, group)
+        held: set[int] = set()
+        for first in range(0, group.queries, q_tile):
+            rows = mask[first : first + q_tile]
+            issued = 0
+            tiles = 0
+            for left in range(0, group.keys, kv_tile):
+                tile = rows[:, left : left + kv_tile]
+                if not tile.any():
+                    continue
+                held.update(range(left, left + tile.shape[1]))
+                tiles += 1
+                issued += tile.shape[1]
+            count, m = group.requests * a.kv_heads, len(rows) * a.group_size
+            w.pairs += count * tiles
+            w.scores += count * m * issued
+            w.rescaled += count * m * (tiles - 1)
+            w.loaded += count * issued
+            for n, k in ((issued, a.head_dim), (a.head_dim, issued)):
+                work = matrix_work(UNIT, 1, m, n, k, 1, 0, 8, 8, 32 if n == issued else 8)
+                w.busy += count * work.busy
+                w.read_bits += count * work.read_bits
+        w.held += group.requests * a.kv_heads * len(held)
+    return w
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_totals_equal_a_walk_over_all_tiles(name: str) -> None:
+    a = CASES[name]
+    for q_tile, kv_tile in product((1, 2, 3, 5, 8), (1, 2, 4, 6, 16)):
+        w = walk(a, q_tile, kv_tile)
+        for hold in (0, 1):
+            t = totals(a, q_tile, kv_tile, hold)
+            found = (t.pairs, t.scores, t.rescaled, t.busy, t.read_bits)
+            assert found == (w.pairs, w.scores, w.rescaled, w.busy, w.read_bits), (q_tile, kv_tile)
+            assert t.keys_loaded == (w.held if hold else w.loaded), (q_tile, kv_tile)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_useful_score_is_left_out_and_tiles_of_one_issue_no_other(name: str) -> None:
+    a = CASES[name]
+    for q_tile, kv_tile in product((1, 3, 8), (2, 5, 16)):
+        t = totals(a, q_tile, kv_tile, 0)
+        assert a.scores <= t.scores <= a.heads * sum(g.tokens * g.keys for g in a.groups)
+    assert totals(a, 1, 1, 0).scores == a.scores
+
+
+@pytest.mark.parametrize("kv_tile", [1, 2, 4, 6, 16])
+def test_a_decode_step_without_a_window_issues_the_useful_scores(kv_tile: int) -> None:
+    a = CASES["decode"]
+    t = totals(a, 1, kv_tile, 0)
+    assert t.scores == a.scores == 6 * (4 * 13 + 5)
+    assert t.keys_loaded == a.cache_rows == 2 * (4 * 13 + 5)
+
+
+def test_causal_tiles_above_the_diagonal_are_skipped() -> None:
+    """Six queries and keys in tiles of 2: 1 + 2 + 3 of 9 tiles hold a score."""
+    a = Attention(1, 1, HEAD_DIM, ONE)
+    t = totals(a, 2, 2, 0)
+    assert (t.pairs, t.scores, a.scores) == (6, 24, 21)
+    assert t.rescaled == 2 * (0 + 1 + 2)
+    assert totals(a, 6, 6, 0).scores == 36
+
+
+def test_keys_before_the_window_are_neither_issued_nor_loaded() -> None:
+    """Query 7 of 8 with a window of 3 sees keys 5 to 7: tiles of 2 give keys 4 to 7."""
+    a = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 1, 8),), window=3)
+    p = problem(a)
+    assert keys_seen(p, 1, 8, 0, 1) == (5, 8)
+    for hold in (0, 1):
+        t = totals(a, 1, 2, hold)
+        assert (t.pairs, t.scores, t.keys_loaded) == (2, 4, 4)
+
+
+def test_held_keys_and_values_are_loaded_once_for_all_query_tiles() -> None:
+    a = Attention(1, 1, HEAD_DIM, ONE)
+    assert totals(a, 2, 2, 0).keys_loaded == 2 + 4 + 6
+    assert totals(a, 2, 2, 1).keys_loaded == 6
+    assert totals(a, 6, 2, 0).keys_loaded == totals(a, 6, 2, 1).keys_loaded == 6
+
+
+def test_grouped_queries_share_a_load_and_stack_their_rows() -> None:
+    grouped, alone = Attention(8, 2, HEAD_DIM, CHUNK), Attention(8, 8, HEAD_DIM, CHUNK)
+    shared, own = totals(grouped, 4, 4, 0), totals(alone, 4, 4, 0)
+    assert shared.scores == own.scores
+    assert 4 * shared.keys_loaded == own.keys_loaded
+    assert 4 * shared.pairs == own.pairs
+
+
+def searched(
+    a: Attention, room_bytes: int
+) -> tuple[tuple[int, float, int], tuple[int, int, int], int]:
+    """Return (time, energy, footprint), the tiles and the time of the search's best tiling."""
+    p = problem(a, room_bytes)
+    requests, queries, keys = columns(a)
+    heads = a.kv_heads * int(requests.sum())
+    longest, most = int(keys.max()), int(queries.max())
+    choice, found, tiles, time = search_attention(
+        p, RATES, requests, queries, keys, heads, longest, most
+    )
+    if time >= 0:
+        again = attention_totals(p, requests, queries, keys, *tiles)
+        assert found == again
+        assert choice == attention_choice(p, again, RATES, heads, longest, *tiles)
+        assert choice.footprint_bytes == choice.needed_bytes <= room_bytes
+    rank = (pipeline_ps(choice.pipeline), choice.energy_pj, choice.footprint_bytes)
+    return rank, tiles, time
+
+
+def cuts(extent: int) -> list[int]:
+    """Return an extent cut by powers of two, the last cut into single ones."""
+    powers = [2**i for i in range(extent.bit_length() + 1)]
+    return sorted({-(-extent // min(power, extent)) for power in powers})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_search_finds_the_best_of_all_candidates(name: str) -> None:
+    a = CASES[name]
+    requests, queries, keys = columns(a)
+    heads = a.kv_heads * int(requests.sum())
+    longest, most = int(keys.max()), int(queries.max())
+    feasible = 0
+    for room in (60, 150, 300, 600, 1500, 10**5):
+        p = problem(a, room)
+        ranks = []
+        for q_tile, folds in product(cuts(most), cuts(-(-longest // UNIT.columns))):
+            kv_tile = min(longest, folds * UNIT.columns)
+            for hold in range(2 if q_tile < most else 1):
+                t = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
+                choice = attention_choice(p, t, RATES, heads, longest, q_tile, kv_tile, hold)
+                if choice.needed_bytes <= room:
+                    time = pipeline_ps(choice.pipeline)
+                    ranks.append((time, choice.energy_pj, choice.footprint_bytes))
+        rank, _, time = searched(a, room)
+        assert (time >= 0) == bool(ranks)
+        if ranks:
+            feasible += 1
+            assert rank == min(ranks)
+    assert feasible >= 2
+
+
+def test_keys_are_held_where_room_allows_and_only_there() -> None:
+    """256 queries in a room too small for their scores at once, with and without room for keys.
+
+    Where memory is slow, to hold 4 KiB of keys and values is faster than to load them again.
+    """
+    a = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 256, 256),), causal=False)
+    requests, queries, keys = columns(a)
+    slow = RATES._replace(ps_per_byte=10**5)
+    loaded = {}
+    for room in (4000, 16_000):
+        p = problem(a, room)
+        _, t, tiles, time = search_attention(p, slow, requests, queries, keys, 1, 256, 256)
+        assert time > 0
+        assert tiles[0] < 256
+        assert tiles[2] == (room == 16_000)
+        loaded[room] = t.keys_loaded
+    assert loaded[16_000] == 256
+    assert loaded[4000] >= 2 * 256

@@ -1,0 +1,291 @@
+"""Is the chosen tiling the best of all, and are its traffic and its room counted right?"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+from plans import variant
+
+from simulator.hardware.equations import (
+    ADDER_TREE,
+    INPUT_STATIONARY,
+    OUTPUT_STATIONARY,
+    THROUGHPUT,
+    WEIGHT_STATIONARY,
+    MatrixModel,
+    operand_bits,
+    pipeline_ps,
+    tile_loads,
+)
+from simulator.hardware.models import matrix_model
+from simulator.mapping.tiling import (
+    MAX_STEPS,
+    ORDERS,
+    Choice,
+    GemmProblem,
+    Rates,
+    better,
+    gemm_choice,
+    gemm_steps,
+    granules,
+    padded_bytes,
+    partial_sum_bytes,
+    search_gemm,
+    temporal_pieces,
+)
+
+RATES = Rates(
+    cycle_ps_numerator=1000,
+    cycle_ps_denominator=1,
+    ps_per_byte=1.0,
+    latency_ps=20_000,
+    descriptor_ps=3000,
+    burst_bytes=32,
+    pj_per_memory_bit=4.0,
+    pj_per_scratchpad_bit=0.1,
+)
+ARRAY = matrix_model(
+    variant("generic_npu_128", {"matrix.rows": 8, "matrix.columns": 4}), "int8xint8"
+)
+UNITS = {
+    "weight stationary": ARRAY,
+    "output stationary": ARRAY._replace(kind=OUTPUT_STATIONARY),
+    "input stationary": ARRAY._replace(kind=INPUT_STATIONARY),
+    "no accumulators": ARRAY._replace(accumulator_entries=0),
+    "few accumulators": ARRAY._replace(accumulator_entries=5),
+    "adder tree": ARRAY._replace(kind=ADDER_TREE, temporal=16, accumulator_entries=0),
+    "throughput": ARRAY._replace(
+        kind=THROUGHPUT, rows=16, columns=16, accumulator_entries=0, macs_per_megacycle=10**8
+    ),
+}
+
+
+def problem(
+    unit: MatrixModel, m: int, n: int, k: int, room_bytes: int, *, ready_cycles: int = 0
+) -> GemmProblem:
+    """Return an int8 product whose operands and outputs all cross the memory of one core."""
+    return GemmProblem(
+        unit=unit,
+        products=1,
+        m=m,
+        n=n,
+        k=k,
+        a_bits=8,
+        w_bits=8,
+        out_bits=8,
+        a_memory_bits=8 * m * k,
+        w_memory_bits=8 * n * k,
+        w_metadata_bits=16 * n,
+        out_memory_bits=8 * m * n,
+        side_memory_bits=0,
+        a_shards=1,
+        w_shards=1,
+        a_copies=1,
+        w_copies=1,
+        ready_cycles=ready_cycles,
+        post_cycles=m * n,
+        room_bytes=room_bytes,
+    )
+
+
+def sizes(extent: int, grain: int) -> list[int]:
+    """Return every tile size of one dimension: its folds cut by powers of two, and one fold."""
+    folds = -(-extent // grain)
+    cuts = {min(2**power, folds) for power in range(folds.bit_length() + 1)}
+    return sorted({min(extent, -(-folds // cut) * grain) for cut in cuts})
+
+
+def candidates(p: GemmProblem) -> Iterator[tuple[Choice, tuple[int, int, int, int]]]:
+    """Price every tiling: each size of each dimension, each order that differs."""
+    extents = zip((p.m, p.n, p.k), granules(p.unit), strict=True)
+    for m, n, k in product(*(sizes(extent, grain) for extent, grain in extents)):
+        for order in range(4 if k < p.k else 2):
+            yield gemm_choice(p, RATES, m, n, k, order), (m, n, k, order)
+
+
+def rank(choice: Choice) -> tuple[int, float, int]:
+    """Return what the search minimises."""
+    return pipeline_ps(choice.pipeline), choice.energy_pj, choice.footprint_bytes
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("shape", [(1, 40, 70), (33, 17, 100), (64, 64, 64), (100, 9, 8)])
+@pytest.mark.parametrize("ready_cycles", [0, 400])
+def test_the_search_finds_the_best_of_all_candidates(
+    name: str, shape: tuple[int, int, int], ready_cycles: int
+) -> None:
+    feasible = 0
+    for room in (300, 700, 1500, 4000, 10_000, 100_000):
+        p = problem(UNITS[name], *shape, room, ready_cycles=ready_cycles)
+        fitting = [pair for pair in candidates(p) if pair[0].needed_bytes <= room]
+        choice, tiles, time = search_gemm(p, RATES)
+        if not fitting:
+            assert time == -1
+            continue
+        feasible += 1
+        assert (time, *rank(choice)[1:]) == min(rank(found) for found, _ in fitting)
+        assert choice == gemm_choice(p, RATES, *tiles)
+        assert choice.footprint_bytes == choice.needed_bytes <= room
+    assert feasible >= 2
+
+
+def test_where_nothing_fits_the_smallest_tiling_comes_back_without_a_time() -> None:
+    p = problem(ARRAY, 64, 64, 64, 40)
+    choice, tiles, time = search_gemm(p, RATES)
+    assert time == -1
+    assert choice.footprint_bytes == -1
+    assert tiles[:3] == granules(ARRAY)
+    assert choice.needed_bytes == min(found.needed_bytes for found, _ in candidates(p)) > 40
+
+
+def test_a_tile_needs_room_for_operands_two_outputs_two_widened_weights_and_partial_sums() -> None:
+    """Two tiles of each operand are in flight: 2 x (8 x 32 + 8 x 32), with scales in the second."""
+    unit = ARRAY._replace(accumulator_entries=0)
+    p = problem(unit, 8, 8, 64, 10**6, ready_cycles=1)
+    operands = 2 * (8 * 32 + 8 * 32 + 32)
+    outputs, widened, sums = 2 * 8 * 8, 2 * 8 * 32, 8 * 8 * 4
+    whole = gemm_choice(p._replace(out_memory_bits=0, ready_cycles=0), RATES, 8, 8, 32, 2)
+    assert whole.needed_bytes == operands + sums
+    assert gemm_choice(p, RATES, 8, 8, 32, 2).needed_bytes == operands + sums + outputs + widened
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_refetches_equal_a_loop_nest_with_room_for_one_tile_of_each_operand(order: int) -> None:
+    names = ORDERS[order].split()
+    for m, n, k in product(range(1, 5), repeat=3):
+        counts = {"m": m, "n": n, "k": k}
+        held: dict[str, tuple[int, int]] = {}
+        loads = {"a": 0, "w": 0}
+        for place in product(*(range(counts[name]) for name in names)):
+            at = dict(zip(names, place, strict=True))
+            for operand, tile in (("a", (at["m"], at["k"])), ("w", (at["k"], at["n"]))):
+                if held.get(operand) != tile:
+                    held[operand] = tile
+                    loads[operand] += 1
+        a_loads, w_loads = tile_loads(order, m, n, k)
+        assert (a_loads * m * k, w_loads * k * n) == (loads["a"], loads["w"]), (m, n, k)
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_bytes_from_memory_are_loads_times_padded_operands(order: int) -> None:
+    """Weights lie tile by tile; activations row by row, in pieces of rows where K is cut."""
+    p = problem(ARRAY, 32, 16, 64, 10**6)
+    a_loads, w_loads = tile_loads(order, 2, 4, 4)
+    a_once = 32 * 4 * 32  # 32 rows in 4 pieces of 16 bytes, each padded to a burst of 32
+    w_once = 16 * (64 + 32)  # 16 tiles of 64 bytes, with 2 bytes of scales padded to 32
+    choice = gemm_choice(p, RATES, 16, 4, 16, order)
+    assert choice.load_bytes == a_loads * a_once + w_loads * w_once
+    assert choice.store_bytes == 32 * 4 * 32  # 4 bytes of a row at a time
+
+
+@pytest.mark.parametrize(
+    ("bits", "pieces", "burst", "expected"),
+    [(0, 3, 32, 0), (8, 1, 1, 1), (9, 1, 1, 2), (64, 8, 32, 256), (2048, 8, 32, 256)],
+)
+def test_each_piece_is_padded_to_a_burst(bits: int, pieces: int, burst: int, expected: int) -> None:
+    assert padded_bytes(bits, pieces, burst) == expected
+
+
+@pytest.mark.parametrize("name", ["no accumulators", "adder tree"])
+@pytest.mark.parametrize("order", range(4))
+def test_a_cut_k_hands_partial_sums_on_through_the_scratchpad(name: str, order: int) -> None:
+    """Order 0 holds all rows of a column tile, order 1 all columns of a row tile, 2 and 3 one."""
+    unit = UNITS[name]
+    p = problem(unit, 32, 16, 64, 10**6)
+    held = {0: 32 * 4, 1: 8 * 16, 2: 8 * 4, 3: 8 * 4}[order] * 4
+    assert partial_sum_bytes(p, order, 8, 4) == held
+    cut = gemm_choice(p, RATES, 8, 4, 16, order)
+    assert cut.k_spills == 3
+    assert cut.needed_bytes - held == gemm_choice(
+        p._replace(unit=unit._replace(accumulator_entries=10**6)), RATES, 8, 4, 16, order
+    ).needed_bytes
+    assert gemm_choice(p, RATES, 8, 4, 64, order % 2).k_spills == 0
+
+
+def test_partial_sums_cross_the_scratchpad_once_each_way_per_spill_at_accumulator_width() -> None:
+    unit = UNITS["adder tree"]
+    none = operand_bits(unit, 1, 32, 16, 64, 1, 0, 8, 8, 8)
+    read, write, held_read, held_write = operand_bits(unit, 1, 32, 16, 64, 1, 3, 8, 8, 8)
+    assert (read - none[0], write - none[1]) == (3 * 32 * 16 * 32, 3 * 32 * 16 * 32)
+    assert (held_read, held_write) == (0, 0)
+
+
+def test_partial_sums_of_folds_and_of_tiles_are_not_counted_twice() -> None:
+    """64 rows of K on 8 rows of PEs: 7 of 8 folds hand sums on, whether K is cut or not."""
+    unit = UNITS["no accumulators"]
+    for spills in range(4):
+        read, write, *_ = operand_bits(unit, 1, 32, 16, 64, 1, spills, 8, 8, 8)
+        assert read == 8 * (32 * 64 * 4 + 64 * 16) + 7 * 32 * 16 * 32
+        assert write == 8 * 32 * 16 + 7 * 32 * 16 * 32
+
+
+def test_sums_that_fit_in_the_accumulators_stay_there() -> None:
+    """Order 2 holds 8 x 4 sums: 8 entries in each of 4 columns; order 0 holds 32 x 4."""
+    for entries, order, spills in ((8, 2, 0), (7, 2, 3), (8, 0, 3), (32, 0, 0)):
+        p = problem(ARRAY._replace(accumulator_entries=entries), 32, 16, 64, 10**6)
+        assert gemm_choice(p, RATES, 8, 4, 16, order).k_spills == spills, (entries, order)
+
+
+def test_an_output_stationary_array_keeps_its_sums_in_place() -> None:
+    unit = UNITS["output stationary"]._replace(accumulator_entries=0)
+    p = problem(unit, 32, 16, 64, 10**6)
+    assert gemm_choice(p, RATES, 8, 4, 16, 2).k_spills == 0
+    assert temporal_pieces(p, 4, 4, 4) == 4
+
+
+def test_accumulator_entries_limit_the_pieces_that_stream_through_an_array() -> None:
+    for entries, tiles, pieces in ((100, 1, 1), (99, 1, 2), (30, 1, 4), (30, 8, 8), (0, 3, 3)):
+        p = problem(ARRAY._replace(accumulator_entries=entries), 100, 16, 64, 10**6)
+        assert temporal_pieces(p, tiles, 1, 1) == pieces
+    one_fold = problem(ARRAY._replace(accumulator_entries=1), 100, 16, 8, 10**6)
+    assert temporal_pieces(one_fold, 1, 1, 1) == 1
+    inputs = UNITS["input stationary"]._replace(accumulator_entries=30)
+    assert temporal_pieces(problem(inputs, 16, 100, 64, 10**6), 1, 1, 1) == 4
+    assert temporal_pieces(problem(UNITS["adder tree"], 100, 100, 64, 10**6), 5, 5, 5) == 1
+
+
+def test_steps_are_pieces_of_outputs_and_of_k_where_these_are_few() -> None:
+    array = matrix_model(variant("generic_npu_128"), "int8xint8")
+    assert gemm_steps(problem(array, 1, 4096, 4096, 1)) == (32, 32)
+    assert gemm_steps(problem(array, 1024, 4096, 65_536, 1)) == (256, MAX_STEPS // 256)
+    assert gemm_steps(problem(array, 128 * 100, 128 * 100, 256, 1)) == (MAX_STEPS, 1)
+
+
+def test_ties_go_to_less_energy_and_then_to_the_smaller_footprint() -> None:
+    base = gemm_choice(problem(ARRAY, 8, 8, 8, 10**6), RATES, 8, 8, 8, 0)
+    costly = base._replace(energy_pj=base.energy_pj + 1)
+    large = base._replace(footprint_bytes=base.footprint_bytes + 1)
+    assert better(9, costly, 10, base)
+    assert not better(11, base, 10, costly)
+    assert better(10, base, 10, costly)
+    assert better(10, large, 10, costly)
+    assert better(10, base, 10, large)
+    assert not better(10, base, 10, base)
+
+
+def test_among_tilings_equally_fast_the_search_takes_the_one_with_least_traffic() -> None:
+    """Memory answers at once and the array is slow: time is the same, traffic is not."""
+    rates = RATES._replace(ps_per_byte=0.0, latency_ps=0, descriptor_ps=0)
+    unit = ARRAY._replace(kind=ADDER_TREE, passes=100, accumulator_entries=0, latency=0)
+    p = problem(unit, 32, 16, 64, 1200)._replace(post_cycles=0, out_memory_bits=0)
+    choice, _, time = search_gemm(p, rates)
+    fitting = [
+        (pipeline_ps(found.pipeline), found.energy_pj)
+        for _, tiles in candidates(p)
+        if (found := gemm_choice(p, rates, *tiles)).footprint_bytes >= 0
+    ]
+    assert len({energy for found, energy in fitting if found == time}) > 1
+    assert (time, choice.energy_pj) == min(fitting)
+
+
+@pytest.mark.parametrize(
+    ("kind", "grains"),
+    [
+        (WEIGHT_STATIONARY, (2, 4, 8)),
+        (OUTPUT_STATIONARY, (8, 4, 2)),
+        (INPUT_STATIONARY, (4, 2, 8)),
+        (ADDER_TREE, (8, 4, 2)),
+    ],
+)
+def test_the_smallest_tile_is_one_fold(kind: int, grains: tuple[int, int, int]) -> None:
+    assert granules(ARRAY._replace(kind=kind, temporal=2)) == grains
