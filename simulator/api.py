@@ -7,6 +7,7 @@ for. Everything else in the package serves these few functions.
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -120,7 +121,7 @@ def simulate(
         case _:
             made = bare_plan(made, device)
             steps, latency_ps = engine.roofline_steps(made, roofline(made, device).bound_ps)
-    return assemble(
+    result = assemble(
         workload,
         device,
         profile,
@@ -131,6 +132,6 @@ def simulate(
         version=version(),
         run_options={"rung": rung, "attention": attention},
         trace=trace,
-        wall_time_s=time.perf_counter() - began,
-        host={"python": platform.python_version(), "machine": platform.machine()},
     )
+    host = {"python": platform.python_version(), "machine": platform.machine()}
+    return replace(result, wall_time_s=time.perf_counter() - began, host=host)

@@ -87,9 +87,10 @@ def _sentence(record: ErrorDetails, path: Sequence[str | int], parent: Any) -> s
         return f"must be {sign} {context[name]}, got {shown}"
     if kind in ("literal_error", "enum"):
         noun = path[-1] if path and isinstance(path[-1], str) else "value"
-        if isinstance(value, str):
-            return unknown(noun, value, _quoted(context["expected"]))
-        known = ", ".join(_quoted(context["expected"])) or context["expected"]
+        words = _quoted(context["expected"])
+        if isinstance(value, str) and words:
+            return unknown(noun, value, words)
+        known = ", ".join(words) or str(context["expected"]).replace(" or ", ", ")
         return f"must be one of {known}, got {shown}"
     if kind in ("too_short", "too_long"):
         return _length(context)

@@ -290,8 +290,6 @@ def assemble(
     version: str,
     run_options: dict[str, object],
     trace: bool,
-    wall_time_s: float,
-    host: dict[str, str],
 ) -> Result:
     """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
     books = _Books(profile)
@@ -326,7 +324,7 @@ def assemble(
         },
         intervals=books.intervals(),
         peaks=Peaks(
-            macs_per_s=int(max(device.peak_macs_per_s.values())),
+            macs_per_s=int(max(device.peak_macs_per_s.values())) + device.gemv_macs_per_s,
             dram_bytes_per_s=IDEAL_BYTES_PER_S if ideal else device.memory.bandwidth_bytes_per_s,  # type: ignore[union-attr]
         ),
         provenance=Provenance(
@@ -340,7 +338,5 @@ def assemble(
             "workload": dict(workload.resolved),
             "run": {**run_options, "cores_used": plan.cores},
         },
-        wall_time_s=wall_time_s,
-        host=host,
         tiles=books.tile_intervals() if trace else None,
     )

@@ -1,24 +1,31 @@
-"""The analytic rung: the pipeline of operations as closed forms, one pass over a segment.
+"""The analytic rung: the pipelines of operations by recurrence, one pass over a segment.
 
-The same resources as the tile executor, with fewer waits: each operation is its first and last
-step, loads of a later operation may run ahead as far as its own slots allow, stores never delay
-loads. Every wait that is kept holds in the executor too, so the result is never above it; of one
-operation alone it is `alone_ps`, exact where memory moves one way and no unit serves two stages.
+The same resources as the tile executor, with fewer waits: operations take the queue of their loads,
+their main unit and the vector unit one after the other, but stages that share a unit do not delay
+each other (stores and loads, widening and work on outputs), and loads run ahead as far as the slots
+of their own operation allow. Every wait that is kept holds in the executor too, so the result is
+never above it; one operation alone is exact where memory moves one way and no unit serves two
+stages.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulator.hardware import equations
-from simulator.hardware.equations import Pipeline, flow_ps, pipeline_ps
+from simulator.hardware.equations import Pipeline, Times, flow_times, pipeline_ps
 from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
 
 
 @compiled(equations)
-def alone_ps(p: Pipeline) -> int:
-    """Return the makespan of one operation alone: the better of two lower bounds."""
-    return max(flow_ps(p), pipeline_ps(p))
+def place(
+    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
+) -> Times:
+    """Return when one operation is done: the better of two lower bounds; see `flow_times`."""
+    times = flow_times(p, begin, gated, gate, main_from, vector_from)
+    stored = max(times.stored, begin + pipeline_ps(p))
+    result = times.result if p.store > 0 else stored
+    return Times(times.loaded, times.main, times.posted, result, stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,48 +60,21 @@ class _State:
         self.windows: list[Window] = []
 
     def add(self, op: OpPlan) -> None:
-        """Place one operation."""
-        p, outputs = op.pipeline, op.outputs
+        """Place one operation: its main steps wait for their unit and for results on chip."""
         results = max((self.results[i] for i in op.after), default=0)
-        begin = main = max(results, self.free[op.unit])
+        main_from = max(results, self.free[op.unit])
+        begin = self.dram if op.load_bytes else main_from
+        gate = max((self.stored[i] for i in op.stored_by), default=begin)
+        gated = min(op.free_loads, op.pipeline.steps - 1)
+        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"])
         if op.load_bytes:
-            begin = self.dram
-            if op.free_loads == 0:
-                begin = max(begin, max((self.stored[i] for i in op.stored_by), default=begin))
-            main = max(main, begin + p.load + p.latency + p.ready)
-        last = main + p.steps * p.main + p.extra
-        if op.load_bytes:
-            loaded = begin + p.steps * p.load
-            if p.steps > p.slots:
-                loaded = max(loaded, main + p.main + (p.steps - p.slots) * p.load)
-            if op.free_loads and op.stored_by:
-                gate = max(self.stored[i] for i in op.stored_by)
-                loaded = max(loaded, gate + p.load * max(1, p.steps - op.free_loads))
-            last = max(last, loaded + p.latency + p.ready + p.main + p.extra)
-            self.dram = loaded
-        if p.ready and p.steps > 2:
-            # Two steps may be ready before the first main; the third waits for its end.
-            last = max(last, main + p.main + (p.steps - 2) * p.ready + p.main + p.extra)
-        self.free[op.unit] = last
-        first = main + p.every * p.main + (p.extra if outputs == 1 else 0)
-        result = last
-        if p.post:
-            result = max(
-                last + p.post, first + outputs * p.post, self.free["vector"] + outputs * p.post
-            )
-            self.free["vector"] = result
-        if p.second:
-            result = max(result + p.second, first + p.post + outputs * p.second)
-            result = max(result, main + p.steps * p.main + p.extra + outputs * p.second)
-        stored = result
-        if op.store_bytes:
-            head = first + p.post + p.second
-            stored = max(result + p.store, head + outputs * p.store, begin + alone_ps(p))
-        else:
-            result = stored = max(result, begin + alone_ps(p))
-        self.results.append(result)
-        self.stored.append(stored)
-        self.windows.append(Window(begin, stored))
+            self.dram = times.loaded
+        self.free[op.unit] = times.main
+        if op.pipeline.post:
+            self.free["vector"] = times.posted
+        self.results.append(times.result)
+        self.stored.append(times.stored)
+        self.windows.append(Window(begin, times.stored))
 
 
 def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int, spare_ps: int) -> SegmentBound:

@@ -45,7 +45,11 @@ class VectorUnit(Part):
 
 
 class Scratchpad(Part):
-    """The software-managed on-chip memory of one core; every port moves `port_width` a cycle."""
+    """The software-managed on-chip memory of one core; every port moves `port_width` a cycle.
+
+    The ports are the matrix unit's. The DMA has ports of its own, as fast as the memory; what the
+    vector unit moves is counted in energy, not in time.
+    """
 
     capacity_bytes: Bytes = Field(alias="capacity")
     read_ports: PositiveInt
@@ -138,6 +142,11 @@ class Device(Part):
         """Peak MACs per second of the whole device for each operand pair it multiplies."""
         rate = self.clock_hz * self.cores
         return {pair: self.matrix.macs_per_cycle(pair) * rate for pair in self.matrix.formats}
+
+    @property
+    def gemv_macs_per_s(self) -> int:
+        """Peak MACs per second that the vector units of the whole device do beside the matrix's."""
+        return self.vector.lanes * self.cores * self.clock_hz if self.vector.gemv else 0
 
     @property
     def memory_bytes_per_s(self) -> float:

@@ -363,29 +363,46 @@ class Pipeline(NamedTuple):
     store: int
 
 
-@register_jitable
-def flow_ps(p: Pipeline) -> int:
-    """Return the makespan of one operation alone, step by step: a flow shop with its buffers.
+class Times(NamedTuple):
+    """When parts of an operation are done, in ps: its last load, main step, post, result, store."""
 
-    Between neighbouring stages stand two buffers, for loads `slots`; each stage is its own unit.
-    Exact where that is so (memory moves one way, the vector unit does `ready` or `post`, nothing is
-    `second`), a lower bound otherwise. With `second`, `every` is 1.
+    loaded: int
+    main: int
+    posted: int
+    result: int
+    stored: int
+
+
+@register_jitable
+def flow_times(
+    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
+) -> Times:
+    """Return when one operation is done, step by step: a flow shop with its buffers.
+
+    Loads start at `begin`, load number `gated` at `gate`, main steps at `main_from`, post at
+    `vector_from`, all at the earliest. Between neighbouring stages stand two buffers, for loads
+    `slots`; each stage is its own unit. Exact where that is so (memory moves one way, the vector
+    unit does `ready` or `post`, nothing is `second`), a lower bound otherwise. With `second`,
+    `every` is 1.
     """
     after = np.array([p.post, p.second, p.store])
     after = after[after > 0]
     freeing = 1 if p.post > 0 else 0
-    # ends[stage, 2 + output], main[2 + step]: when they end; a row of zeros follows the last stage.
-    ends = np.zeros((after.size + 1, 2 + p.steps // p.every), dtype=np.int64)
-    main = np.zeros(2 + p.steps, dtype=np.int64)
-    loaded = ready = done = 0
+    # ends[stage, 2 + output], main[2 + step]: when they end; a row without limits follows.
+    ends = np.full((after.size + 1, 2 + p.steps // p.every), min(begin, 0))
+    if p.post > 0:
+        ends[0, 1] = vector_from
+    main = np.full(2 + p.steps, min(begin, 0))
+    main[1] = main_from
+    loaded = ready = done = begin
     for step in range(p.steps):
         output = step // p.every
-        there = 0
+        there = begin
         if p.load > 0:
             old = 2 + step - p.slots
             if old > 1:
                 loaded = max(loaded, ends[freeing, old] if p.second > 0 else main[old])
-            loaded += p.load
+            loaded = (max(loaded, gate) if step == gated else loaded) + p.load
             there = loaded + p.latency
         if p.ready > 0:
             ready = max(there, ready, main[step]) + p.ready
@@ -398,7 +415,15 @@ def flow_ps(p: Pipeline) -> int:
             for stage in range(after.size):
                 done = max(done, ends[stage, 1 + output], ends[stage + 1, output]) + after[stage]
                 ends[stage, 2 + output] = done
-    return done
+    last = after.size - (2 if p.store > 0 else 1)
+    result = ends[last, -1] if last >= 0 else main[-1]
+    return Times(loaded, main[-1], ends[0, -1] if p.post > 0 else main[-1], result, done)
+
+
+@register_jitable
+def flow_ps(p: Pipeline) -> int:
+    """Return the makespan of one operation alone, step by step; exact where `flow_times` is."""
+    return flow_times(p, 0, 0, 0, 0, 0).stored
 
 
 @register_jitable
@@ -431,3 +456,9 @@ def pipeline_ps(p: Pipeline) -> int:
     total = max(total, p.load + p.latency + p.steps * p.ready + outputs * p.post)
     both = p.steps * p.main + p.extra + outputs * p.second
     return max(total, p.load + p.latency + p.ready + both + p.store)
+
+
+@register_jitable
+def edges_ps(p: Pipeline) -> int:
+    """Return what only the first step waits for and only the last one ends with."""
+    return p.load + p.latency + p.ready + p.post + p.second + p.store

@@ -18,7 +18,6 @@ from simulator.hardware.equations import (
     ceil_div,
     matrix_edges,
     matrix_work,
-    pipeline_ps,
 )
 from simulator.kernels import compiled
 from simulator.mapping import tiling
@@ -27,10 +26,12 @@ from simulator.mapping.tiling import (
     MAX_TILES,
     STREAMED,
     Choice,
+    Rank,
     Rates,
     better,
     cycles_ps,
     padded_bytes,
+    rank_of,
 )
 
 #: Pieces into which the queries of a request are cut; more only where nothing fits.
@@ -246,9 +247,9 @@ def search_attention(
     best_tiles = (most, min(longest, grain), 0)
     best_totals = attention_totals(p, requests, queries, keys, most, best_tiles[1], 0)
     best = attention_choice(p, best_totals, rates, heads, longest, most, best_tiles[1], 0)
-    best_time = -1
+    best_rank = Rank(0, 0.0, -1, 0)
     q_cut = 1
-    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best_time < 0):
+    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best_rank.time_ps < 0):
         q_tile = ceil_div(most, min(q_cut, most))
         kv_cut = 1
         while kv_cut < 2 * ceil_div(longest, grain):
@@ -260,13 +261,13 @@ def search_attention(
                     continue
                 choice = attention_choice(p, totals, rates, heads, longest, q_tile, kv_tile, hold)
                 if choice.footprint_bytes < 0:
-                    if best_time < 0 and choice.needed_bytes < best.needed_bytes:
+                    if best_rank.time_ps < 0 and choice.needed_bytes < best.needed_bytes:
                         best = choice
                     continue
-                time = pipeline_ps(choice.pipeline)
-                if best_time < 0 or better(time, choice, best_time, best):
-                    best, best_time, best_totals = choice, time, totals
+                rank = rank_of(choice)
+                if better(rank, best_rank):
+                    best, best_rank, best_totals = choice, rank, totals
                     best_tiles = (q_tile, kv_tile, hold)
             kv_cut *= 2
         q_cut *= 2
-    return best, best_totals, best_tiles, best_time
+    return best, best_totals, best_tiles, best_rank.time_ps

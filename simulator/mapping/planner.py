@@ -35,7 +35,7 @@ def plan_op(c: Context) -> tuple[OpPlan, ...]:
         case _:
             return (plan_stream(c.target, c),)
     if c.target.device.vector.gemv and c.op.gemm is not None and c.op.gemm.m == 1:
-        return min(made, (gemv(c.target, c, made[0]),), key=_alone_ps)
+        return min(made, (gemv(c.target, c),), key=_alone_ps)
     return made
 
 

@@ -19,7 +19,14 @@ from simulator.mapping.lowering import Lowered, VectorWork, added
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
 from simulator.mapping.target import Context, Target
-from simulator.mapping.tiling import ORDERS, Choice, GemmProblem, cycles_ps, search_gemm
+from simulator.mapping.tiling import (
+    ORDERS,
+    Choice,
+    GemmProblem,
+    cycles_ps,
+    rank_of,
+    search_gemm,
+)
 from simulator.workload import Gemm, OpKind
 
 cached_gemm = lru_cache(maxsize=65536)(search_gemm)
@@ -91,43 +98,45 @@ def problem_of(
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product on one grid of cores: its tiling, and its time in ps with what follows."""
+    """A product on one grid of cores: its tiling, and the time in ps of what follows it."""
 
     grid: Grid
     problem: GemmProblem
     choice: Choice
     tiles: tuple[int, int, int, int]
-    time_ps: int
+    rest_ps: int
 
     @property
     def order(self) -> tuple[int, float, int]:
-        """What the search minimises: time, energy, footprint."""
-        return self.time_ps, self.choice.energy_pj, self.choice.footprint_bytes
+        """What the search minimises: steady time, energy, time alone."""
+        rank = rank_of(self.choice)
+        return rank.steady_ps + self.rest_ps, rank.energy_pj, rank.time_ps + self.rest_ps
 
 
-def tiled_product(target: Target, c: Context, gemm: Gemm) -> Tiled:
+def tiled_product(target: Target, c: Context, gemm: Gemm, *, share_k: bool) -> Tiled:
     """Return the best grid of cores and the best tiles on each; InfeasibleError where none fits."""
     cores, network = target.device.cores, target.device.network
     shape = (-(-gemm.count // cores), gemm.m, gemm.n, gemm.k)
     grids: tuple[Grid, ...] = ((1, 1, 1),)
     if gemm.count == 1:
-        grids = partitions(cores, reduction=network is not None and network.reduction)
+        reduction = share_k and network is not None and network.reduction
+        grids = partitions(cores, reduction=reduction)
     found = []
     for grid in grids:
         problem = problem_of(target, c, grid, shape)
         choice, tiles, time = cached_gemm(problem, target.rates)
         if time >= 0:
             rest = sum(pipeline_ps(p.pipeline) for p in after_partials(target, c, grid, problem))
-            found.append(Tiled(grid, problem, choice, tiles, time + rest))
+            found.append(Tiled(grid, problem, choice, tiles, rest))
     if not found:
         raise c.too_small(choice)
     return min(found, key=lambda tiled: tiled.order)
 
 
-def plan_product(target: Target, c: Context) -> tuple[OpPlan, ...]:
+def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[OpPlan, ...]:
     """Plan a matrix product; where cores share K, a reduction and the work on its sums follow."""
     gemm = c.op.gemm or unfused_shape(c.op)
-    tiled = tiled_product(target, c, gemm)
+    tiled = tiled_product(target, c, gemm, share_k=share_k)
     grid, problem, choice, tiles = tiled.grid, tiled.problem, tiled.choice, tiled.tiles
     cores = target.device.cores
     used = grid[0] * grid[1] * grid[2] if gemm.count == 1 else min(cores, gemm.count)
@@ -234,8 +243,9 @@ def unfused_shape(op: Lowered) -> Gemm:
     return Gemm(count, m, gemms[0].n, k)
 
 
-def gemv(target: Target, c: Context, plan: OpPlan) -> OpPlan:
-    """Return the same plan with the product on the vector unit: one MAC a lane a cycle."""
+def gemv(target: Target, c: Context) -> OpPlan:
+    """Plan a product with one row on the vector unit: one MAC a lane a cycle, no core shares K."""
+    [plan] = plan_product(target, c, share_k=False)
     lanes = target.device.vector.lanes * target.device.cores
     cycles = -(-plan.macs_issued // lanes) + target.vector_cycles(c.op.work)
     p = plan.pipeline
@@ -249,5 +259,5 @@ def gemv(target: Target, c: Context, plan: OpPlan) -> OpPlan:
         accumulator_read_bits=0,
         accumulator_write_bits=0,
     )
-    pipeline = p._replace(main=main, extra=0, post=0, every=1)
+    pipeline = p._replace(ready=0, main=main + p.ready, extra=0, post=0)
     return replace(plan, unit="vector", pipeline=pipeline, counts=counts, stalls_ps=())

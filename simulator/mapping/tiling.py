@@ -1,9 +1,9 @@
 """The search for tiles: a matrix product cut to fit the scratchpad.
 
-Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest wins, among
-equals the one with the least energy, then the one with the smallest footprint. Tile counts are
-powers of two (and the whole), tiles of one operation differ by at most one fold. Loop orders are
-those of `equations.tile_loads`.
+Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest in the steady
+state wins, among equals the one with the least energy, then the one that is fastest alone. Tile
+counts are powers of two (and the whole), tiles of one operation differ by at most one fold. Loop
+orders are those of `equations.tile_loads`.
 
 A tile is what is reused from the scratchpad; a step is what the pipeline hands on. Steps are finer
 than tiles (a product can start when the operands of its first folds are there) and as many for
@@ -23,6 +23,7 @@ from simulator.hardware.equations import (
     MatrixModel,
     Pipeline,
     ceil_div,
+    edges_ps,
     matrix_edges,
     matrix_work,
     pipeline_ps,
@@ -245,14 +246,33 @@ def gemm_choice(
     return Choice(footprint, needed, energy, load, store, slot, room, pieces, k_spills, pipeline)
 
 
+class Rank(NamedTuple):
+    """What tilings are compared by: time in the steady state, energy, time alone, footprint."""
+
+    steady_ps: int
+    energy_pj: float
+    time_ps: int
+    footprint_bytes: int
+
+
 @register_jitable
-def better(time: int, choice: Choice, best_time: int, best: Choice) -> bool:
-    """Tell whether a choice beats the best: time, then energy, then footprint."""
-    if time != best_time:
-        return time < best_time
-    if choice.energy_pj != best.energy_pj:
-        return choice.energy_pj < best.energy_pj
-    return choice.footprint_bytes < best.footprint_bytes
+def rank_of(choice: Choice) -> Rank:
+    """Return the rank of a choice: starting a few ns earlier is not worth more traffic."""
+    time = pipeline_ps(choice.pipeline)
+    steady = time - edges_ps(choice.pipeline)
+    return Rank(steady, choice.energy_pj, time, choice.footprint_bytes)
+
+
+@register_jitable
+def better(rank: Rank, best: Rank) -> bool:
+    """Tell whether a rank beats the best so far; a best time of -1 is none."""
+    if best.time_ps < 0 or rank.steady_ps != best.steady_ps:
+        return best.time_ps < 0 or rank.steady_ps < best.steady_ps
+    if rank.energy_pj != best.energy_pj:
+        return rank.energy_pj < best.energy_pj
+    if rank.time_ps != best.time_ps:
+        return rank.time_ps < best.time_ps
+    return rank.footprint_bytes < best.footprint_bytes
 
 
 @compiled(equations)
@@ -266,7 +286,7 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
     folds_k = ceil_div(p.k, grain_k)
     best = gemm_choice(p, rates, min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
     best_tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
-    best_time = -1
+    best_rank = Rank(0, 0.0, -1, 0)
     cut_m = 1
     while cut_m < 2 * folds_m:
         tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
@@ -283,11 +303,11 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
                     choice = gemm_choice(p, rates, tile_m, tile_n, tile_k, order)
                     if choice.footprint_bytes < 0:
                         continue
-                    time = pipeline_ps(choice.pipeline)
-                    if best_time < 0 or better(time, choice, best_time, best):
-                        best, best_time = choice, time
+                    rank = rank_of(choice)
+                    if better(rank, best_rank):
+                        best, best_rank = choice, rank
                         best_tiles = (tile_m, tile_n, tile_k, order)
                 cut_k *= 2
             cut_n *= 2
         cut_m *= 2
-    return best, best_tiles, best_time
+    return best, best_tiles, best_rank.time_ps

@@ -78,9 +78,7 @@ def tiny_workloads(draw: st.DrawFn) -> Workload:
             kv=kv,
         )
     contexts = draw(st.lists(st.integers(1, 400), min_size=1, max_size=4))
-    return decode_step(
-        model, context=contexts, weights=weights, activations=activations, kv=kv
-    )
+    return decode_step(model, context=contexts, weights=weights, activations=activations, kv=kv)
 
 
 @settings(max_examples=60)

@@ -6,7 +6,11 @@ import pytest
 from plans import variant
 
 from simulator.api import RUNGS, load_device, load_model, simulate
+from simulator.config import dump_yaml, replace
+from simulator.cost import load_profile
+from simulator.engine.assemble import total_counts
 from simulator.errors import InfeasibleError, InputError
+from simulator.mapping.planner import plan
 from simulator.workload import Workload, decode_step, gemm, prefill
 
 SMALL = {"m": 64, "n": 512, "k": 512, "weights": "int8", "activations": "int8"}
@@ -93,12 +97,8 @@ def test_what_is_narrower_is_widened_and_paid_for(
     weights: str, activations: str, widened: int
 ) -> None:
     """A device of fp16 MACs converts narrower weights on its vector unit, one by one."""
-    from simulator.api import _profile
-    from simulator.engine.assemble import total_counts
-    from simulator.mapping.planner import plan
-
     device = load_device("onnxim_4core")
-    counts = total_counts(plan(product(weights, activations), device, _profile(device.energy)))
+    counts = total_counts(plan(product(weights, activations), device, load_profile(device.energy)))
     assert [pair for pair, _ in counts.macs] == ["fp16xfp16"]
     assert dict(counts.vector_ops).get("convert", 0) == widened
 
@@ -181,9 +181,6 @@ def test_the_operation_that_does_not_fit_is_named() -> None:
 
 @pytest.mark.parametrize("rung", [rung for rung in RUNGS if rung != "command"])
 def test_an_energy_profile_without_the_pair(rung: str, tmp_path: Path) -> None:
-    from simulator.config import dump_yaml, replace
-    from simulator.cost import load_profile
-
     known = load_profile("jouppi_7nm")
     constant = known.mac_constants["int8xint8"].nominal
     only = {"int8xint8": {"nominal": constant, "source": "test"}}

@@ -209,9 +209,7 @@ def stream_homes(work: Workload, capacity: int, cores: int) -> list[set[str]]:
 
 
 @settings(max_examples=60)
-@given(
-    st.integers(1, 200_000), st.integers(1, 24), st.sampled_from((1, 2, 4)), st.booleans()
-)
+@given(st.integers(1, 200_000), st.integers(1, 24), st.sampled_from((1, 2, 4)), st.booleans())
 def test_the_residual_stream_is_on_chip_in_all_segments_or_in_none(
     capacity: int, tokens: int, cores: int, whole_prompt: bool
 ) -> None:

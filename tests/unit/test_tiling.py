@@ -196,9 +196,12 @@ def test_a_cut_k_hands_partial_sums_on_through_the_scratchpad(name: str, order: 
     assert partial_sum_bytes(p, order, 8, 4) == held
     cut = gemm_choice(p, RATES, 8, 4, 16, order)
     assert cut.k_spills == 3
-    assert cut.needed_bytes - held == gemm_choice(
-        p._replace(unit=unit._replace(accumulator_entries=10**6)), RATES, 8, 4, 16, order
-    ).needed_bytes
+    assert (
+        cut.needed_bytes - held
+        == gemm_choice(
+            p._replace(unit=unit._replace(accumulator_entries=10**6)), RATES, 8, 4, 16, order
+        ).needed_bytes
+    )
     assert gemm_choice(p, RATES, 8, 4, 64, order % 2).k_spills == 0
 
 

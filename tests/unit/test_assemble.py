@@ -1,0 +1,295 @@
+"""Do times, stalls and energies of a result follow from numbers worked out by hand?
+
+The product is 256 x 128 by 128 x 128 in int8 on one 128 x 128 weight-stationary array at 1 GHz:
+one fold of 256 cycles, 128 cycles for the first weights, 128 + 128 - 2 to drain, in two steps of
+128 rows. At 1 TB/s a byte takes 1 ps; 49,152 B come in two loads, 32,768 B leave in two stores.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from plans import tiny_model, variant
+
+from simulator.api import load_device, load_model, simulate
+from simulator.config import dump_yaml, replace
+from simulator.cost import load_profile
+from simulator.engine.assemble import area_mm2
+from simulator.hardware import Device
+from simulator.results import Result, UnitRecord
+from simulator.workload import Workload, gemm, prefill
+
+IDEAL = {"memory": {"kind": "ideal", "capacity": "64 GB", "source": "test"}}
+#: Ports that take more than the memory gives, so that loads run at its 1 TB/s.
+WIDE_PORTS = {"scratchpad.write_ports": 4}
+
+ROWS, SIDE = 256, 128
+BUSY, WEIGHTS, DRAIN = 256_000, 128_000, 254_000
+STEP = (BUSY + WEIGHTS + DRAIN) // 2
+LOADED, STORED = ROWS * SIDE + SIDE * SIDE, ROWS * SIDE
+
+
+def npu(**changes: object) -> Device:
+    return variant("generic_npu_128", {**WIDE_PORTS, **changes})
+
+
+def product() -> Workload:
+    return gemm(ROWS, SIDE, SIDE, weights="int8", activations="int8")
+
+
+def units(result: Result) -> dict[str, UnitRecord]:
+    return {unit.name: unit for unit in result.units}
+
+
+@pytest.mark.parametrize("rung", ["analytic", "tile"])
+def test_times_of_a_product(rung: str) -> None:
+    result = simulate(npu(), product(), rung)
+    assert result.latency_ps == LOADED // 2 + 2 * STEP + STORED // 2 == 678_960
+    assert result.cycles == 679
+    assert result.roofline_bound_ps == BUSY
+    assert result.roofline_by == "matrix"
+    found = units(result)
+    assert list(found) == ["matrix", "vector", "dram"]
+    assert found["matrix"].busy_ps == BUSY
+    assert found["vector"].busy_ps == 0
+    assert found["dram"].busy_ps == LOADED + STORED
+    assert found["dram"].stall_ps == found["vector"].stall_ps == {}
+    assert result.utilisation == {
+        "matrix": BUSY / 678_960,
+        "vector": 0.0,
+        "dram": (LOADED + STORED) / 678_960,
+    }
+    assert result.bytes["dram"] == LOADED + STORED
+
+
+def test_stalls_of_a_product_by_cause() -> None:
+    """The executor also sees that the array waits for the first load, the closed form does not."""
+    own = {"weight_load": WEIGHTS, "fill_drain": DRAIN}
+    analytic = units(simulate(npu(), product(), "analytic"))["matrix"]
+    tile = units(simulate(npu(), product()))["matrix"]
+    assert analytic.stall_ps == own
+    assert tile.stall_ps == {**own, "dram": LOADED // 2}
+    assert analytic.idle_ps == LOADED // 2 + STORED // 2
+    assert tile.idle_ps == STORED // 2
+
+
+def test_the_record_and_the_intervals_of_a_product() -> None:
+    result = simulate(npu(), product(), trace=True)
+    (record,) = result.records
+    assert (record.name, record.kind, record.unit, record.layer) == ("gemm", "gemm", "matrix", -1)
+    assert (record.start_ps, record.end_ps) == (0, 678_960)
+    assert (record.bytes_read, record.bytes_written) == (LOADED, STORED)
+    assert record.macs_useful == record.macs_issued == ROWS * SIDE * SIDE
+    assert record.bound_by == "fill_drain"
+    assert result.tiles is not None
+    tiles = zip(
+        (result.units[unit].name for unit in result.tiles.unit),
+        result.tiles.start_ps.tolist(),
+        result.tiles.end_ps.tolist(),
+        strict=True,
+    )
+    load, store = LOADED // 2, STORED // 2
+    assert sorted(tiles) == [
+        ("dram", 0, load),
+        ("dram", load, 2 * load),
+        ("dram", load + STEP, load + STEP + store),
+        ("dram", load + 2 * STEP, load + 2 * STEP + store),
+        ("matrix", load, load + STEP),
+        ("matrix", load + STEP, load + 2 * STEP),
+    ]
+
+
+def test_a_scratchpad_slower_than_the_memory_sets_the_pace() -> None:
+    """One port of 256 B a cycle takes 256 GB/s; the roofline still counts the memory's 1 TB/s."""
+    result = simulate(variant("generic_npu_128", {"scratchpad.write_ports": 1}), product())
+    assert units(result)["dram"].busy_ps == (LOADED + STORED) * 1000 // 256
+    assert result.roofline_bound_ps == BUSY
+
+
+@pytest.mark.parametrize("rung", ["analytic", "tile"])
+def test_memory_that_takes_no_time_leaves_the_array_alone(rung: str) -> None:
+    result = simulate(npu(**IDEAL), product(), rung)
+    assert result.latency_ps == BUSY + WEIGHTS + DRAIN
+    found = units(result)
+    assert found["matrix"].stall_ps == {"weight_load": WEIGHTS, "fill_drain": DRAIN}
+    assert found["matrix"].idle_ps == 0
+    assert found["dram"].busy_ps == 0
+    assert result.bytes["dram"] == LOADED + STORED
+    assert result.energy_breakdown_j["dram_background"] == 0
+    assert len(result.check()) == 10
+
+
+def test_energy_of_a_product_is_its_actions_times_their_price() -> None:
+    profile = load_profile("accelforge_tpu_v4i")
+    result = simulate(npu(), product())
+    outputs = 8 * ROWS * SIDE
+    read = 8 * LOADED + 8 * STORED  # operands by the array, results by the DMA
+    written = outputs + 8 * LOADED  # results by the array, operands by the DMA
+    expected = {
+        "matrix": ROWS * SIDE * SIDE * profile.mac_pj("int8xint8"),
+        "scratchpad": read * profile.scratchpad_read_pj_per_bit.nominal
+        + written * profile.scratchpad_write_pj_per_bit.nominal,
+        "dram": 8 * (LOADED + STORED) * profile.dram_read_pj_per_bit.nominal,
+    }
+    for name, joules in result.energy_breakdown_j.items():
+        assert joules == pytest.approx(expected.get(name, 0.0) * 1e-12, rel=1e-12), name
+    assert result.records[0].energy_j == pytest.approx(result.energy_j, rel=1e-12)
+    assert result.bytes["scratchpad"] == (read + written) // 8
+    assert result.bytes["accumulators"] == 2 * 4 * ROWS * SIDE
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the units of the product burn while they wait, in J at a fraction of 1."""
+
+    stalled: float
+    idle: float
+
+
+def waiting(device: Device, result: Result) -> Waiting:
+    """Return the active power of matrix and vector units times their times, by hand."""
+    profile = load_profile("jouppi_7nm")
+    matrix_w = SIDE * SIDE * 1e9 * profile.mac_pj("int8xint8") * 1e-12
+    vector_w = device.vector.lanes * 1e9 * profile.vector_pj("add") * 1e-12
+    stalled = (WEIGHTS + DRAIN + LOADED // 2) * 1e-12 * matrix_w
+    idle = STORED // 2 * 1e-12 * matrix_w + result.latency_s * vector_w
+    return Waiting(stalled, idle)
+
+
+@pytest.mark.parametrize(("stalled", "idle"), [(0.3, 0.05), (0.0, 0.0), (1.0, 0.5)])
+def test_waiting_burns_a_fraction_of_active_power(
+    stalled: float, idle: float, tmp_path: Path
+) -> None:
+    changes = {"stalled_fraction.nominal": stalled, "idle_fraction.nominal": idle}
+    bounds = {f"{name.split('.')[0]}.{end}": None for name in changes for end in ("low", "high")}
+    profile = replace(load_profile("jouppi_7nm"), {**changes, **bounds})
+    path = tmp_path / "waiting.yaml"
+    path.write_text(dump_yaml(profile))
+    device = npu(energy=str(path))
+    result = simulate(device, product())
+    whole = waiting(device, result)
+    shared = result.shared_energy_j
+    assert shared["stalled"] == pytest.approx(stalled * whole.stalled, rel=1e-12, abs=0)
+    assert shared["idle"] == pytest.approx(idle * whole.idle, rel=1e-12, abs=0)
+    assert set(shared) == {"leakage", "dram_background", "stalled", "idle"}
+
+
+def test_leakage_is_area_times_time_and_background_capacity_times_time() -> None:
+    profile = load_profile("jouppi_7nm")
+    device = npu(energy="jouppi_7nm")
+    areas = profile.areas
+    expected = (
+        SIDE * SIDE * areas.pe_mm2.nominal
+        + 20 * areas.scratchpad_mm2_per_mib.nominal
+        + 2048 * areas.vector_lane_mm2.nominal
+        + areas.fixed_mm2.nominal
+    )
+    assert area_mm2(device, profile) == pytest.approx(expected, rel=1e-12)
+    result = simulate(device, product())
+    leakage_w = expected * profile.leakage_w_per_mm2.nominal
+    background_w = 64e9 / 2**30 * profile.dram_background_w_per_gib.nominal
+    assert result.shared_energy_j["leakage"] == pytest.approx(leakage_w * 678_960e-12, rel=1e-12)
+    assert result.shared_energy_j["dram_background"] == pytest.approx(
+        background_w * 678_960e-12, rel=1e-12
+    )
+
+
+def test_a_die_area_that_is_stated_is_the_one_that_leaks() -> None:
+    device = load_device("tpu_v4i")
+    profile = load_profile(device.energy)
+    assert area_mm2(device, profile) == 400
+    result = simulate(device, product())
+    leakage_w = 400 * profile.leakage_w_per_mm2.nominal
+    assert result.shared_energy_j["leakage"] == pytest.approx(
+        leakage_w * result.latency_s, rel=1e-12
+    )
+
+
+def test_area_counts_the_elements_of_all_arrays_and_cores() -> None:
+    profile = load_profile("jouppi_7nm")
+    one = area_mm2(npu(), profile)
+    fixed = profile.areas.fixed_mm2.nominal
+    assert area_mm2(npu(cores=3), profile) - fixed == pytest.approx(3 * (one - fixed), rel=1e-12)
+    more = area_mm2(npu(**{"matrix.arrays": 2}), profile)
+    assert more - one == pytest.approx(SIDE * SIDE * profile.areas.pe_mm2.nominal, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["tpu_v4", "onnxim_4core"])
+@pytest.mark.parametrize("rung", ["analytic", "tile"])
+def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
+    """Each of C cores receives C - 1 of C shares of the inputs of q/k/v, o, gate/up and down."""
+    device = load_device(name)
+    result = simulate(device, prefill(load_model("gpt-2"), sequence=64), rung)
+    cores = result.resolved["run"]["cores_used"]
+    assert cores in (2, 4)
+    gathers = [record for record in result.records if record.kind == "all_gather"]
+    per_layer = ["normed_attention", "attended", "normed_ffn", "active"]
+    names = [f"layers.{i}.gather_{tensor}" for i in range(12) for tensor in per_layer]
+    assert [record.name for record in gathers][: len(names)] == names
+    assert len(gathers) == len(names) + 1
+    assert all(record.unit == "noc" and record.bytes_moved == 0 for record in gathers)
+    # fp16 values of 64 tokens: 768 wide and 3,072 wide; the head takes the last token only.
+    values = 12 * 64 * (3 * 768 + 3072) + 768
+    noc = result.traffic["noc"]
+    assert noc.bytes_sent == noc.bytes_received == noc.bytes_closed_form
+    assert noc.bytes_sent == (cores - 1) * 2 * values
+    assert result.bytes["noc"] == noc.bytes_sent
+    price = load_profile(device.energy).noc_pj_per_bit_hop.nominal
+    assert result.energy_breakdown_j["noc"] == pytest.approx(
+        8 * noc.bytes_sent * price * 1e-12, rel=1e-9
+    )
+    assert len(result.check()) == 10
+
+
+def test_one_core_has_no_network() -> None:
+    result = simulate(npu(), prefill(tiny_model(), sequence=16))
+    assert "noc" not in result.traffic
+    assert "noc" not in units(result)
+    assert result.energy_breakdown_j["noc"] == 0
+
+
+def test_fewer_cores_than_there_are_is_a_warning() -> None:
+    """A network of one byte a cycle: exchanging activations costs more than a core saves."""
+    slow = variant("tpu_v4", {"network.link_width": "1 B", "network.hop_cycles": 10_000})
+    result = simulate(slow, prefill(tiny_model(), sequence=16))
+    assert result.resolved["run"]["cores_used"] == 1
+    assert result.warnings == (
+        "runs on 1 of 2 cores: exchanging activations between more would cost more than they save",
+    )
+    assert result.traffic["noc"].bytes_sent == 0
+    assert len(result.check()) == 10
+
+
+def deep(*, reduction: bool) -> Result:
+    """Run a product with few outputs and a long K on two cores."""
+    work = gemm(8, 128, 65536, weights="int8", activations="int8")
+    result = simulate(variant("tpu_v4", {"network.reduction": reduction}), work)
+    assert len(result.check()) == 10
+    return result
+
+
+def test_cores_share_k_where_the_network_adds() -> None:
+    with_sums, without = deep(reduction=True), deep(reduction=False)
+    assert [record.name for record in without.records] == ["gemm"]
+    assert [(r.name, r.kind, r.unit) for r in with_sums.records] == [
+        ("gemm", "gemm", "matrix"),
+        ("gemm.reduce", "reduce", "noc"),
+        ("gemm.finish", "finish", "vector"),
+    ]
+    assert with_sums.latency_ps < 0.6 * without.latency_ps
+    assert with_sums.macs == without.macs == 8 * 128 * 65536
+    assert with_sums.bytes["dram"] == without.bytes["dram"]
+    assert with_sums.roofline_bound_ps == without.roofline_bound_ps
+
+
+def test_what_sharing_k_sends_and_writes() -> None:
+    result = deep(reduction=True)
+    product, reduction, finish = result.records
+    # Each of two cores receives half of 8 x 128 sums of 4 B; one of them writes 1 B each.
+    assert result.bytes["noc"] == 2 * (8 * 128 * 4 // 2)
+    # 2,048 B at 512 B a cycle and one hop of 10 cycles, at 1,050 MHz.
+    assert reduction.latency_ps == -(-14 * 10**6 // 1050)
+    assert (reduction.bytes_moved, finish.bytes_read, finish.bytes_written) == (0, 0, 8 * 128)
+    assert (product.bytes_read, product.bytes_written) == (8 * 65536 + 128 * 65536, 0)
+    assert product.end_ps <= reduction.start_ps
+    assert reduction.end_ps <= finish.end_ps == result.latency_ps
