@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.api import device_names, load_device, load_model, model_names, simulate
+    from simulator.config import replace
     from simulator.errors import InfeasibleError, InputError
     from simulator.results import Result
     from simulator.results import load as load_result
@@ -28,6 +29,7 @@ __all__ = [
     "load_result",
     "model_names",
     "prefill",
+    "replace",
     "simulate",
 ]
 
@@ -44,6 +46,7 @@ _HOMES = {
     "load_result": ("simulator.results", "load"),
     "model_names": ("simulator.api", "model_names"),
     "prefill": ("simulator.workload", "prefill"),
+    "replace": ("simulator.config", "replace"),
     "simulate": ("simulator.api", "simulate"),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 #: A number of at most 400 digits and a two-digit exponent (no number bombs), then anything else.
 _QUANTITY = re.compile(
@@ -123,6 +124,7 @@ def parse_quantity(text: str, dimension: str) -> int | float:
     return exact.numerator
 
 
+@lru_cache(maxsize=1024)
 def format_quantity(value: int | float, dimension: str) -> str:
     """Write a number of base units with the unit that makes it shortest (the larger on a tie).
 

@@ -11,6 +11,9 @@ stages.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simulator.hardware import equations
 from simulator.hardware.equations import Pipeline, Times, flow_times, pipeline_ps
 from simulator.kernels import compiled
@@ -19,12 +22,22 @@ from simulator.mapping.plan import OpPlan
 
 @compiled(equations)
 def place(
-    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
+    p: Pipeline,
+    begin: int,
+    gated: int,
+    gate: int,
+    main_from: int,
+    vector_from: int,
+    ends: NDArray[np.int64],
 ) -> Times:
-    """Return when one operation is done: the better of two lower bounds; see `flow_times`."""
-    times = flow_times(p, begin, gated, gate, main_from, vector_from)
-    stored = max(times.stored, begin + pipeline_ps(p))
-    result = times.result if p.store > 0 else stored
+    """Return when one operation is done: `flow_times`, and what stages on one unit add to it."""
+    times = flow_times(p, begin, gated, gate, main_from, vector_from, ends)
+    first = max(main_from, begin + p.load + p.latency + p.ready) if p.load > 0 else main_from
+    both = p.steps * p.main + p.extra + p.steps // p.every * p.second
+    result = max(times.result, first + both)
+    stored = max(times.stored, result + p.store, begin + pipeline_ps(p))
+    if p.store == 0:
+        result = stored
     return Times(times.loaded, times.main, times.posted, result, stored)
 
 
@@ -66,7 +79,8 @@ class _State:
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
         gated = min(op.free_loads, op.pipeline.steps - 1)
-        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"])
+        ends = np.empty((5, op.pipeline.steps + 2), dtype=np.int64)
+        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"], ends)
         if op.load_bytes:
             self.dram = times.loaded
         self.free[op.unit] = times.main
@@ -87,7 +101,9 @@ def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int, spare_ps: int) -> 
     for op in ops:
         state.add(op)
     total = sum(op.dram_ps for op in ops)
-    makespan = max(total - spare_ps, *state.stored, *state.results)
+    matrix = sum(op.main_ps for op in ops if op.unit == "matrix")
+    vector = sum(op.vector_ps + (op.main_ps if op.unit == "vector" else 0) for op in ops)
+    makespan = max(total - spare_ps, matrix, vector, *state.stored, *state.results)
     windows = state.windows
     if max(window.end_ps for window in windows) < makespan:
         windows[-1] = Window(windows[-1].start_ps, makespan)

@@ -185,6 +185,7 @@ class Engine:
         """Start with an empty memory."""
         self.prefetch = device.dma.prefetch
         self.memo: dict[tuple[str, str, Entry], SegmentRun] | None = {} if memo else None
+        self._bounded: tuple[Plan, list[Step], int] | None = None
 
     def segment(self, segment: SegmentPlan, following: OpPlan | None, entry: Entry) -> SegmentRun:
         """Return the run of a segment, from memory where it is known."""
@@ -216,9 +217,17 @@ class Engine:
         world.run(until=world.process(walk()))
         return steps, int(world.now)
 
+    def analytic_steps(self, plan: Plan) -> tuple[list[Step], int]:
+        """Place all segments one after the other by their bounds; return the steps and the end.
+
+        The last plan is remembered: it is judged first and run next.
+        """
+        if self._bounded is None or self._bounded[0] is not plan:
+            self._bounded = (plan, *self._bound(plan))
+        return self._bounded[1:]
+
     @staticmethod
-    def analytic_steps(plan: Plan) -> tuple[list[Step], int]:
-        """Place all segments one after the other by their bounds; return the steps and the end."""
+    def _bound(plan: Plan) -> tuple[list[Step], int]:
         steps: list[Step] = []
         known: dict[tuple[int, int, int], SegmentBound] = {}
         now = ahead = idle = 0

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT = range(5)
 
@@ -270,7 +271,7 @@ def matrix_work(
 
     The operand stall is what the scratchpad's ports, the accumulators' ports and an adder tree's
     edge need beyond the array's own cycles; the conversion stall what the output converters need
-    beyond both.
+    beyond both. A unit known by its peak alone has no operand stall.
     """
     read, write, held_read, held_write = operand_bits(
         unit, count, m, n, k, temporal_tiles, k_spills, a_bits, w_bits, out_bits
@@ -295,7 +296,7 @@ def matrix_work(
     needed = max(
         ceil_div(read, unit.read_bits_per_cycle), ceil_div(write, unit.write_bits_per_cycle), edge
     )
-    operand = max(0, needed - own)
+    operand = 0 if unit.kind == THROUGHPUT else max(0, needed - own)
     conversion = 0
     if unit.conversions_per_cycle > 0:
         conversion = max(0, ceil_div(count * m * n, unit.conversions_per_cycle) - own - operand)
@@ -373,9 +374,28 @@ class Times(NamedTuple):
     stored: int
 
 
+#: Rows of the work array of `flow_times`: when each step of a stage ends; the last never limits.
+MAIN, POST, SECOND, STORE, NOTHING = range(5)
+
+
 @register_jitable
-def flow_times(
-    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
+def followers(p: Pipeline) -> tuple[int, int, int]:
+    """Return which stage takes over from main, from post and from second."""
+    third = STORE if p.store > 0 else NOTHING
+    second = SECOND if p.second > 0 else third
+    first = POST if p.post > 0 else second
+    return first, second, third
+
+
+@register_jitable
+def flow_times(  # noqa: C901 - one step of all stages reads best in one place
+    p: Pipeline,
+    begin: int,
+    gated: int,
+    gate: int,
+    main_from: int,
+    vector_from: int,
+    ends: NDArray[np.int64],
 ) -> Times:
     """Return when one operation is done, step by step: a flow shop with its buffers.
 
@@ -383,47 +403,56 @@ def flow_times(
     `vector_from`, all at the earliest. Between neighbouring stages stand two buffers, for loads
     `slots`; each stage is its own unit. Exact where that is so (memory moves one way, the vector
     unit does `ready` or `post`, nothing is `second`), a lower bound otherwise. With `second`,
-    `every` is 1.
+    `every` is 1. `ends` is room to work in: (5, steps + 2).
     """
-    after = np.array([p.post, p.second, p.store])
-    after = after[after > 0]
-    freeing = 1 if p.post > 0 else 0
-    # ends[stage, 2 + output], main[2 + step]: when they end; a row without limits follows.
-    ends = np.full((after.size + 1, 2 + p.steps // p.every), min(begin, 0))
-    if p.post > 0:
-        ends[0, 1] = vector_from
-    main = np.full(2 + p.steps, min(begin, 0))
-    main[1] = main_from
-    loaded = ready = done = begin
+    after_main, after_post, after_second = followers(p)
+    freeing = SECOND if p.second > 0 else MAIN
+    for stage in range(5):
+        for i in range(p.steps + 2):
+            ends[stage, i] = min(begin, 0)
+    loaded = ready = begin
+    main_end = main_from
+    posted = result = done = begin
     for step in range(p.steps):
         output = step // p.every
         there = begin
         if p.load > 0:
             old = 2 + step - p.slots
             if old > 1:
-                loaded = max(loaded, ends[freeing, old] if p.second > 0 else main[old])
-            loaded = (max(loaded, gate) if step == gated else loaded) + p.load
+                loaded = max(loaded, ends[freeing, old])
+            if step == gated:
+                loaded = max(loaded, gate)
+            loaded += p.load
             there = loaded + p.latency
         if p.ready > 0:
-            ready = max(there, ready, main[step]) + p.ready
+            ready = max(there, ready, ends[MAIN, step]) + p.ready
             there = ready
         if step == output * p.every:
-            there = max(there, ends[0, output])
-        done = max(there, main[1 + step]) + p.main + (p.extra if step == p.steps - 1 else 0)
-        main[2 + step] = done
-        if step == (1 + output) * p.every - 1:
-            for stage in range(after.size):
-                done = max(done, ends[stage, 1 + output], ends[stage + 1, output]) + after[stage]
-                ends[stage, 2 + output] = done
-    last = after.size - (2 if p.store > 0 else 1)
-    result = ends[last, -1] if last >= 0 else main[-1]
-    return Times(loaded, main[-1], ends[0, -1] if p.post > 0 else main[-1], result, done)
+            there = max(there, ends[after_main, output])
+        main_end = max(there, main_end) + p.main
+        if step == p.steps - 1:
+            main_end += p.extra
+        ends[MAIN, 2 + step] = main_end
+        if step < (1 + output) * p.every - 1:
+            continue
+        done = main_end
+        if p.post > 0:
+            done = max(done, vector_from, posted, ends[after_post, output]) + p.post
+            posted = done
+            ends[POST, 2 + output] = done
+        if p.second > 0:
+            done = max(done, result, ends[after_second, output]) + p.second
+            ends[SECOND, 2 + output] = done
+        result = done
+        if p.store > 0:
+            done = max(done, ends[STORE, 1 + output]) + p.store
+            ends[STORE, 2 + output] = done
+    return Times(loaded, main_end, posted if p.post > 0 else main_end, result, done)
 
 
-@register_jitable
 def flow_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, step by step; exact where `flow_times` is."""
-    return flow_times(p, 0, 0, 0, 0, 0).stored
+    return flow_times(p, 0, 0, 0, 0, 0, np.empty((5, p.steps + 2), dtype=np.int64)).stored
 
 
 @register_jitable

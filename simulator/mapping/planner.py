@@ -1,7 +1,8 @@
 """The planner: lowers each segment, decides what stays on chip, plans each operation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -143,17 +144,58 @@ def plan(
         (segment.graph, lower(segment.graph, device, fused_attention=fused_attention))
         for segment in workload.segments
     ]
+    macs_ps = least_matrix_ps(workload, lowered, device)
     refusals: list[InfeasibleError] = []
     for shares in (ACTIVATION_SHARES, LAST_RESORT):
-        found: list[Plan] = []
-        for used, home in candidates(lowered, device, shares):
-            try:
-                found.append(plan_on(workload, lowered, used, profile, home))
-            except InfeasibleError as error:
-                refusals.append(error)
-        if found:
-            return found[0] if len(found) == 1 else min(found, key=duration_ps)
+        best: tuple[int, Plan] | None = None
+        tried = candidates(lowered, device, shares)
+        for cores, homes in groupby(tried, key=lambda candidate: candidate[0].cores):
+            if best is not None and macs_ps * device.cores / cores >= best[0]:
+                continue
+            found = fastest(workload, lowered, profile, homes, duration_ps, refusals)
+            if found is not None and (best is None or found[0] < best[0]):
+                best = found
+        if best is not None:
+            return best[1]
     raise refusals[-1]
+
+
+def fastest(
+    workload: Workload,
+    lowered: LoweredGraphs,
+    profile: EnergyProfile,
+    homes: Iterable[tuple[Device, Residency]],
+    duration_ps: Callable[[Plan], int],
+    refusals: list[InfeasibleError],
+) -> tuple[int, Plan] | None:
+    """Return the fastest plan and its duration; less is kept on chip as long as that helps.
+
+    What cannot be planned is added to `refusals`.
+    """
+    best: tuple[int, Plan] | None = None
+    for used, home in homes:
+        try:
+            made = plan_on(workload, lowered, used, profile, home)
+        except InfeasibleError as error:
+            refusals.append(error)
+            continue
+        found = duration_ps(made), made
+        if best is not None and found[0] >= best[0]:
+            break
+        best = found
+    return best
+
+
+def least_matrix_ps(workload: Workload, graphs: LoweredGraphs, device: Device) -> float:
+    """Return the least time of all products on all cores; 0 where the vector unit may help."""
+    if device.vector.gemv:
+        return 0.0
+    return 1e12 * sum(
+        segment.repeat * op.macs_useful / device.peak_macs_per_s[op.pair]
+        for segment, (_, ops) in zip(workload.segments, graphs, strict=True)
+        for op in ops
+        if op.pair is not None
+    )
 
 
 def core_counts(cores: int) -> list[int]:
@@ -169,7 +211,7 @@ def candidates(
     graphs: LoweredGraphs, device: Device, shares: Sequence[float]
 ) -> Iterator[tuple[Device, Residency]]:
     """Yield the device with fewer or all cores, and each way of keeping activations on chip."""
-    for cores in core_counts(device.cores):
+    for cores in reversed(core_counts(device.cores)):
         used = device if cores == device.cores else config.replace(device, {"cores": cores})
         seen = []
         # On several cores memory may be a faster way from core to core than the network.

@@ -19,7 +19,7 @@ from simulator.workload import Graph, Role
 #: tries each: what stays on chip saves traffic, but has to be gathered, and leaves small tiles.
 #: Assumed; halves, so that twice the scratchpad offers what the scratchpad did. The last resort
 #: is to keep nothing.
-ACTIVATION_SHARES = (0.85, 0.425, 0.2125)
+ACTIVATION_SHARES = (0.85, 0.425, 0.2125, 0.10625, 0.053125)
 LAST_RESORT = (0.0,)
 
 

@@ -279,7 +279,8 @@ def better(rank: Rank, best: Rank) -> bool:
 def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int], int]:
     """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
 
-    Where nothing fits, the smallest tiling and -1.
+    Tiles of fewer than STREAMED rows are looked at only if nothing else fits. Where nothing fits at
+    all, the tiling that needs least and -1.
     """
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
@@ -287,8 +288,10 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
     best = gemm_choice(p, rates, min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
     best_tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
     best_rank = Rank(0, 0.0, -1, 0)
+    w_bits = p.w_memory_bits / (p.w_shards * p.products * p.n * p.k)
     cut_m = 1
-    while cut_m < 2 * folds_m:
+    tile_m = p.m
+    while cut_m < 2 * folds_m and (cut_m == 1 or tile_m > STREAMED or best_rank.time_ps < 0):
         tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
         cut_n = 1
         while cut_n < 2 * folds_n:
@@ -299,15 +302,19 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
                 tiles = ceil_div(p.m, tile_m) * ceil_div(p.n, tile_n) * ceil_div(p.k, tile_k)
                 if tiles > MAX_TILES:
                     break
+                cut_k *= 2
+                if tile_n * tile_k * w_bits > 8 * p.room_bytes:
+                    continue
                 for order in range(4 if tile_k < p.k else 2):
                     choice = gemm_choice(p, rates, tile_m, tile_n, tile_k, order)
                     if choice.footprint_bytes < 0:
+                        if best_rank.time_ps < 0 and choice.needed_bytes < best.needed_bytes:
+                            best = choice
                         continue
                     rank = rank_of(choice)
                     if better(rank, best_rank):
                         best, best_rank = choice, rank
                         best_tiles = (tile_m, tile_n, tile_k, order)
-                cut_k *= 2
             cut_n *= 2
         cut_m *= 2
     return best, best_tiles, best_rank.time_ps

@@ -38,7 +38,7 @@ SCHEMA_VERSION = 1
 PS_PER_S = 10**12
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """What one workload did on one device.
 
@@ -160,6 +160,13 @@ class Result:
         from simulator.results.summary import summarise
 
         return summarise(self)
+
+    def __repr__(self) -> str:
+        """Say in one line what was run and how long it took."""
+        return (
+            f"<Result {self.workload} on {self.device} ({self.rung}): {self.latency_s:.6g} s, "
+            f"{self.energy_j:.6g} J>"
+        )
 
     def _repr_html_(self) -> str:
         """Show the summary in a notebook."""

@@ -48,7 +48,7 @@ def _workload(
     weights: str | Format,
     activations: str | Format,
 ) -> Workload:
-    """One segment a GEMM, in order; `tokens` are the rows of the largest M."""
+    """One segment a GEMM, in order; no tokens: a product is not a model."""
     w, a = (formats.get(f) if isinstance(f, str) else f for f in (weights, activations))
     segments = tuple(Segment(key, _graph(key, shape, w, a)) for key, shape in gemms.items())
     rows = {key: [s.count, s.m, s.n, s.k] for key, s in gemms.items()}
@@ -59,7 +59,7 @@ def _workload(
         phase=phase,
         segments=segments,
         batch=1,
-        tokens=max(shape.m for shape in gemms.values()),
+        tokens=0,
         formats=used,
         weight_bytes=sum(segment.graph.weight_bytes for segment in segments),
         kv_bytes=0,

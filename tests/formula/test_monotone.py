@@ -7,6 +7,7 @@ part may bring a store before a load that more depends on. They are bounded here
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ Change = Mapping[str, object]
 
 
 def upgrades(device: Device, factor: float = 2) -> dict[str, Change]:
-    """Return what a device could have more of, each with the change that gives it `factor` times."""
+    """Return what a device could have more of, each with the change that multiplies it."""
     pad, memory = device.scratchpad, device.memory
     assert memory.kind == "dram"
     found: dict[str, Change] = {
@@ -158,7 +159,7 @@ def test_products_that_only_load_are_never_slower(
 def test_graphs_are_hardly_slower(
     pair: tuple[Device, Device, str], work: Workload, rung: str
 ) -> None:
-    """Tilings are chosen operation by operation, so that the whole may lose a little by a choice."""
+    """Tilings are chosen operation by operation: the whole may lose a little by a choice."""
     assert excess(pair, work, rung) <= ANOMALY
 
 
@@ -168,7 +169,7 @@ def test_graphs_are_hardly_slower(
 def test_twice_of_anything_does_not_slow_llama_2_7b(name: str, phase: str, rung: str) -> None:
     """Within the rounding, on the devices as they are shipped."""
     device, model = load_device(name), load_model("llama-2-7b")
-    used = {"weights": "int8", "activations": "int8", "kv": "int8"}
+    used: dict[str, Any] = {"weights": "int8", "activations": "int8", "kv": "int8"}
     work = (
         prefill(model, sequence=512, **used)
         if phase == "prefill"

@@ -242,7 +242,7 @@ def test_weights_that_do_not_fit_are_infeasible() -> None:
     demand = 2 * 6_738_415_616 + 2048 * 2 * 32 * 4096 * 2
     reason = (
         "llama-2-7b decode batch=1 context=2048 w=fp16 a=fp16 kv=fp16 does not fit in the memory "
-        "of tpu_v4i: weights 13.48 GB, KV cache 1.07 GB, spilled activations 0.00 GB: 14.55 GB in "
+        "of tpu_v4i: weights 13.48 GB, KV cache 1.07 GB, activations 0.00 GB: 14.55 GB in "
         "all, 8.59 GB there"
     )
     result = nibblesim(*arguments)

@@ -19,6 +19,7 @@ from simulator.mapping.attention import (
     search_attention,
 )
 from simulator.mapping.target import rates_of
+from simulator.mapping.tiling import rank_of
 from simulator.workload import Attention, AttentionGroup
 
 DEVICE = variant("generic_npu_128", {"matrix.rows": 4, "matrix.columns": 2})
@@ -192,26 +193,6 @@ def test_grouped_queries_share_a_load_and_stack_their_rows() -> None:
     assert 4 * shared.pairs == own.pairs
 
 
-def searched(
-    a: Attention, room_bytes: int
-) -> tuple[tuple[int, float, int], tuple[int, int, int], int]:
-    """Return (time, energy, footprint), the tiles and the time of the search's best tiling."""
-    p = problem(a, room_bytes)
-    requests, queries, keys = columns(a)
-    heads = a.kv_heads * int(requests.sum())
-    longest, most = int(keys.max()), int(queries.max())
-    choice, found, tiles, time = search_attention(
-        p, RATES, requests, queries, keys, heads, longest, most
-    )
-    if time >= 0:
-        again = attention_totals(p, requests, queries, keys, *tiles)
-        assert found == again
-        assert choice == attention_choice(p, again, RATES, heads, longest, *tiles)
-        assert choice.footprint_bytes == choice.needed_bytes <= room_bytes
-    rank = (pipeline_ps(choice.pipeline), choice.energy_pj, choice.footprint_bytes)
-    return rank, tiles, time
-
-
 def cuts(extent: int) -> list[int]:
     """Return an extent cut by powers of two, the last cut into single ones."""
     powers = [2**i for i in range(extent.bit_length() + 1)]
@@ -234,13 +215,19 @@ def test_the_search_finds_the_best_of_all_candidates(name: str) -> None:
                 t = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
                 choice = attention_choice(p, t, RATES, heads, longest, q_tile, kv_tile, hold)
                 if choice.needed_bytes <= room:
-                    time = pipeline_ps(choice.pipeline)
-                    ranks.append((time, choice.energy_pj, choice.footprint_bytes))
-        rank, _, time = searched(a, room)
+                    ranks.append(rank_of(choice))
+        choice, found, tiles, time = search_attention(
+            p, RATES, requests, queries, keys, heads, longest, most
+        )
         assert (time >= 0) == bool(ranks)
-        if ranks:
-            feasible += 1
-            assert rank == min(ranks)
+        if not ranks:
+            continue
+        feasible += 1
+        assert rank_of(choice) == min(ranks)
+        assert time == pipeline_ps(choice.pipeline)
+        assert choice.footprint_bytes == choice.needed_bytes <= room
+        assert found == attention_totals(p, requests, queries, keys, *tiles)
+        assert choice == attention_choice(p, found, RATES, heads, longest, *tiles)
     assert feasible >= 2
 
 

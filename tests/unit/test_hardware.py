@@ -62,10 +62,9 @@ def test_rates_of_a_device() -> None:
     assert (rates.cycle_ps_numerator, rates.cycle_ps_denominator) == (50_000, 47)
     assert rates.descriptor_ps == 3192  # 3 / 0.94 GHz is 3,191.49 ps
     assert rates.burst_bytes == 64
-    # The write ports of the scratchpad take 2 x 256 B a cycle, less than memory sends.
-    assert rates.ps_per_byte == pytest.approx(1e12 / (512 * 940e6))
-    many = rates_of(npu(cores=4, network=NETWORK), load_profile(device.energy))
-    assert many.ps_per_byte == 1.0
+    assert rates.ps_per_byte == 1.0
+    slow = npu(memory__latency="10 ns", dma__in_flight="5 kB")
+    assert rates_of(slow, load_profile(slow.energy)).ps_per_byte == 2.0
 
 
 @pytest.mark.parametrize(

@@ -123,24 +123,36 @@ def small_graph(ops: Mapping[str, tuple[str, ...]], outputs: tuple[str, ...]) ->
 @pytest.mark.parametrize(
     ("ops", "outputs", "expected"),
     [
-        ({"p": ("x",), "a": ("p", "x")}, ("a",), ["p: x wp x -> a"]),
-        ({"p": ("x",), "a": ("p", "x"), "a2": ("a",)}, ("a2",), ["p: x wp x -> a2"]),
-        ({"p": ("x",), "a": ("p", "p")}, ("a",), ["p: x wp -> a"]),
+        ({"p": ("x",), "a": ("p", "x")}, "a", ["p: x wp x -> a"]),
+        ({"p": ("x",), "a": ("p", "x"), "a2": ("a",)}, "a2", ["p: x wp x -> a2"]),
+        ({"p": ("x",), "a": ("p", "p")}, "a", ["p: x wp -> a"]),
         # Not where another operation reads the product, or it leaves the graph.
-        ({"p": ("x",), "a": ("p",), "n": ("p", "a")}, ("n",), ["p: x wp -> p", "a: p -> a", "n: p a -> n"]),
-        ({"p": ("x",), "a": ("p",)}, ("p", "a"), ["p: x wp -> p", "a: p -> a"]),
+        (
+            {"p": ("x",), "a": ("p",), "n": ("p", "a")},
+            "n",
+            ["p: x wp -> p", "a: p -> a", "n: p a -> n"],
+        ),
+        ({"p": ("x",), "a": ("p",)}, "p a", ["p: x wp -> p", "a: p -> a"]),
         # Not over another operation between them, nor to a norm or from one.
-        ({"p": ("x",), "n": ("x",), "a": ("p", "n")}, ("a",), ["p: x wp -> p", "n: x -> n", "a: p n -> a"]),
-        ({"p": ("x",), "n": ("p",)}, ("n",), ["p: x wp -> p", "n: p -> n"]),
-        ({"n": ("x",), "a": ("n",)}, ("a",), ["n: x -> n", "a: n -> a"]),
+        (
+            {"p": ("x",), "n": ("x",), "a": ("p", "n")},
+            "a",
+            ["p: x wp -> p", "n: x -> n", "a: p n -> a"],
+        ),
+        ({"p": ("x",), "n": ("p",)}, "n", ["p: x wp -> p", "n: p -> n"]),
+        ({"n": ("x",), "a": ("n",)}, "a", ["n: x -> n", "a: n -> a"]),
         # Of two products, the last.
-        ({"p": ("x",), "p2": ("x",), "a": ("p", "p2")}, ("a",), ["p: x wp -> p", "p2: x wp2 p -> a"]),
+        (
+            {"p": ("x",), "p2": ("x",), "a": ("p", "p2")},
+            "a",
+            ["p: x wp -> p", "p2: x wp2 p -> a"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_joins_a_product(
-    ops: dict[str, tuple[str, ...]], outputs: tuple[str, ...], expected: list[str]
+    ops: dict[str, tuple[str, ...]], outputs: str, expected: list[str]
 ) -> None:
-    graph = small_graph(ops, outputs)
+    graph = small_graph(ops, tuple(outputs.split()))
     fused = fuse_elementwise(graph, unfused(graph))
     found = [f"{op.name}: {' '.join(op.inputs)} -> {' '.join(op.outputs)}" for op in fused]
     assert found == expected

@@ -34,7 +34,7 @@ def test_gemm_is_one_op() -> None:
         ("c", 96, 4096, "int8"),
     ]
     assert workload.name == "gemm 32x4096x1024 x3 w=int4-g128 a=int8"
-    assert workload.tokens == 32
+    assert workload.tokens == 0
 
 
 def test_reads_scale_sims_gemm_file(tmp_path: Path) -> None:
