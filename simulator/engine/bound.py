@@ -21,7 +21,7 @@ from simulator.mapping.plan import OpPlan
 
 
 @compiled(equations)
-def place(
+def flow(
     p: Pipeline,
     begin: int,
     gated: int,
@@ -30,8 +30,16 @@ def place(
     vector_from: int,
     ends: NDArray[np.int64],
 ) -> Times:
-    """Return when one operation is done: `flow_times`, and what stages on one unit add to it."""
-    times = flow_times(p, begin, gated, gate, main_from, vector_from, ends)
+    """Return `equations.flow_times`, compiled."""
+    return flow_times(p, begin, gated, gate, main_from, vector_from, ends)
+
+
+def place(
+    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
+) -> Times:
+    """Return when one operation is done: its flow, and what stages on one unit add to it."""
+    ends = np.empty((5, p.steps + 2), dtype=np.int64)
+    times = flow(p, begin, gated, gate, main_from, vector_from, ends)
     first = max(main_from, begin + p.load + p.latency + p.ready) if p.load > 0 else main_from
     both = p.steps * p.main + p.extra + p.steps // p.every * p.second
     result = max(times.result, first + both)
@@ -79,8 +87,7 @@ class _State:
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
         gated = min(op.free_loads, op.pipeline.steps - 1)
-        ends = np.empty((5, op.pipeline.steps + 2), dtype=np.int64)
-        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"], ends)
+        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"])
         if op.load_bytes:
             self.dram = times.loaded
         self.free[op.unit] = times.main

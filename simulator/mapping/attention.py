@@ -244,30 +244,34 @@ def search_attention(
     Where nothing fits, the tiling that needs least and -1.
     """
     grain = p.unit.columns if p.unit.columns > 0 else 128
-    best_tiles = (most, min(longest, grain), 0)
-    best_totals = attention_totals(p, requests, queries, keys, most, best_tiles[1], 0)
-    best = attention_choice(p, best_totals, rates, heads, longest, most, best_tiles[1], 0)
-    best_rank = Rank(0, 0.0, -1, 0)
+    folds = ceil_div(longest, grain)
+    tiles = (most, min(longest, grain), 0)
+    best = Rank(0, 0.0, -1, 0)
+    least_needed = -1
     q_cut = 1
-    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best_rank.time_ps < 0):
+    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best.time_ps < 0):
         q_tile = ceil_div(most, min(q_cut, most))
         kv_cut = 1
-        while kv_cut < 2 * ceil_div(longest, grain):
-            folds = ceil_div(longest, grain)
+        while kv_cut < 2 * folds:
             kv_tile = min(longest, ceil_div(folds, min(kv_cut, folds)) * grain)
+            kv_cut *= 2
             for hold in range(2 if q_tile < most else 1):
                 totals = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
                 if totals.pairs > MAX_TILES * heads:
                     continue
                 choice = attention_choice(p, totals, rates, heads, longest, q_tile, kv_tile, hold)
                 if choice.footprint_bytes < 0:
-                    if best_rank.time_ps < 0 and choice.needed_bytes < best.needed_bytes:
-                        best = choice
+                    if least_needed < 0 or choice.needed_bytes < least_needed:
+                        least_needed = choice.needed_bytes
+                        if best.time_ps < 0:
+                            tiles = (q_tile, kv_tile, hold)
                     continue
                 rank = rank_of(choice)
-                if better(rank, best_rank):
-                    best, best_rank, best_totals = choice, rank, totals
-                    best_tiles = (q_tile, kv_tile, hold)
-            kv_cut *= 2
+                if better(rank, best):
+                    best = rank
+                    tiles = (q_tile, kv_tile, hold)
         q_cut *= 2
-    return best, best_totals, best_tiles, best_rank.time_ps
+    # As in `search_gemm`, only the tiles are kept on the way.
+    totals = attention_totals(p, requests, queries, keys, tiles[0], tiles[1], tiles[2])
+    choice = attention_choice(p, totals, rates, heads, longest, tiles[0], tiles[1], tiles[2])
+    return choice, totals, tiles, best.time_ps

@@ -276,7 +276,9 @@ def better(rank: Rank, best: Rank) -> bool:
 
 
 @compiled(equations)
-def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int], int]:
+def search_gemm(  # noqa: C901 - one loop a dimension, and the two reasons to skip a candidate
+    p: GemmProblem, rates: Rates
+) -> tuple[Choice, tuple[int, int, int, int], int]:
     """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
 
     Tiles of fewer than STREAMED rows are looked at only if nothing else fits. Where nothing fits at
@@ -285,13 +287,13 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
     folds_k = ceil_div(p.k, grain_k)
-    best = gemm_choice(p, rates, min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
-    best_tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
-    best_rank = Rank(0, 0.0, -1, 0)
+    tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
+    best = Rank(0, 0.0, -1, 0)
+    least_needed = -1
     w_bits = p.w_memory_bits / (p.w_shards * p.products * p.n * p.k)
     cut_m = 1
     tile_m = p.m
-    while cut_m < 2 * folds_m and (cut_m == 1 or tile_m > STREAMED or best_rank.time_ps < 0):
+    while cut_m < 2 * folds_m and (cut_m == 1 or tile_m > STREAMED or best.time_ps < 0):
         tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
         cut_n = 1
         while cut_n < 2 * folds_n:
@@ -299,8 +301,8 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
             cut_k = 1
             while cut_k < 2 * folds_k:
                 tile_k = min(p.k, ceil_div(folds_k, min(cut_k, folds_k)) * grain_k)
-                tiles = ceil_div(p.m, tile_m) * ceil_div(p.n, tile_n) * ceil_div(p.k, tile_k)
-                if tiles > MAX_TILES:
+                count = ceil_div(p.m, tile_m) * ceil_div(p.n, tile_n) * ceil_div(p.k, tile_k)
+                if count > MAX_TILES:
                     break
                 cut_k *= 2
                 if tile_n * tile_k * w_bits > 8 * p.room_bytes:
@@ -308,13 +310,16 @@ def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, i
                 for order in range(4 if tile_k < p.k else 2):
                     choice = gemm_choice(p, rates, tile_m, tile_n, tile_k, order)
                     if choice.footprint_bytes < 0:
-                        if best_rank.time_ps < 0 and choice.needed_bytes < best.needed_bytes:
-                            best = choice
+                        if least_needed < 0 or choice.needed_bytes < least_needed:
+                            least_needed = choice.needed_bytes
+                            if best.time_ps < 0:
+                                tiles = (tile_m, tile_n, tile_k, order)
                         continue
                     rank = rank_of(choice)
-                    if better(rank, best_rank):
-                        best, best_rank = choice, rank
-                        best_tiles = (tile_m, tile_n, tile_k, order)
+                    if better(rank, best):
+                        best = rank
+                        tiles = (tile_m, tile_n, tile_k, order)
             cut_n *= 2
         cut_m *= 2
-    return best, best_tiles, best_rank.time_ps
+    # Only the tiles are kept on the way: whole choices would take Numba seconds to compile.
+    return gemm_choice(p, rates, tiles[0], tiles[1], tiles[2], tiles[3]), tiles, best.time_ps
