@@ -227,6 +227,13 @@ def _pair(plan: Plan, device: Device) -> str:
     return max(macs, key=lambda pair: macs[pair], default="")
 
 
+def _peak_macs_per_s(plan: Plan, device: Device) -> int:
+    """Return the peak of the fastest operand pair that the run multiplies, GEMVs included."""
+    used = {pair for _, op in _executions(plan) for pair, _ in op.counts.macs}
+    fastest = max((device.peak_macs_per_s[pair] for pair in used), default=0.0)
+    return int(fastest) + device.gemv_macs_per_s
+
+
 def total_counts(plan: Plan) -> Counts:
     """Return the actions of the whole run."""
     totals: dict[str, int] = {}
@@ -324,7 +331,7 @@ def assemble(
         },
         intervals=books.intervals(),
         peaks=Peaks(
-            macs_per_s=int(max(device.peak_macs_per_s.values())) + device.gemv_macs_per_s,
+            macs_per_s=_peak_macs_per_s(plan, device),
             dram_bytes_per_s=IDEAL_BYTES_PER_S if ideal else device.memory.bandwidth_bytes_per_s,  # type: ignore[union-attr]
         ),
         provenance=Provenance(

@@ -1,8 +1,9 @@
 """The device and its parts, as a user describes them in YAML.
 
 A device is `cores` equal cores (matrix unit, vector unit, scratchpad, DMA) on one clock, an on-chip
-network where there is more than one core, and one memory. Each part is described once here; its
-timing stands in `equations.py`, its energy in the profile that `energy:` names.
+network (cores without one exchange activations through memory), and one memory. Each part is
+described once here; its timing stands in `equations.py`, its energy in the profile that `energy:`
+names.
 Left out: cores that differ, several clock domains, caches.
 """
 

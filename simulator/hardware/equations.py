@@ -159,6 +159,18 @@ def spatial(kind: int, m: int, n: int, k: int) -> tuple[int, int, int]:
 
 
 @register_jitable
+def accumulator_pieces(unit: MatrixModel, length: int, k: int) -> int:
+    """Return into how many pieces the accumulators' depth cuts a temporal dimension of `length`.
+
+    Only partial sums of several K folds have to wait there; output-stationary PEs keep their own.
+    """
+    stationary = unit.kind == WEIGHT_STATIONARY or unit.kind == INPUT_STATIONARY
+    if not stationary or unit.accumulator_entries == 0 or k <= unit.rows:
+        return 1
+    return ceil_div(length, unit.accumulator_entries * unit.temporal)
+
+
+@register_jitable
 def array_cycles(
     unit: MatrixModel, count: int, m: int, n: int, k: int, temporal_tiles: int
 ) -> tuple[int, int, int]:

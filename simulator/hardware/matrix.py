@@ -7,17 +7,15 @@ The timing of each kind is in `equations.py`.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from simulator.config import Bytes, Part, did_you_mean
 from simulator.errors import InputError
-from simulator.formats import Format, get
+from simulator.formats import Format, all_names, get
 
 PositiveInt = Annotated[int, Field(ge=1)]
 #: Kinds of formats whose values are not integers, so that only a float holds them.
 REAL_KINDS = ("float", "codebook", "block")
-#: What operands may be widened to, narrowest first, besides the format of either operand.
-WIDER = ("int8", "fp16", "bf16", "fp32")
 
 
 def _holds(target: Format, source: Format) -> bool:
@@ -32,6 +30,18 @@ def _holds(target: Format, source: Format) -> bool:
         return False
     sign = target.kind != "uint" and source.kind == "uint"
     return target.value_bits >= source.value_bits + sign
+
+
+def pair_formats(pair: str) -> tuple[str, str]:
+    """Return (weight, activation) format names of "WEIGHTxACTIVATION"; ValueError if unknown.
+
+    Names may hold an x themselves (mxfp4).
+    """
+    known = all_names()
+    for place, letter in enumerate(pair):
+        if letter == "x" and pair[:place] in known and pair[place + 1 :] in known:
+            return pair[:place], pair[place + 1 :]
+    raise ValueError(f"'{pair}' is not a pair WEIGHTxACTIVATION of known formats")
 
 
 class ProcessingElement(Part):
@@ -49,6 +59,13 @@ class ProcessingElement(Part):
     accumulator_bits: PositiveInt = 32
     source: str
 
+    @field_validator("formats")
+    @classmethod
+    def _known_pairs(cls, formats: dict[str, int]) -> dict[str, int]:
+        for pair in formats:
+            pair_formats(pair)
+        return formats
+
     def passes(self, pair: str) -> int:
         """Return the passes of an operand pair; refuse what the element cannot multiply."""
         if pair not in self.formats:
@@ -62,16 +79,21 @@ class ProcessingElement(Part):
     def operand_pair(self, weight: Format, activation: Format) -> str:
         """Return the pair that is really multiplied, after the widening of either operand.
 
-        The pair itself where the element has it; else both widened to the narrowest format that
-        holds both and that the element multiplies. Raises InputError where there is none.
+        The pair itself where the element has it; else, of the pairs whose formats hold the two
+        operands, the one with the fewest passes, then the narrowest, then one that leaves an
+        operand as it is, then the one listed first. Raises InputError where there is none.
         """
         direct = f"{weight.base}x{activation.base}"
         if direct in self.formats:
             return direct
-        for name in (activation.base, weight.base, *WIDER):
-            holds = all(_holds(get(name), operand) for operand in (weight, activation))
-            if holds and f"{name}x{name}" in self.formats:
-                return f"{name}x{name}"
+        fitting = []
+        for place, (pair, passes) in enumerate(self.formats.items()):
+            w, a = (get(name) for name in pair_formats(pair))
+            if _holds(w, weight) and _holds(a, activation):
+                kept = a.base == activation.base, w.base == weight.base
+                fitting.append((passes, w.value_bits + a.value_bits, not any(kept), place, pair))
+        if fitting:
+            return min(fitting)[-1]
         raise InputError(
             f"PE '{self.name}' cannot multiply weights {weight.name} with activations "
             f"{activation.name}, not even widened; it does: {', '.join(self.formats)}"

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from simulator.hardware import equations
 from simulator.hardware.equations import (
+    INPUT_STATIONARY,
     MatrixModel,
     Pipeline,
+    accumulator_pieces,
     ceil_div,
     matrix_edges,
     matrix_work,
@@ -98,6 +100,18 @@ def keys_seen(
 
 
 @register_jitable
+def streamed(unit: MatrixModel, m: int, n: int) -> int:
+    """Return the dimension that streams through the array while partial sums wait."""
+    return n if unit.kind == INPUT_STATIONARY else m
+
+
+@register_jitable
+def core_share(total: int, heads: int, cores: int) -> int:
+    """Return what the fullest core has of `total`: heads are dealt out whole."""
+    return ceil_div(total * ceil_div(heads, cores), heads)
+
+
+@register_jitable
 def attention_totals(
     p: AttentionProblem,
     requests: NDArray[np.int64],
@@ -130,11 +144,22 @@ def attention_totals(
                 repeat = queries[g] // q_tile
             m = (last - first) * p.group_size
             count = heads * repeat
+            qk_pieces = accumulator_pieces(p.unit, streamed(p.unit, m, high - low), p.head_dim)
+            pv_pieces = accumulator_pieces(p.unit, streamed(p.unit, m, p.head_dim), high - low)
             qk = matrix_work(
-                p.unit, count, m, high - low, p.head_dim, 1, 0, p.a_bits, p.w_bits, wide
+                p.unit, count, m, high - low, p.head_dim, qk_pieces, 0, p.a_bits, p.w_bits, wide
             )
             pv = matrix_work(
-                p.unit, count, m, p.head_dim, high - low, 1, 0, p.a_bits, p.w_bits, p.out_bits
+                p.unit,
+                count,
+                m,
+                p.head_dim,
+                high - low,
+                pv_pieces,
+                0,
+                p.a_bits,
+                p.w_bits,
+                p.out_bits,
             )
             score_cycles += qk.busy + qk.weight_load + qk.fill_drain + qk.operand + qk.conversion
             busy += qk.busy + pv.busy
@@ -199,8 +224,8 @@ def attention_choice(
     slots = 1 + free // slot
     move, skew = matrix_edges(p.unit, rows, kv_tile, p.head_dim, 1)
     cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
-    main = cycles_ps(rates, ceil_div(t.score_cycles, cores) + move + skew)
-    both = cycles_ps(rates, ceil_div(cycles, cores) + move + skew)
+    main = cycles_ps(rates, core_share(t.score_cycles, heads, cores) + move + skew)
+    both = cycles_ps(rates, core_share(cycles, heads, cores) + move + skew)
     ready = ceil_div(t.keys_loaded * p.ready_cycles_per_kilokey, 1024 * cores)
     softmax = ceil_div(t.scores * p.softmax_cycles_per_kiloscore, 1024 * cores)
     softmax += ceil_div(t.rescaled * (p.head_dim + 3), p.vector_lanes * cores)

@@ -7,7 +7,13 @@ import numpy as np
 
 from simulator.formats import get
 from simulator.hardware.equations import MatrixWork, matrix_edges
-from simulator.mapping.attention import AttentionProblem, AttentionTotals, search_attention
+from simulator.hardware.matrix import pair_formats
+from simulator.mapping.attention import (
+    AttentionProblem,
+    AttentionTotals,
+    core_share,
+    search_attention,
+)
 from simulator.mapping.lowering import VectorWork, added
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.products import Issue, matrix_plan
@@ -33,7 +39,7 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
     a, op = c.op.attention, c.op
     assert a is not None
     assert op.pair is not None
-    w_name, a_name = op.pair.split("x")
+    w_name, a_name = pair_formats(op.pair)
     key = c.tensor(op.inputs[1])
     kv_bits = 2 * target.packed_bits(key.format, 1024, a.head_dim) / 1024
     elements = 2 * a.cache_rows * a.head_dim
@@ -79,8 +85,9 @@ def attention_plan(
     """Put the tiling of attention into a plan; appended keys and values gate the last loads."""
     a = c.op.attention
     assert a is not None
-    cores = min(target.device.cores, totals.pairs)
-    share = [-(-cycles // cores) for cycles in totals[4:9]]
+    heads = a.kv_heads * sum(group.requests for group in a.groups)
+    cores = min(target.device.cores, heads)
+    share = [core_share(cycles, heads, cores) for cycles in totals[4:9]]
     work = MatrixWork(*share, *(-(-bits // cores) for bits in totals[10:14]))
     edges = matrix_edges(problem.unit, tiles[0] * a.group_size, tiles[1], a.head_dim, 1)
     rescale = (("mul", totals.rescaled * (a.head_dim + 3)),)
@@ -89,7 +96,10 @@ def attention_plan(
     text += ", keys and values held" if tiles[2] else ""
     loaded = -(-totals.keys_loaded // max(1, a.cache_rows))
     vector_work = added(issued, rescale, *([c.op.widen] * loaded))
-    issue = Issue(cores, 2 * totals.scores * a.head_dim, vector_work, text)
+    widened = c.widened_bits(loaded, problem.w_bits)
+    softmax = totals.scores * problem.unit.accumulator_bits, totals.scores * problem.a_bits
+    moved = softmax[0] + widened[0], softmax[1] + widened[1]
+    issue = Issue(cores, 2 * totals.scores * a.head_dim, vector_work, moved, text)
     plan = matrix_plan(target, c, choice, work, edges, issue)
     free = choice.pipeline.steps * a.past_rows // max(1, a.cache_rows)
     return replace(plan, free_loads=free if plan.stored_by else plan.free_loads)

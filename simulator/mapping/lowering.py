@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.hardware.device import Device
+from simulator.hardware.matrix import pair_formats
 from simulator.workload import Attention, Gemm, Graph, Op, OpKind, Tensor
 
 VectorWork = tuple[tuple[str, int], ...]
@@ -149,7 +150,7 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
         pair = device.matrix.pe.operand_pair(weight.format, activation.format)
     except InputError as error:
         raise InputError(f"{device.name}: {op.name}: {error}") from error
-    widen, scale = weight_work(op, weight.format, pair.split("x")[0])
+    widen, scale = weight_work(op, weight.format, pair_formats(pair)[0])
     return replace(op, pair=pair, widen=widen, work=added(op.work, scale))
 
 

@@ -15,7 +15,7 @@ from simulator.mapping.fused import plan_attention
 from simulator.mapping.lowering import PRODUCTS, Lowered, gather, lower
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.mapping.products import gemv, plan_product
-from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT, resident
+from simulator.mapping.residency import ACTIVATION_SHARES, HALVES, LAST_RESORT, resident
 from simulator.mapping.streams import plan_gather, plan_stream
 from simulator.mapping.target import Context, Target
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
@@ -213,13 +213,16 @@ def candidates(
     """Yield the device with fewer or all cores, and each way of keeping activations on chip."""
     for cores in reversed(core_counts(device.cores)):
         used = device if cores == device.cores else config.replace(device, {"cores": cores})
-        seen = []
-        # On several cores memory may be a faster way from core to core than the network.
-        for share in shares if cores == 1 else (*shares, *LAST_RESORT):
-            home = residency(graphs, used, share)
-            kept = [names for names, _ in home]
-            if kept not in seen:
-                seen.append(kept)
+        held = used.scratchpad.capacity_bytes
+        tried = shares
+        if cores > 1:
+            # Memory may be a faster way from core to core than the network: keep less and less,
+            # down to nothing. Without a network, memory is the only way.
+            tried = LAST_RESORT if device.network is None else (*HALVES, *LAST_RESORT)
+        for share in tried:
+            if int(share * used.scratchpad.capacity_bytes) < held:
+                home = residency(graphs, used, share)
+                held = max(int(live.max(initial=0)) for _, live in home)
                 yield used, home
 
 

@@ -15,6 +15,7 @@ from simulator.hardware.equations import (
     pipeline_ps,
     tile_loads,
 )
+from simulator.hardware.matrix import SystolicArray, pair_formats
 from simulator.mapping.lowering import Lowered, VectorWork, added
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
@@ -34,11 +35,15 @@ cached_gemm = lru_cache(maxsize=65536)(search_gemm)
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """What a product really issues: cores, MACs, vector work, and its tiling in words."""
+    """What a product really issues: cores, MACs, vector work, and its tiling in words.
+
+    vector_bits: what the vector unit reads and writes in the scratchpad beside the product.
+    """
 
     cores: int
     macs: int
     vector_work: VectorWork
+    vector_bits: tuple[int, int]
     tiling: str
 
 
@@ -62,7 +67,7 @@ def problem_of(
     op, device, cores = c.op, target.device, target.device.cores
     count, m, n, k = shape
     assert op.pair is not None
-    w_name, a_name = op.pair.split("x")
+    w_name, a_name = pair_formats(op.pair)
     weight = c.tensor(op.inputs[1])
     packed = c.memory_bits(op.inputs[1])
     metadata = weight.format.scales(weight.rows, weight.columns)
@@ -70,6 +75,7 @@ def problem_of(
     shared = device.network is not None and device.network.multicast
     out = op.outputs[-1]
     unit = target.unit(op.pair)
+    w_shards = cores if count > 1 else grid[1] * grid[2]
     partial = grid[2] > 1
     out_bits = int(np.ceil(float(c.tensor(out).format.value_bits)))
     return GemmProblem(
@@ -87,10 +93,10 @@ def problem_of(
         out_memory_bits=0 if partial else c.memory_bits(out),
         side_memory_bits=0 if partial else sum(c.memory_bits(name) for name in op.inputs[2:]),
         a_shards=cores if count > 1 else grid[0] * grid[2],
-        w_shards=cores if count > 1 else grid[1] * grid[2],
+        w_shards=w_shards,
         a_copies=1 if shared else grid[1],
         w_copies=1 if shared else grid[0],
-        ready_cycles=target.vector_cycles(op.widen),
+        ready_cycles=-(-device.vector.cycles(op.widen) // w_shards),
         post_cycles=0 if partial else target.vector_cycles(op.work),
         room_bytes=c.room_bytes,
     )
@@ -150,7 +156,12 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
         text += f"; cores {grid[0]}x{grid[1]}x{grid[2]}"
     passes = weight_passes(problem, tiles)
     own = () if grid[2] > 1 else c.op.work
-    issue = Issue(used, gemm.macs, added(own, *([c.op.widen] * passes)), text)
+    # Cores that share M each widen the same weights.
+    widenings = passes * grid[0]
+    sides = sum(c.tensor(name).bits for name in c.op.inputs[2:] if name in c.kept)
+    read, written = c.widened_bits(widenings, problem.w_bits)
+    vector_work = added(own, *([c.op.widen] * widenings))
+    issue = Issue(used, gemm.macs, vector_work, (read + sides, written), text)
     product = matrix_plan(target, c, choice, work, edges, issue)
     return product, *after_partials(target, c, grid, problem)
 
@@ -177,6 +188,15 @@ def weight_passes(problem: GemmProblem, tiles: tuple[int, int, int, int]) -> int
     return tile_loads(tiles[3], *counts)[1]
 
 
+def register_bits(target: Target, c: Context, macs: int) -> int:
+    """Return the bits that pass from PE to PE: an activation and a partial sum a MAC."""
+    matrix = target.device.matrix
+    if not isinstance(matrix, SystolicArray) or c.op.pair is None:
+        return 0
+    activation = get(pair_formats(c.op.pair)[1])
+    return macs * (int(activation.value_bits) + matrix.pe.accumulator_bits)
+
+
 def matrix_plan(
     target: Target,
     c: Context,
@@ -189,8 +209,13 @@ def matrix_plan(
     counts = Counts(
         macs=((c.op.pair or "", issue.macs),),
         vector_ops=issue.vector_work,
-        scratchpad_read_bits=work.read_bits * issue.cores + choice.store_bytes * 8,
-        scratchpad_write_bits=work.write_bits * issue.cores + choice.load_bytes * 8,
+        scratchpad_read_bits=work.read_bits * issue.cores
+        + choice.store_bytes * 8
+        + issue.vector_bits[0],
+        scratchpad_write_bits=work.write_bits * issue.cores
+        + choice.load_bytes * 8
+        + issue.vector_bits[1],
+        register_bits=register_bits(target, c, issue.macs),
         accumulator_read_bits=work.accumulator_read_bits * issue.cores,
         accumulator_write_bits=work.accumulator_write_bits * issue.cores,
         dram_read_bits=choice.load_bytes * 8,

@@ -20,6 +20,7 @@ from simulator.workload import Graph, Role
 #: Assumed; halves, so that twice the scratchpad offers what the scratchpad did. The last resort
 #: is to keep nothing.
 ACTIVATION_SHARES = (0.85, 0.425, 0.2125, 0.10625, 0.053125)
+HALVES = tuple(ACTIVATION_SHARES[0] / 2**i for i in range(24))
 LAST_RESORT = (0.0,)
 
 

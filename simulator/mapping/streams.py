@@ -20,7 +20,8 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
     store, store_pieces = c.moved_bytes(op.outputs, source.rows_written)
     most = max(load, store)
     steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), -(-4 * most // c.room_bytes))
-    on_chip = sum(c.tensor(n).bits for n in (*op.inputs, *op.outputs) if n in c.kept)
+    read = sum(c.tensor(n).bits for n in op.inputs if n in c.kept)
+    written = sum(c.tensor(n).bits for n in op.outputs if n in c.kept)
     rates = target.rates
     pipeline = Pipeline(
         steps=steps,
@@ -37,8 +38,8 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
     )
     counts = Counts(
         vector_ops=op.work,
-        scratchpad_read_bits=on_chip + load * 8 + store * 8,
-        scratchpad_write_bits=load * 8 + store * 8,
+        scratchpad_read_bits=read + load * 8 + store * 8,
+        scratchpad_write_bits=written + load * 8 + store * 8,
         dram_read_bits=load * 8,
         dram_write_bits=store * 8,
     )

@@ -163,6 +163,14 @@ class Context:
             pieces += parts if bits else 0
         return total, pieces
 
+    def widened_bits(self, times: int, wide_bits: int) -> tuple[int, int]:
+        """Return scratchpad bits (read, written) to widen all weights (or keys) `times` over."""
+        if not self.op.widen:
+            return 0, 0
+        weights = [t for t in map(self.tensor, self.op.inputs[1:]) if t.role is not Role.ACTIVATION]
+        raw = sum(t.bits for t in weights)
+        return times * raw, times * wide_bits * sum(t.elements for t in weights)
+
     def too_small(self, smallest: Choice) -> InfeasibleError:
         """Return the refusal of an operation that fits in no tiling."""
         return InfeasibleError(

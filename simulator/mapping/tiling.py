@@ -22,6 +22,7 @@ from simulator.hardware.equations import (
     WEIGHT_STATIONARY,
     MatrixModel,
     Pipeline,
+    accumulator_pieces,
     ceil_div,
     edges_ps,
     matrix_edges,
@@ -143,9 +144,7 @@ def temporal_pieces(p: GemmProblem, tiles_m: int, tiles_n: int, tiles_k: int) ->
     if unit.kind != WEIGHT_STATIONARY and unit.kind != INPUT_STATIONARY:
         return 1
     tiles, length = (tiles_m, p.m) if unit.kind == WEIGHT_STATIONARY else (tiles_n, p.n)
-    if unit.accumulator_entries == 0 or p.k <= unit.rows:
-        return tiles
-    return max(tiles, ceil_div(length, unit.accumulator_entries * unit.temporal))
+    return max(tiles, accumulator_pieces(unit, length, p.k))
 
 
 @register_jitable
@@ -189,7 +188,7 @@ def gemm_choice(
     load = a_loads * p.a_copies * a_once + w_loads * p.w_copies * w_once + side
     a_core, w_core = ceil_div(a_once, p.a_shards), ceil_div(w_once, p.w_shards)
     tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * tiles_m * tiles_k)
-    core = a_loads * a_core + w_loads * w_core + side
+    core = a_loads * a_core + w_loads * w_core + ceil_div(side, max(p.a_shards, p.w_shards))
 
     static = 2 * ceil_div(tile_m * tile_n * p.out_bits, 8) if store > 0 else 0
     if p.ready_cycles > 0:

@@ -15,6 +15,7 @@ from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.clock import ClockDomain
 from simulator.errors import CheckError
 from simulator.results.checks import laws
 from simulator.results.records import (
@@ -84,7 +85,7 @@ class Result:
     @property
     def cycles(self) -> int:
         """Cycles of the device clock that cover the latency."""
-        return -(-self.latency_ps * self.clock_hz // PS_PER_S)
+        return ClockDomain(self.clock_hz).cycles_at(self.latency_ps)
 
     @property
     def roofline_bound_s(self) -> float:

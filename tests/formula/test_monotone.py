@@ -24,6 +24,8 @@ from simulator.workload import Workload, decode_step, gemm, prefill
 ROUNDING = 1e-4
 #: Anomalies of loads and stores that share the memory, on the tile rung.
 ANOMALY = 0.05
+#: The same on the devices as they are shipped.
+SHIPPED_ANOMALY = 0.002
 
 FORMATS = (
     ("fp16", "fp16", "fp16"),
@@ -163,19 +165,22 @@ def test_graphs_are_hardly_slower(
     assert excess(pair, work, rung) <= ANOMALY
 
 
-@pytest.mark.parametrize("rung", ["analytic", "tile"])
+@pytest.mark.parametrize(("rung", "slack"), [("analytic", ROUNDING), ("tile", SHIPPED_ANOMALY)])
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("model", ["gpt-2", "llama-2-7b"])
 @pytest.mark.parametrize("name", DEVICES)
-def test_twice_of_anything_does_not_slow_llama_2_7b(name: str, phase: str, rung: str) -> None:
-    """Within the rounding, on the devices as they are shipped."""
-    device, model = load_device(name), load_model("llama-2-7b")
+def test_twice_of_anything_does_not_slow_real_models(
+    name: str, model: str, phase: str, rung: str, slack: float
+) -> None:
+    """On the devices as they are shipped."""
+    device, made = load_device(name), load_model(model)
     used: dict[str, Any] = {"weights": "int8", "activations": "int8", "kv": "int8"}
     work = (
-        prefill(model, sequence=512, **used)
+        prefill(made, sequence=512, **used)
         if phase == "prefill"
-        else decode_step(model, batch=4, context=1000, **used)
+        else decode_step(made, batch=4, context=1000, **used)
     )
     before = simulate(device, work, rung).latency_ps
     for knob, change in upgrades(device).items():
         after = simulate(replace(device, dict(change)), work, rung).latency_ps
-        assert after <= before * (1 + ROUNDING), knob
+        assert after <= before * (1 + slack), knob

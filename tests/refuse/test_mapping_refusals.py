@@ -39,7 +39,7 @@ def refusal(weights: str, activations: str, *pairs: str) -> str:
         ("fp32", "fp16", ("fp16xfp16", "bf16xbf16"), "weights fp32 with activations fp16, not even widened; it does: fp16xfp16, bf16xbf16"),
         ("int8", "int8", ("int4xint4",), "weights int8 with activations int8, not even widened; it does: int4xint4"),
         ("uint8", "int8", ("int8xint8", "uint8xuint8"), "weights uint8 with activations int8, not even widened; it does: int8xint8, uint8xuint8"),
-        ("int8", "int8", ("int8xfp16",), "weights int8 with activations int8, not even widened; it does: int8xfp16"),
+        ("int8", "int8", ("int4xfp16",), "weights int8 with activations int8, not even widened; it does: int4xfp16"),
     ],
 )  # fmt: skip
 def test_a_pair_that_nothing_holds_is_refused_with_what_the_element_does(
@@ -147,3 +147,11 @@ def test_two_cores_without_a_network_do_not_plan_an_exchange() -> None:
     made = plan(decode_step(tiny_model(), context=8), on, load_profile(on.energy))
     assert made.cores in (1, 2)
     assert {op.unit for segment in made.segments for op in segment.ops} == {"matrix", "vector"}
+
+
+def test_an_operand_pair_of_no_format_is_refused() -> None:
+    with pytest.raises(InputError) as error:
+        device("int8xint9z")
+    assert str(error.value) == (
+        "replace: matrix.pe.formats: 'int8xint9z' is not a pair WEIGHTxACTIVATION of known formats"
+    )

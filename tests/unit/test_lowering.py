@@ -209,7 +209,7 @@ def test_a_pair_that_the_element_multiplies_is_not_widened() -> None:
         ("int4-g128", "int8", "int4xint8", groups),
         ("ternary-tensor", "int8", "ternaryxint8", (("mul", 10),)),
         ("fp8_e4m3fn", "fp8_e4m3fn", "fp8_e4m3fnxfp8_e4m3fn", ()),
-        ("int4-g128", "int4-token", "int8xint8", groups),
+        ("int4-g128", "int4-token", "int4xint8", groups),
     ):
         op = product_of(weights, activations, on)
         assert (op.pair, op.work) == (pair, work)
@@ -220,8 +220,9 @@ def test_widening_goes_to_the_narrowest_format_that_holds_both() -> None:
     every = device("fp32xfp32", "bf16xbf16", "fp16xfp16", "int8xint8")
     assert product_of("int4", "int4", every).pair == "int8xint8"
     assert product_of("int4", "bf16", every).pair == "bf16xbf16"
-    assert product_of("mxfp4", "int8", every).pair == "fp16xfp16"
+    assert product_of("mxfp4", "int8", every).pair == "bf16xbf16"  # the first of two as wide
     assert product_of("int4", "int4", device("fp32xfp32")).pair == "fp32xfp32"
+    assert product_of("int3", "int8", device("int8xint8", "int4xint8")).pair == "int4xint8"
 
 
 def test_an_unsigned_integer_needs_one_bit_more_in_a_signed_one() -> None:
