@@ -112,3 +112,11 @@ class Plan:
 
     segments: tuple[SegmentPlan, ...]
     cores: int
+
+    @property
+    def compute_ps(self) -> int:
+        """Time of all main stages one after the other, memory and network left out."""
+        return sum(
+            segment.repeat * sum(op.main_ps for op in segment.ops if op.unit != "noc")
+            for segment in self.segments
+        )

@@ -170,7 +170,8 @@ def fastest(
 ) -> tuple[int, Plan] | None:
     """Return the fastest plan and its duration; less is kept on chip as long as that helps.
 
-    What cannot be planned is added to `refusals`.
+    It cannot help where computing alone takes as long. What cannot be planned is added to
+    `refusals`.
     """
     best: tuple[int, Plan] | None = None
     for used, home in homes:
@@ -183,6 +184,8 @@ def fastest(
         if best is not None and found[0] >= best[0]:
             break
         best = found
+        if found[0] <= made.compute_ps:
+            break
     return best
 
 
