@@ -33,6 +33,7 @@ def compiled(*modules: ModuleType) -> Callable[[Function], Function]:
     """Compile a function; `modules` are those whose helpers it calls, besides its own file."""
 
     def decorate(function: Function) -> Function:
+        """Compile with a cache folder of these modules."""
         settings: Any = numba_config
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder(*modules))

@@ -12,26 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.hardware import equations
 from simulator.hardware.equations import Pipeline, Times, flow_times, pipeline_ps
 from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
 
-
-@compiled(equations)
-def flow(
-    p: Pipeline,
-    begin: int,
-    gated: int,
-    gate: int,
-    main_from: int,
-    vector_from: int,
-    ends: NDArray[np.int64],
-) -> Times:
-    """Return `equations.flow_times`, compiled."""
-    return flow_times(p, begin, gated, gate, main_from, vector_from, ends)
+#: `equations.flow_times`, compiled.
+flow = compiled(equations)(flow_times)
 
 
 def place(

@@ -205,6 +205,7 @@ class Engine:
         steps: list[Step] = []
 
         def walk() -> Generator[Any, Any, None]:
+            """Run segment after segment; what one fetched ahead is there for the next."""
             entry = Entry()
             for segment, layer, following in _executions(plan):
                 run = self.segment(segment, following, entry)
