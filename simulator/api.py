@@ -111,7 +111,8 @@ def simulate(
         device,
         profile,
         fused_attention=attention == "fused",
-        duration_ps=lambda made: engine.analytic_steps(made)[1],
+        bound_ps=lambda made: engine.analytic_steps(made)[1],
+        duration_ps=(lambda made: engine.tile_steps(made)[1]) if rung == "tile" else None,
     )
     match rung:
         case "tile":

@@ -1,20 +1,17 @@
 """The analytic rung: the pipelines of operations by recurrence, one pass over a segment.
 
 The same resources as the tile executor, with fewer waits: operations take the queue of their loads,
-their main unit and the vector unit one after the other, but stages that share a unit do not delay
-each other (stores and loads, widening and work on outputs), and loads run ahead as far as the slots
-of their own operation allow. Every wait that is kept holds in the executor too, so the result is
-never above it; one operation alone is exact where memory moves one way and no unit serves two
-stages.
+their main unit and the vector unit one after the other, but the stages of one do not delay those of
+another (its stores do not delay the next one's loads), and loads run ahead as far as the slots of
+their own operation allow. Every wait that is kept holds in the executor too, so the result is never
+above it; one operation alone is exact.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from simulator.hardware import equations
-from simulator.hardware.equations import Pipeline, Times, flow_times, pipeline_ps
+from simulator.hardware.equations import Pipeline, Times, flow_room, flow_times
 from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
 
@@ -25,16 +22,8 @@ flow = compiled(equations)(flow_times)
 def place(
     p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
 ) -> Times:
-    """Return when one operation is done: its flow, and what stages on one unit add to it."""
-    ends = np.empty((5, p.steps + 2), dtype=np.int64)
-    times = flow(p, begin, gated, gate, main_from, vector_from, ends)
-    first = max(main_from, begin + p.load + p.latency + p.ready) if p.load > 0 else main_from
-    both = p.steps * p.main + p.extra + p.steps // p.every * p.second
-    result = max(times.result, first + both)
-    stored = max(times.stored, result + p.store, begin + pipeline_ps(p))
-    if p.store == 0:
-        result = stored
-    return Times(times.loaded, times.main, times.posted, result, stored)
+    """Return when the parts of one operation are done; see `equations.flow_times`."""
+    return flow(p, begin, gated, gate, main_from, vector_from, flow_room(p))
 
 
 @dataclass(frozen=True, slots=True)

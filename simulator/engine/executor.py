@@ -2,9 +2,12 @@
 
 Events are ordered by the tuple (time, priority, sequence): at one time, first the ends of tasks,
 then the arrivals of data, each in order of task number. After all events of a time, each free unit
-starts one of the heads of its queues: the one that has been head, and ready, for the longest time;
-ties go to the queue of a later stage, then to the lower task number. A unit runs one task at a time
-and does not pre-empt. Time is integer ps.
+starts the head of one of its queues. Heads of one operation take turns in the order that its task
+graph gives, and the unit waits for the one whose turn it is: with a fixed order, every start is a
+maximum of sums of durations, and nothing that gets faster makes anything later. (Work in order of
+arrival has no such law: Graham, "Bounds on multiprocessing timing anomalies", 1969.) Of heads of
+different operations, the one of the earlier operation starts if it can, otherwise the other. A unit
+runs one task at a time and does not pre-empt. Time is integer ps.
 """
 
 from typing import NamedTuple
@@ -66,10 +69,11 @@ class Tasks(NamedTuple):
     """The task graph as the executor reads it; see `tasks.TaskGraph` for the columns.
 
     queue_tasks[queue_first[q]:queue_first[q + 1]] are the tasks of queue q in issue order;
-    unit_of_queue and priority_of_queue have an entry per queue.
+    unit_of_queue has an entry per queue. A unit has at most two queues that hold tasks.
     """
 
     queue: Array
+    turn: Array
     duration: Array
     latency: Array
     size: Array
@@ -79,7 +83,6 @@ class Tasks(NamedTuple):
     queue_tasks: Array
     queue_first: Array
     unit_of_queue: Array
-    priority_of_queue: Array
 
 
 class Heads(NamedTuple):
@@ -119,7 +122,6 @@ class Scratch(NamedTuple):
     times: Array
     payloads: Array
     head: Array
-    head_since: Array
     running: Array
     last_end: Array
 
@@ -144,7 +146,6 @@ def fresh(tasks: Tasks, waits_for: Array, ops: int) -> tuple[Record, Scratch]:
         times=np.empty(2 * count + 2, dtype=np.int64),
         payloads=np.empty(2 * count + 2, dtype=np.int64),
         head=tasks.queue_first[:-1].copy(),
-        head_since=np.zeros(len(tasks.unit_of_queue), dtype=np.int64),
         running=np.full(units, -1),
         last_end=np.zeros(units, dtype=np.int64),
     )
@@ -174,23 +175,23 @@ def admit(t: Tasks, heads: Heads, record: Record, s: Scratch) -> int:
 
 @register_jitable
 def choose(t: Tasks, s: Scratch, unit: int) -> int:
-    """Return the task that a free unit starts next, -1 if none is ready."""
-    best = -1
-    best_since = 0
+    """Return the task that a free unit starts next, -1 if it has to wait."""
+    first = -1
+    other = -1
     for q in range(t.unit_of_queue.size):
-        if t.unit_of_queue[q] != unit or s.head[q] >= t.queue_first[q + 1]:
-            continue
-        task = t.queue_tasks[s.head[q]]
-        if s.waits_for[task] > 0:
-            continue
-        since = max(s.ready[task], s.head_since[q])
-        first = best < 0 or since < best_since
-        if not first and since == best_since:
-            first = t.priority_of_queue[q] < t.priority_of_queue[t.queue[best]]
-        if first:
-            best = task
-            best_since = since
-    return best
+        if t.unit_of_queue[q] == unit and s.head[q] < t.queue_first[q + 1]:
+            task = t.queue_tasks[s.head[q]]
+            if first < 0:
+                first = task
+            elif (t.op[task], t.turn[task]) < (t.op[first], t.turn[first]):
+                first, other = task, first
+            else:
+                other = task
+    if first >= 0 and s.waits_for[first] == 0:
+        return first
+    if other >= 0 and t.op[other] != t.op[first] and s.waits_for[other] == 0:
+        return other
+    return -1
 
 
 @register_jitable
@@ -198,7 +199,6 @@ def begin(t: Tasks, record: Record, s: Scratch, heap: int, unit: int, task: int,
     """Start a task on a unit; return the size of the heap."""
     count = t.queue.size
     s.head[t.queue[task]] += 1
-    s.head_since[t.queue[task]] = time
     s.running[unit] = task
     record.start[task] = time
     record.end[task] = time + t.duration[task]

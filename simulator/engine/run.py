@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simulator.engine import executor, tasks
 from simulator.engine.bound import SegmentBound, bound_segment
 from simulator.engine.roofline import shares
-from simulator.engine.tasks import LOAD, PRIORITY_OF_QUEUE, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
+from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.errors import DeadlockError
 from simulator.hardware.device import Device
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
@@ -88,14 +88,12 @@ def queue_order(graph: TaskGraph) -> tuple[Array, Array]:
 def _deadlock(graph: TaskGraph, ops: tuple[OpPlan, ...], end: Array, time: int) -> DeadlockError:
     """Name the first task of each queue that waits, and what for."""
     order, first = queue_order(graph)
+    blocked: list[int] = []
+    for queue in range(len(QUEUES)):
+        left = (t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own)
+        blocked += [int(t) for t in left][:1]
     lines = [f"nothing can start at {time} ps:"]
-    for queue, name in enumerate(QUEUES):
-        blocked = [
-            t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own
-        ]
-        if not blocked:
-            continue
-        task = blocked[0]
+    for task in blocked:
         waits = [
             source
             for source in range(len(graph.queue))
@@ -103,11 +101,21 @@ def _deadlock(graph: TaskGraph, ops: tuple[OpPlan, ...], end: Array, time: int) 
             in graph.successors[graph.first_successor[source] : graph.first_successor[source + 1]]
             and end[source] < 0
         ]
-        causes = ", ".join(
-            f"{QUEUES[graph.queue[s]]} of {ops[graph.op[s]].name}" for s in waits[:3]
-        )
-        lines.append(f"  {name} of {ops[graph.op[task]].name} waits for {causes or 'a lost event'}")
+        waits = waits or [other for other in blocked if _goes_before(graph, other, task)]
+        causes = ", ".join(_stage_of(graph, ops, source) for source in waits[:3])
+        lines.append(f"  {_stage_of(graph, ops, task)} waits for {causes or 'a lost event'}")
     return DeadlockError("\n".join(lines))
+
+
+def _stage_of(graph: TaskGraph, ops: tuple[OpPlan, ...], task: int) -> str:
+    return f"{QUEUES[graph.queue[task]]} of {ops[graph.op[task]].name}"
+
+
+def _goes_before(graph: TaskGraph, task: int, other: int) -> bool:
+    """Tell whether a task has its turn before another of the same operation and unit."""
+    units = UNIT_OF_QUEUE[graph.queue[[task, other]]]
+    same = units[0] == units[1] and graph.op[task] == graph.op[other]
+    return bool(same and graph.turn[task] < graph.turn[other])
 
 
 def run_segment(
@@ -117,8 +125,8 @@ def run_segment(
     graph = tasks.expand(segment.ops, following, prefetch=prefetch)
     order, first = queue_order(graph)
     arrays = executor.Tasks(
-        graph.queue, graph.duration, graph.latency, graph.size, graph.op, graph.first_successor,
-        graph.successors, order, first, UNIT_OF_QUEUE, PRIORITY_OF_QUEUE,
+        graph.queue, graph.turn, graph.duration, graph.latency, graph.size, graph.op,
+        graph.first_successor, graph.successors, order, first, UNIT_OF_QUEUE,
     )  # fmt: skip
     started = order[first[LOAD] : first[LOAD] + len(entry.ends)]
     ends, arrivals = (np.array(times, dtype=np.int64) for times in (entry.ends, entry.arrivals))

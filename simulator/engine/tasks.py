@@ -1,7 +1,8 @@
 """The task graph of one segment in flat arrays: what the tile executor runs.
 
-Each stage of each step of an operation is a task with a queue, a duration, a latency and a size. A
-queue issues its tasks in order; a unit serves several queues. Edges are: data (load before main),
+Each stage of each step of an operation is a task with a queue, a turn, a duration, a latency and a
+size. A queue issues its tasks in order; a unit serves up to two queues, which take turns within an
+operation. Edges are: data (load before main),
 buffers (two between neighbouring stages; as many loads as the scratchpad holds), and results
 (producers before consumers). Weights, and keys and values of the past, are fetched ahead across
 operations as far as the scratchpad allows; at the end of a segment, the loads of the next one's
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.hardware.equations import load_before_store, pieces_of_post, steps_behind
 from simulator.mapping.plan import OpPlan
 
 Array = NDArray[np.int64]
@@ -25,8 +27,6 @@ QUEUES = ("load", "store", "ready", "vector", "main", "second", "network")
 UNITS = ("matrix", "vector", "dram", "noc")
 #: Unit that serves each queue, as an index into UNITS.
 UNIT_OF_QUEUE = np.array([2, 2, 1, 1, 0, 0, 3], dtype=np.int64)
-#: Which queue goes first when heads became ready at the same time: later stages drain first.
-PRIORITY_OF_QUEUE = np.array([6, 0, 5, 2, 4, 1, 3], dtype=np.int64)
 
 
 class TaskGraph(NamedTuple):
@@ -34,10 +34,12 @@ class TaskGraph(NamedTuple):
 
     The successors of task t are successors[first_successor[t]:first_successor[t + 1]]; waits_for is
     how many tasks it waits for. Tasks 0..own-1 are the segment's, the rest are foreign.
-    op is an index into the segment's operations, len(ops) for foreign tasks, which stand last.
+    op is an index into the segment's operations, len(ops) for foreign tasks, which stand last. Of
+    two tasks of one operation on one unit, the one with the lower turn goes first.
     """
 
     queue: Array
+    turn: Array
     duration: Array
     latency: Array
     size: Array
@@ -54,6 +56,7 @@ class _Builder:
     """Collects tasks and edges block by block."""
 
     queue: list[Array] = field(default_factory=list)
+    turn: list[Array] = field(default_factory=list)
     duration: list[Array] = field(default_factory=list)
     latency: list[Array] = field(default_factory=list)
     size: list[Array] = field(default_factory=list)
@@ -63,12 +66,20 @@ class _Builder:
     count: int = 0
 
     def block(
-        self, queue: int, op: int, count: int, duration: int, latency: int = 0, total_bytes: int = 0
+        self,
+        queue: int,
+        op: int,
+        turn: Array,
+        duration: int,
+        latency: int = 0,
+        total_bytes: int = 0,
     ) -> Array:
-        """Add `count` equal tasks, the last with the bytes that do not divide; return their ids."""
+        """Add a task a turn, the last with the bytes that do not divide; return their ids."""
+        count = len(turn)
         sizes = np.full(count, total_bytes // count, dtype=np.int64)
         sizes[-1] += total_bytes - total_bytes // count * count
         self.queue.append(np.full(count, queue, dtype=np.int64))
+        self.turn.append(turn)
         self.duration.append(np.full(count, duration, dtype=np.int64))
         self.latency.append(np.full(count, latency, dtype=np.int64))
         self.size.append(sizes)
@@ -92,6 +103,7 @@ class _Builder:
         np.cumsum(counts, out=first[1:])
         return TaskGraph(
             queue=np.concatenate(self.queue),
+            turn=np.concatenate(self.turn),
             duration=np.concatenate(self.duration),
             latency=np.concatenate(self.latency),
             size=np.concatenate(self.size),
@@ -129,15 +141,19 @@ def main_queue(op: OpPlan) -> int:
 
 
 def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
-    """Add the tasks of one operation with the edges inside its steps."""
+    """Add the tasks of one operation with the edges inside its steps.
+
+    Turns are even where a stage takes the lead, odd where it follows what has the turn before.
+    """
     p = op.pipeline
-    outputs = op.outputs
+    steps, outputs = np.arange(p.steps), np.arange(op.outputs)
+    behind = steps_behind(p)
     loads = (
-        b.block(LOAD, index, p.steps, p.load, p.latency, op.load_bytes) if op.load_bytes else None
+        b.block(LOAD, index, 2 * steps, p.load, p.latency, op.load_bytes) if op.load_bytes else None
     )
-    ready = b.block(READY, index, p.steps, p.ready) if p.ready else None
+    ready = b.block(READY, index, 2 * (steps - 1 - behind) + 1, p.ready) if p.ready else None
     size = op.network_bytes if op.unit == "noc" else 0
-    main = b.block(main_queue(op), index, p.steps, p.main, 0, size)
+    main = b.block(main_queue(op), index, 2 * steps, p.main, 0, size)
     b.duration[-1][-1] += p.extra
     if ready is not None:
         b.edge(ready, main)
@@ -149,12 +165,13 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     if p.post:
         stages.append(_post(b, index, op))
     if p.second:
-        second = b.block(SECOND, index, outputs, p.second)
+        second = b.block(SECOND, index, 2 * (outputs + behind) + 1, p.second)
         stages.append((second, second))
     result = int(stages[-1][1][-1])
     frees = stages[-1][1] if p.second else main
     if op.store_bytes:
-        store = b.block(STORE, index, outputs, p.store, 0, op.store_bytes)
+        turn = np.array([2 * load_before_store(p, output) + 1 for output in range(op.outputs)])
+        store = b.block(STORE, index, turn, p.store, 0, op.store_bytes)
         stages.append((store, store))
     for (starts, ends), (next_starts, next_ends) in pairwise(stages):
         b.edge(ends, next_starts)
@@ -164,14 +181,12 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
 
 
 def _post(b: _Builder, index: int, op: OpPlan) -> tuple[Array, Array]:
-    """Add the vector work on outputs; return the first and last task of each output.
-
-    Where the vector unit also widens operands, an output's work gives way to it between as many
-    pieces as the output has steps: the matrix unit would starve behind the whole of it.
-    """
+    """Add the vector work on outputs; return the first and last task of each output."""
     p = op.pipeline
-    pieces = p.every if p.ready else 1
-    tasks = b.block(VECTOR, index, op.outputs * pieces, p.post // pieces)
+    pieces = pieces_of_post(p)
+    shown = (1 + np.arange(op.outputs)) * p.every - 1
+    turn = 2 * (shown[:, None] + np.arange(pieces)).ravel()
+    tasks = b.block(VECTOR, index, turn, p.post // pieces)
     b.duration[-1][pieces - 1 :: pieces] += p.post - p.post // pieces * pieces
     return tasks[::pieces], tasks[pieces - 1 :: pieces]
 
@@ -250,7 +265,8 @@ def expand(ops: Sequence[OpPlan], following: OpPlan | None, *, prefetch: bool) -
     if count and following is not None:
         p = following.pipeline
         step_bytes = following.load_bytes // p.steps
-        loads = b.block(LOAD, len(ops), count, p.load, p.latency, step_bytes * count)
+        turn = 2 * np.arange(count)
+        loads = b.block(LOAD, len(ops), turn, p.load, p.latency, step_bytes * count)
         if count == p.steps:
             b.size[-1][-1] += following.load_bytes - step_bytes * count
         ring.pass_by(following)

@@ -387,7 +387,7 @@ class Times(NamedTuple):
 
 
 #: Rows of the work array of `flow_times`: when each step of a stage ends; the last never limits.
-MAIN, POST, SECOND, STORE, NOTHING = range(5)
+LOAD, MAIN, POST, SECOND, RESULT, STORE, NOTHING = FLOW_ROWS = range(7)
 
 
 @register_jitable
@@ -400,7 +400,35 @@ def followers(p: Pipeline) -> tuple[int, int, int]:
 
 
 @register_jitable
-def flow_times(  # noqa: C901 - one step of all stages reads best in one place
+def steps_behind(p: Pipeline) -> int:
+    """Return how many main steps post and second let go first: none if a slot waits for them."""
+    return 1 if p.slots > 1 else 0
+
+
+@register_jitable
+def pieces_of_post(p: Pipeline) -> int:
+    """Return the pieces that the vector work on one output is done in.
+
+    Where the vector unit also makes operands ready, the work on an output gives way to that between
+    as many pieces as the output has steps: the matrix unit would starve behind the whole of it.
+    """
+    return p.every if p.ready > 0 and p.post > 0 else 1
+
+
+@register_jitable
+def load_before_store(p: Pipeline, output: int) -> int:
+    """Return the number of the load that the store of an output comes after.
+
+    So many loads are ahead that the memory need not wait for the output, nor main for the store:
+    those that the latency and a store hide, one that is made ready and one that main works on.
+    Work on outputs after main has the time of one more output.
+    """
+    shown = (output + (2 if p.post > 0 else 1)) * p.every - 1
+    return shown + min(p.slots, 2 + ceil_div(p.latency + p.store, max(1, p.load)))
+
+
+@register_jitable
+def flow_times(  # noqa: C901 - all stages of a step read best in one place
     p: Pipeline,
     begin: int,
     gated: int,
@@ -413,58 +441,86 @@ def flow_times(  # noqa: C901 - one step of all stages reads best in one place
 
     Loads start at `begin`, load number `gated` at `gate`, main steps at `main_from`, post at
     `vector_from`, all at the earliest. Between neighbouring stages stand two buffers, for loads
-    `slots`; each stage is its own unit. Exact where that is so (memory moves one way, the vector
-    unit does `ready` or `post`, nothing is `second`), a lower bound otherwise. With `second`,
-    `every` is 1. `ends` is room to work in: (5, steps + 2).
+    `slots`. Stages on one unit take turns in a fixed order: the memory by `load_before_store`, the
+    vector unit with post `steps_behind` main and ready two steps before it, the matrix unit with
+    second `steps_behind` main. With `second`, `every` is 1. `ends` is room to work in:
+    (len(FLOW_ROWS), steps + 2).
     """
     after_main, after_post, after_second = followers(p)
     freeing = SECOND if p.second > 0 else MAIN
-    for stage in range(5):
+    behind, pieces, outputs = steps_behind(p), pieces_of_post(p), p.steps // p.every
+    for row in range(ends.shape[0]):
         for i in range(p.steps + 2):
-            ends[stage, i] = min(begin, 0)
-    loaded = ready = begin
-    main_end = main_from
-    posted = result = done = begin
-    for step in range(p.steps):
-        output = step // p.every
-        there = begin
-        if p.load > 0:
-            old = 2 + step - p.slots
-            if old > 1:
-                loaded = max(loaded, ends[freeing, old])
-            if step == gated:
-                loaded = max(loaded, gate)
-            loaded += p.load
-            there = loaded + p.latency
-        if p.ready > 0:
-            ready = max(there, ready, ends[MAIN, step]) + p.ready
-            there = ready
-        if step == output * p.every:
-            there = max(there, ends[after_main, output])
-        main_end = max(there, main_end) + p.main
-        if step == p.steps - 1:
-            main_end += p.extra
-        ends[MAIN, 2 + step] = main_end
-        if step < (1 + output) * p.every - 1:
+            ends[row, i] = min(begin, 0)
+    loaded = memory = vector = posted = result = begin
+    matrix = main_end = main_from
+    loads, stores = 0 if p.load > 0 else p.steps, 0 if p.store > 0 else outputs
+    freed = finished = 0
+    for turn in range(p.steps + p.every + 1):
+        # The memory goes on in its order as far as what is done by now allows.
+        while loads < p.steps or stores < outputs:
+            if stores < outputs and (loads == p.steps or load_before_store(p, stores) < loads):
+                if stores == finished:
+                    break
+                memory = max(memory, ends[RESULT, 2 + stores]) + p.store
+                ends[STORE, 2 + stores] = memory
+                stores += 1
+            else:
+                if loads - p.slots >= freed:
+                    break
+                if loads >= p.slots:
+                    memory = max(memory, ends[freeing, 2 + loads - p.slots])
+                if loads == gated:
+                    memory = max(memory, gate)
+                memory += p.load
+                loaded = memory
+                ends[LOAD, 2 + loads] = loaded
+                loads += 1
+        if turn < p.steps:
+            there = ends[LOAD, 2 + turn] + p.latency if p.load > 0 else begin
+            if p.ready > 0:
+                vector = max(there, vector, ends[MAIN, turn]) + p.ready
+                there = vector
+            if turn % p.every == 0:
+                there = max(there, ends[after_main, turn // p.every])
+            matrix = max(there, matrix) + p.main
+            if turn == p.steps - 1:
+                matrix += p.extra
+            main_end = matrix
+            ends[MAIN, 2 + turn] = matrix
+            if p.second == 0:
+                freed += 1
+        output = (turn + 1 - behind) // p.every - 1
+        piece = turn + 1 - behind - (1 + output) * p.every
+        if output < 0 or output >= outputs or piece >= pieces:
             continue
-        done = main_end
+        result = ends[MAIN, 1 + (1 + output) * p.every]
         if p.post > 0:
-            done = max(done, vector_from, posted, ends[after_post, output]) + p.post
-            posted = done
-            ends[POST, 2 + output] = done
+            vector = max(result, vector, vector_from, ends[after_post, output]) + p.post // pieces
+            if piece < pieces - 1:
+                continue
+            vector += p.post - p.post // pieces * pieces
+            result = posted = vector
+            ends[POST, 2 + output] = vector
         if p.second > 0:
-            done = max(done, result, ends[after_second, output]) + p.second
-            ends[SECOND, 2 + output] = done
-        result = done
-        if p.store > 0:
-            done = max(done, ends[STORE, 1 + output]) + p.store
-            ends[STORE, 2 + output] = done
+            matrix = max(result, matrix, ends[after_second, output]) + p.second
+            result = matrix
+            ends[SECOND, 2 + output] = matrix
+            freed += 1
+        ends[RESULT, 2 + output] = result
+        finished += 1
+    done = memory if p.store > 0 else result
     return Times(loaded, main_end, posted if p.post > 0 else main_end, result, done)
 
 
+def flow_room(p: Pipeline) -> NDArray[np.int64]:
+    """Return the room that `flow_times` works in."""
+    return np.empty((len(FLOW_ROWS), p.steps + 2), dtype=np.int64)
+
+
 def flow_ps(p: Pipeline) -> int:
-    """Return the makespan of one operation alone, step by step; exact where `flow_times` is."""
-    return flow_times(p, 0, 0, 0, 0, 0, np.empty((5, p.steps + 2), dtype=np.int64)).stored
+    """Return the makespan of one operation alone, step by step."""
+    return flow_times(p, 0, 0, 0, 0, 0, flow_room(p)).stored
 
 
 @register_jitable

@@ -129,15 +129,17 @@ def plan(
     profile: EnergyProfile,
     *,
     fused_attention: bool = True,
-    duration_ps: Callable[[Plan], int] = one_after_another_ps,
+    bound_ps: Callable[[Plan], int] = one_after_another_ps,
+    duration_ps: Callable[[Plan], int] | None = None,
 ) -> Plan:
     """Plan a workload on as many cores, with as much on chip, as make it fastest.
 
     More cores share work but exchange activations; small or memory-bound workloads may do best on
     few. Activations on chip save traffic, but several cores have to gather them, and they leave
-    less room for tiles. Candidates are `core_counts` and ACTIVATION_SHARES of the scratchpad; the
-    one with the least `duration_ps` is taken. Raises InputError where the device cannot multiply a
-    format, InfeasibleError where memory or scratchpad is too small.
+    less room for tiles. Candidates are `core_counts` and ACTIVATION_SHARES of the scratchpad. For
+    each number of cores the plan with the least `bound_ps` is looked at; among these, the one with
+    the least `duration_ps` is taken, which is never below its bound. Raises InputError where the
+    device cannot multiply a format, InfeasibleError where memory or scratchpad is too small.
     """
     check_capacity(workload, device, 0)
     lowered = [
@@ -152,9 +154,11 @@ def plan(
         for cores, homes in groupby(tried, key=lambda candidate: candidate[0].cores):
             if best is not None and macs_ps * device.cores / cores >= best[0]:
                 continue
-            found = fastest(workload, lowered, profile, homes, duration_ps, refusals)
+            found = fastest(workload, lowered, profile, homes, bound_ps, refusals)
             if found is not None and (best is None or found[0] < best[0]):
-                best = found
+                taken = found[0] if duration_ps is None else duration_ps(found[1])
+                if best is None or taken < best[0]:
+                    best = taken, found[1]
         if best is not None:
             return best[1]
     raise refusals[-1]
@@ -165,10 +169,10 @@ def fastest(
     lowered: LoweredGraphs,
     profile: EnergyProfile,
     homes: Iterable[tuple[Device, Residency]],
-    duration_ps: Callable[[Plan], int],
+    bound_ps: Callable[[Plan], int],
     refusals: list[InfeasibleError],
 ) -> tuple[int, Plan] | None:
-    """Return the fastest plan and its duration; less is kept on chip as long as that helps.
+    """Return the plan with the least bound, and that; less is kept on chip as long as that helps.
 
     It cannot help where computing alone takes as long. What cannot be planned is added to
     `refusals`.
@@ -180,7 +184,7 @@ def fastest(
         except InfeasibleError as error:
             refusals.append(error)
             continue
-        found = duration_ps(made), made
+        found = bound_ps(made), made
         if best is not None and found[0] >= best[0]:
             break
         best = found

@@ -1,9 +1,9 @@
 """Is more of anything never slower? (A larger array may be: its folds cost more to fill.)
 
-On the analytic rung it holds but for the rounding of a step to whole ps. On the tile rung it holds
-where memory moves one way. Loads and stores that share the memory in order of arrival have the
-anomalies of list schedules (Graham, "Bounds on multiprocessing timing anomalies", 1969): a faster
-part may bring a store before a load that more depends on. They are bounded here, not excluded.
+Products: on both rungs, but for the rounding of a step to whole ps. Whole graphs: on the devices
+as they are shipped. Variants may lose a little, because tilings are chosen operation by operation,
+and operations (not the stages of one) share units in order of readiness, which has the anomalies of
+list schedules (Graham, "Bounds on multiprocessing timing anomalies", 1969).
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,8 @@ from simulator.workload import Workload, decode_step, gemm, prefill
 
 #: A step is rounded up to whole ps, and a product has up to some 100,000 steps.
 ROUNDING = 1e-4
-#: Anomalies of loads and stores that share the memory, on the tile rung.
-ANOMALY = 0.05
-#: The same on the devices as they are shipped.
-SHIPPED_ANOMALY = 0.002
+#: What whole graphs may lose. Seen: 4 of 2,500 random pairs lost something, one 1 %.
+GRAPH = 0.02
 
 FORMATS = (
     ("fp16", "fp16", "fp16"),
@@ -125,20 +123,12 @@ def excess(pair: tuple[Device, Device, str], work: Workload, rung: str) -> float
     return simulate(better, work, rung).latency_ps / before - 1
 
 
-@settings(max_examples=120)
-@given(pairs(), products())
-def test_products_are_never_slower_on_the_analytic_rung(
-    pair: tuple[Device, Device, str], work: Workload
+@settings(max_examples=240)
+@given(pairs(), products(), st.sampled_from(("analytic", "tile")))
+def test_products_are_never_slower(
+    pair: tuple[Device, Device, str], work: Workload, rung: str
 ) -> None:
-    assert excess(pair, work, "analytic") <= ROUNDING
-
-
-@settings(max_examples=120)
-@given(pairs(), products())
-def test_products_are_hardly_slower_on_the_tile_rung(
-    pair: tuple[Device, Device, str], work: Workload
-) -> None:
-    assert excess(pair, work, "tile") <= ANOMALY
+    assert excess(pair, work, rung) <= ROUNDING
 
 
 @settings(max_examples=80)
@@ -162,15 +152,15 @@ def test_graphs_are_hardly_slower(
     pair: tuple[Device, Device, str], work: Workload, rung: str
 ) -> None:
     """Tilings are chosen operation by operation: the whole may lose a little by a choice."""
-    assert excess(pair, work, rung) <= ANOMALY
+    assert excess(pair, work, rung) <= GRAPH
 
 
-@pytest.mark.parametrize(("rung", "slack"), [("analytic", ROUNDING), ("tile", SHIPPED_ANOMALY)])
+@pytest.mark.parametrize("rung", ["analytic", "tile"])
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 @pytest.mark.parametrize("model", ["gpt-2", "llama-2-7b"])
 @pytest.mark.parametrize("name", DEVICES)
 def test_twice_of_anything_does_not_slow_real_models(
-    name: str, model: str, phase: str, rung: str, slack: float
+    name: str, model: str, phase: str, rung: str
 ) -> None:
     """On the devices as they are shipped."""
     device, made = load_device(name), load_model(model)
@@ -183,4 +173,4 @@ def test_twice_of_anything_does_not_slow_real_models(
     before = simulate(device, work, rung).latency_ps
     for knob, change in upgrades(device).items():
         after = simulate(replace(device, dict(change)), work, rung).latency_ps
-        assert after <= before * (1 + slack), knob
+        assert after <= before * (1 + ROUNDING), knob

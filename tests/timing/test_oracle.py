@@ -1,9 +1,9 @@
 """Does the compiled tile executor equal a readable model of it in SimPy, to the picosecond?
 
-The model: a dispatcher looks at all units once everything that happens at a time has happened. Each
-free unit starts one of the tasks at the heads of its queues, the one that could have started first
-(ties: the queue of the later stage). Everything else is a process: run, free the unit, wait for the
-latency, hand on.
+The model: a dispatcher looks at all units once everything that happens at a time has happened. Of
+the heads of its queues, a free unit considers the one with the lowest turn of each operation, and
+starts the earliest operation's that can start. Everything else is a process: run, free the unit,
+wait for the latency, hand on.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ from simpy.events import EventPriority
 from simulator.cost import load_profile
 from simulator.engine import run, tasks
 from simulator.engine.run import Entry, SegmentRun, run_segment
-from simulator.engine.tasks import LOAD, PRIORITY_OF_QUEUE, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
+from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import SegmentPlan
 from simulator.mapping.planner import plan
@@ -39,7 +39,6 @@ class Oracle:
         self.graph = graph
         self.world = simpy.Environment()
         self.waits = graph.waits_for.copy()
-        self.since = np.zeros(len(graph.queue), dtype=np.int64)
         self.start: dict[int, int] = {}
         self.end: dict[int, int] = {}
         self.arrived: dict[int, int] = {}
@@ -70,16 +69,17 @@ class Oracle:
         if self.left == 0:
             return
         for unit in range(len(UNITS)):
-            heads = [
-                (self.since[q[0]], PRIORITY_OF_QUEUE[index], index)
-                for index, q in enumerate(self.queues)
-                if UNIT_OF_QUEUE[index] == unit and q and self.waits[q[0]] == 0
-            ]
-            if heads and not self.busy[unit]:
-                queue = self.queues[min(heads)[2]]
-                self.world.process(self.task(queue.popleft()))
-                if queue:
-                    self.since[queue[0]] = max(self.since[queue[0]], self.world.now)
+            if self.busy[unit]:
+                continue
+            heads = {}
+            for index, queue in enumerate(self.queues):
+                if UNIT_OF_QUEUE[index] == unit and queue:
+                    op, turn = int(self.graph.op[queue[0]]), int(self.graph.turn[queue[0]])
+                    heads[op] = min(heads.get(op, (turn, index)), (turn, index))
+            for _, (_, index) in sorted(heads.items()):
+                if self.waits[self.queues[index][0]] == 0:
+                    self.world.process(self.task(self.queues[index].popleft()))
+                    break
 
     def task(self, task: int) -> Process:
         """Occupy the unit, then deliver: at once, or after the latency."""
@@ -118,7 +118,6 @@ class Oracle:
         first, last = self.graph.first_successor[task : task + 2]
         for follower in self.graph.successors[first:last]:
             self.waits[follower] -= 1
-            self.since[follower] = max(self.since[follower], self.world.now)
         self.left -= task < self.graph.own
         self.wake()
         if self.left == 0 and not self.done.triggered:
@@ -153,6 +152,7 @@ def task_graphs(draw: st.DrawFn) -> TaskGraph:
     column = st.lists(st.sampled_from((0, 1, 1, 2, 3, 5)), min_size=count, max_size=count)
     duration, late = np.array(draw(column)), np.array(draw(column))
     queue = np.array(draw(st.lists(st.integers(0, 6), min_size=count, max_size=count)))
+    op = np.sort(np.array(draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))))
     pairs = draw(st.sets(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1))))
     edges = sorted((a, b) for a, b in pairs if a < b)
     sources = np.array([a for a, _ in edges], dtype=np.int64)
@@ -161,15 +161,16 @@ def task_graphs(draw: st.DrawFn) -> TaskGraph:
     np.cumsum(np.bincount(sources, minlength=count), out=first[1:])
     return TaskGraph(
         queue=queue,
+        turn=np.arange(count),
         duration=duration,
         latency=np.where(queue == LOAD, late, 0),
         size=np.ones(count, dtype=np.int64),
-        op=np.zeros(count, dtype=np.int64),
+        op=op,
         waits_for=np.bincount(targets, minlength=count).astype(np.int64),
         first_successor=first,
         successors=targets,
         own=count,
-        ops=1,
+        ops=3,
     )
 
 
@@ -181,7 +182,7 @@ NO_OP = op_plan(Pipeline(1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0))
 def test_random_task_graphs(graph: TaskGraph) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "expand", lambda *_, **__: graph)
-        found = run_segment(SegmentPlan("random", (NO_OP,), 1, 0), None, Entry(), prefetch=True)
+        found = run_segment(SegmentPlan("random", (NO_OP,) * 3, 1, 0), None, Entry(), prefetch=True)
     compare(graph, found, Entry())
 
 

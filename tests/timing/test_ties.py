@@ -1,4 +1,4 @@
-"""Who goes first when several things happen at one time, and what is said when nothing can."""
+"""Who goes first on a unit that several tasks want, and what is said when nothing can."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +19,14 @@ MATRIX, VECTOR_UNIT, DRAM, NOC = range(4)
 Task = tuple[int, int]
 
 
-def graph_of(made: list[Task], edges: list[tuple[int, int]] | None = None) -> TaskGraph:
-    """Return a task graph of (queue, duration) with edges (from, to)."""
+def graph_of(
+    made: list[Task],
+    edges: list[tuple[int, int]] | None = None,
+    *,
+    turns: list[int] | None = None,
+    ops: list[int] | None = None,
+) -> TaskGraph:
+    """Return a task graph of (queue, duration) with edges (from, to); turns as listed, one op."""
     pairs = sorted(edges or [])
     sources = np.array([a for a, _ in pairs], dtype=np.int64)
     targets = np.array([b for _, b in pairs], dtype=np.int64)
@@ -28,15 +34,16 @@ def graph_of(made: list[Task], edges: list[tuple[int, int]] | None = None) -> Ta
     np.cumsum(np.bincount(sources, minlength=len(made)), out=first[1:])
     return TaskGraph(
         queue=np.array([queue for queue, _ in made]),
+        turn=np.array(turns if turns is not None else range(len(made))),
         duration=np.array([duration for _, duration in made]),
         latency=np.zeros(len(made), dtype=np.int64),
         size=np.zeros(len(made), dtype=np.int64),
-        op=np.zeros(len(made), dtype=np.int64),
+        op=np.array(ops if ops is not None else [0] * len(made)),
         waits_for=np.bincount(targets, minlength=len(made)).astype(np.int64),
         first_successor=first,
         successors=targets,
         own=len(made),
-        ops=1,
+        ops=2,
     )
 
 
@@ -50,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def execute_graph(graph: TaskGraph) -> SegmentRun:
         monkeypatch.setattr(tasks, "expand", lambda *_, **__: graph)
-        return execute([NO_OP])
+        return execute([NO_OP, NO_OP])
 
     return execute_graph
 
@@ -60,31 +67,43 @@ def starts(found: SegmentRun) -> list[int]:
     return [int(time) for time in found.tiles[2]]
 
 
-@pytest.mark.parametrize(
-    ("unit", "queues"),
-    [(DRAM, (STORE, LOAD)), (MATRIX, (SECOND, MAIN)), (VECTOR_UNIT, (VECTOR, READY))],
-)
-def test_later_stages_go_first_in_a_tie(run: Run, unit: int, queues: tuple[int, int]) -> None:
-    """Both can start at time 0: the stage that drains the pipeline does."""
-    late, early = queues
-    found = run(graph_of([(early, 5), (late, 5)]))
+PAIRS = [(DRAM, LOAD, STORE), (MATRIX, MAIN, SECOND), (VECTOR_UNIT, READY, VECTOR)]
+
+
+@pytest.mark.parametrize(("unit", "early", "late"), PAIRS)
+def test_stages_of_an_operation_go_by_turn(run: Run, unit: int, early: int, late: int) -> None:
+    """Both can start at time 0: the lower turn does, whatever its stage."""
+    found = run(graph_of([(early, 5), (late, 5)], turns=[1, 0]))
     assert found.tiles[0].tolist() == [unit, unit]
     assert starts(found) == [5, 0]
-    assert starts(run(graph_of([(late, 5), (early, 5)]))) == [0, 5]
+    assert starts(run(graph_of([(early, 5), (late, 5)], turns=[0, 1]))) == [0, 5]
 
 
-def test_the_head_that_was_ready_first_goes_before_a_later_stage(run: Run) -> None:
-    """At 10 the unit is free: the load waits since 4, the store since 6."""
-    made = [(STORE, 10), (VECTOR, 4), (NETWORK, 6), (LOAD, 3), (STORE, 3)]
-    found = run(graph_of(made, [(1, 3), (2, 4)]))
-    assert starts(found) == [0, 0, 0, 10, 13]
+@pytest.mark.parametrize(("unit", "early", "late"), PAIRS)
+def test_a_unit_waits_for_the_turn(run: Run, unit: int, early: int, late: int) -> None:
+    """The second could start at 0; its turn comes after the first, which waits until 7."""
+    found = run(graph_of([(NETWORK, 7), (late, 2), (early, 3)], [(0, 1)]))
+    assert unit in found.tiles[0]
+    assert starts(found) == [0, 7, 9]
 
 
-def test_a_task_waits_since_it_became_head_not_since_its_data_came(run: Run) -> None:
-    """The second store could go at 0 but is head from 8 only; the load waits since 5."""
-    made = [(LOAD, 8), (STORE, 4), (STORE, 4), (LOAD, 4), (VECTOR, 2), (NETWORK, 5)]
-    found = run(graph_of(made, [(4, 1), (5, 3)]))
-    assert starts(found) == [0, 8, 16, 12, 0, 0]
+@pytest.mark.parametrize(("unit", "early", "late"), PAIRS)
+def test_a_unit_goes_on_with_the_next_operation(run: Run, unit: int, early: int, late: int) -> None:
+    """While the first operation waits until 4, the next one's work is done; then the first goes."""
+    made = [(NETWORK, 4), (late, 2), (early, 3), (early, 3)]
+    found = run(graph_of(made, [(0, 1)], ops=[0, 0, 1, 1]))
+    assert unit in found.tiles[0]
+    assert starts(found) == [0, 6, 0, 3]
+
+
+@pytest.mark.parametrize(("unit", "early", "late"), PAIRS)
+def test_of_two_operations_the_earlier_goes_first(
+    run: Run, unit: int, early: int, late: int
+) -> None:
+    """Turns only count within an operation."""
+    found = run(graph_of([(early, 3), (late, 2)], turns=[0, 9], ops=[1, 0]))
+    assert unit in found.tiles[0]
+    assert starts(found) == [2, 0]
 
 
 def test_a_queue_issues_in_order(run: Run) -> None:
@@ -96,8 +115,9 @@ def test_a_queue_issues_in_order(run: Run) -> None:
 def test_ends_of_one_time_all_happen_before_anything_starts(run: Run) -> None:
     """Vector and network end at 5: both the store and the load are there when the memory looks."""
     made = [(NETWORK, 5), (VECTOR, 5), (LOAD, 1), (STORE, 1)]
-    assert starts(run(graph_of(made, [(0, 2), (1, 3)]))) == [0, 0, 6, 5]
-    assert starts(run(graph_of(made, [(1, 2), (0, 3)]))) == [0, 0, 6, 5]
+    ops = [0, 0, 1, 0]
+    assert starts(run(graph_of(made, [(0, 2), (1, 3)], ops=ops))) == [0, 0, 6, 5]
+    assert starts(run(graph_of(made, [(1, 2), (0, 3)], ops=ops))) == [0, 0, 6, 5]
 
 
 def test_data_arrive_after_their_latency_while_the_unit_goes_on(run: Run) -> None:
@@ -173,4 +193,16 @@ def test_deadlock_of_the_order_in_a_queue(run: Run) -> None:
         "nothing can start at 0 ps:\n"
         "  store of proj waits for main of proj\n"
         "  main of proj waits for store of proj"
+    )
+
+
+def test_deadlock_of_turns(run: Run) -> None:
+    """The load could go, but the store has its turn before it, and waits for the load's data."""
+    with pytest.raises(DeadlockError) as error:
+        run(graph_of([(LOAD, 1), (MAIN, 2), (STORE, 1)], [(0, 1), (1, 2)], turns=[1, 0, 0]))
+    assert str(error.value) == (
+        "nothing can start at 0 ps:\n"
+        "  load of proj waits for store of proj\n"
+        "  store of proj waits for main of proj\n"
+        "  main of proj waits for load of proj"
     )

@@ -191,7 +191,7 @@ def test_a_lost_event_between_operations(monkeypatch: pytest.MonkeyPatch) -> Non
         "  load of attention waits for a lost event",
         "  vector of attention waits for main of attention",
         "  main of attention waits for load of attention",
-        "  second of attention waits for vector of attention",
+        "  second of attention waits for main of attention",
         "  network of gather_attended waits for second of attention",
     ]
 
