@@ -170,7 +170,7 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     result = int(stages[-1][1][-1])
     frees = stages[-1][1] if p.second else main
     if op.store_bytes:
-        turn = np.array([2 * load_before_store(p, output) + 1 for output in range(op.outputs)])
+        turn = 2 * (load_before_store(p) + p.every * outputs) + 1
         store = b.block(STORE, index, turn, p.store, 0, op.store_bytes)
         stages.append((store, store))
     for (starts, ends), (next_starts, next_ends) in pairwise(stages):

@@ -416,14 +416,14 @@ def pieces_of_post(p: Pipeline) -> int:
 
 
 @register_jitable
-def load_before_store(p: Pipeline, output: int) -> int:
-    """Return the number of the load that the store of an output comes after.
+def load_before_store(p: Pipeline) -> int:
+    """Return the number of the load that the first store comes after; `every` more for each next.
 
     So many loads are ahead that the memory need not wait for the output, nor main for the store:
     those that the latency and a store hide, one that is made ready and one that main works on.
     Work on outputs after main has the time of one more output.
     """
-    shown = (output + (2 if p.post > 0 else 1)) * p.every - 1
+    shown = (2 if p.post > 0 else 1) * p.every - 1
     return shown + min(p.slots, 2 + ceil_div(p.latency + p.store, max(1, p.load)))
 
 
@@ -455,16 +455,19 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     loaded = memory = vector = posted = result = begin
     matrix = main_end = main_from
     loads, stores = 0 if p.load > 0 else p.steps, 0 if p.store > 0 else outputs
+    ahead = load_before_store(p)
     freed = finished = 0
+    output, piece, length = 0, 1 - p.every - behind, p.post // pieces
     for turn in range(p.steps + p.every + 1):
         # The memory goes on in its order as far as what is done by now allows.
         while loads < p.steps or stores < outputs:
-            if stores < outputs and (loads == p.steps or load_before_store(p, stores) < loads):
+            if stores < outputs and (loads == p.steps or ahead < loads):
                 if stores == finished:
                     break
                 memory = max(memory, ends[RESULT, 2 + stores]) + p.store
                 ends[STORE, 2 + stores] = memory
                 stores += 1
+                ahead += p.every
             else:
                 if loads - p.slots >= freed:
                     break
@@ -490,16 +493,19 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
             ends[MAIN, 2 + turn] = matrix
             if p.second == 0:
                 freed += 1
-        output = (turn + 1 - behind) // p.every - 1
-        piece = turn + 1 - behind - (1 + output) * p.every
-        if output < 0 or output >= outputs or piece >= pieces:
+        # Which piece of which output is next, `behind` main.
+        if turn > 0:
+            piece += 1
+            if piece == p.every:
+                output, piece = output + 1, 0
+        if piece < 0 or piece >= pieces or output >= outputs:
             continue
         result = ends[MAIN, 1 + (1 + output) * p.every]
         if p.post > 0:
-            vector = max(result, vector, vector_from, ends[after_post, output]) + p.post // pieces
+            vector = max(result, vector, vector_from, ends[after_post, output]) + length
             if piece < pieces - 1:
                 continue
-            vector += p.post - p.post // pieces * pieces
+            vector += p.post - length * pieces
             result = posted = vector
             ends[POST, 2 + output] = vector
         if p.second > 0:

@@ -74,7 +74,7 @@ def test_no_stage_that_gets_slower_makes_an_operation_faster(
     """Strictly, on both rungs, as long as the memory's order stays as it is."""
     before = getattr(p, stage)
     slower = p._replace(**{stage: before + more}) if before else p
-    if load_before_store(slower, 0) == load_before_store(p, 0):
+    if load_before_store(slower) == load_before_store(p):
         assert executed_ps(slower) >= executed_ps(p)
 
 
