@@ -63,22 +63,25 @@ class Counts:
 
     def __post_init__(self) -> None:
         """Refuse negative counts, all of them in one error."""
+        tallies = (*self.macs, *self.vector_ops)
+        moved = [getattr(self, name) for name in BITS]
+        if min(moved) >= 0 and all(count >= 0 for _, count in tallies):
+            return
         named = [(f"macs of {name}", count) for name, count in self.macs]
         named += [(f"vector_ops of {name}", count) for name, count in self.vector_ops]
-        named += [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
-        problems = [f"{name} must be >= 0, got {count}" for name, count in named if count < 0]
-        if problems:
-            raise InputError(problems)
+        named += zip(BITS, moved, strict=True)
+        raise InputError([f"{name} must be >= 0, got {n}" for name, n in named if n < 0])
 
     def __add__(self, other: Self) -> "Counts":
         """Return the actions of both."""
-        sums = {
-            field.name: getattr(self, field.name) + getattr(other, field.name)
-            for field in fields(self)[2:]
-        }
+        sums = {name: getattr(self, name) + getattr(other, name) for name in BITS}
         return Counts(
             _added(self.macs, other.macs), _added(self.vector_ops, other.vector_ops), **sums
         )
+
+
+#: The counts that are bits moved.
+BITS = tuple(field.name for field in fields(Counts) if field.type is int)
 
 
 class UnitState(NamedTuple):

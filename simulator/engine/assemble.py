@@ -49,40 +49,24 @@ class _Books:
         self.sent = self.received = self.noc_sent = self.noc_received = 0
         self.carried = (0, 0)
         self.ahead = np.zeros((2, 0), dtype=np.int64)
-        self._known: dict[int, tuple[dict[str, float], float, str]] = {}
+        self._known: dict[int, tuple[int, int, int, int, float, str, dict[str, float]]] = {}
 
-    def priced(self, op: OpPlan) -> tuple[dict[str, float], float, str]:
-        """Return (energy in J by component, their sum, what bounds it) of one run."""
+    def priced(self, op: OpPlan) -> tuple[int, int, int, int, float, str, dict[str, float]]:
+        """Return the last columns of an operation's records: what no run of it changes."""
         if id(op) not in self._known:
             parts = energy_breakdown(op.counts, self.profile)
             own = {name: joules for name, joules in parts.items() if name not in SHARED}
-            self._known[id(op)] = (own, math.fsum(own.values()), op.bound_by())
+            work = (op.macs_useful, op.macs_issued, op.load_bytes, op.store_bytes)
+            self._known[id(op)] = (*work, math.fsum(own.values()), op.bound_by(), own)
         return self._known[id(op)]
 
     def record(self, step: Step, op: OpPlan, start_ps: int, end_ps: int) -> None:
         """Add the record of one operation; times are absolute."""
-        parts, joules, bound = self.priced(op)
-        name = op.name
-        if step.segment.repeat > 1 or step.segment.first_index > 0:
-            name = f"layers.{step.layer}.{op.name}"
-        self.records.append(
-            OpRecord(
-                name=name,
-                kind=op.kind,
-                segment=step.segment.name,
-                layer=step.layer if name != op.name else -1,
-                unit=op.unit,
-                start_ps=start_ps,
-                latency_ps=end_ps - start_ps,
-                macs_useful=op.macs_useful,
-                macs_issued=op.macs_issued,
-                bytes_read=op.load_bytes,
-                bytes_written=op.store_bytes,
-                energy_j=joules,
-                bound_by=bound,
-                energy_by_component=parts,
-            )
-        )
+        segment, name, layer = step.segment, op.name, -1
+        if segment.repeat > 1 or segment.first_index > 0:
+            name, layer = f"layers.{step.layer}.{name}", step.layer
+        timed = (name, op.kind, segment.name, layer, op.unit, start_ps, end_ps - start_ps)
+        self.records.append(OpRecord(*timed, *self.priced(op)))
 
     def bounded(self, step: Step) -> None:
         """Add a step of the analytic rung."""

@@ -11,19 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulator.hardware import equations
-from simulator.hardware.equations import Pipeline, Times, flow_room, flow_times
+from simulator.hardware.equations import flow_room, flow_times
 from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
 
 #: `equations.flow_times`, compiled.
 flow = compiled(equations)(flow_times)
-
-
-def place(
-    p: Pipeline, begin: int, gated: int, gate: int, main_from: int, vector_from: int
-) -> Times:
-    """Return when the parts of one operation are done; see `equations.flow_times`."""
-    return flow(p, begin, gated, gate, main_from, vector_from, flow_room(p))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +31,35 @@ class Window:
 class SegmentBound:
     """Duration of a segment and the windows of its operations.
 
-    loads_ahead_ps: how long before its end its own loads were done; dram_ps: all its memory time.
+    loaded_ps: when the last of its own loads was there; dram_ps: all its memory time.
     """
 
     makespan_ps: int
     windows: tuple[Window, ...]
-    loads_ahead_ps: int
+    loaded_ps: int
     dram_ps: int
+
+    @property
+    def loads_ahead_ps(self) -> int:
+        """How long before its end the loads of what follows may have started."""
+        return max(0, self.makespan_ps - self.loaded_ps)
+
+    def lasting(self, least_ps: int) -> "SegmentBound":
+        """Return the bound with at least this duration; the last operation ends with it."""
+        if least_ps <= self.makespan_ps:
+            return self
+        windows = self.windows
+        if max(window.end_ps for window in windows) < least_ps:
+            windows = (*windows[:-1], Window(windows[-1].start_ps, least_ps))
+        return SegmentBound(least_ps, windows, self.loaded_ps, self.dram_ps)
 
 
 class _State:
     """What the operations so far leave behind: when queues are free and results are there."""
 
-    def __init__(self, loads_ahead_ps: int) -> None:
+    def __init__(self, ops: Sequence[OpPlan], loads_ahead_ps: int) -> None:
+        # One room for all: to ask for a new one each time would take as long as the recurrence.
+        self.room = flow_room(max(op.pipeline.steps for op in ops))
         self.dram = -loads_ahead_ps
         self.free = {"matrix": 0, "vector": 0, "noc": 0}
         self.results: list[int] = []
@@ -64,7 +73,8 @@ class _State:
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
         gated = min(op.free_loads, op.pipeline.steps - 1)
-        times = place(op.pipeline, begin, gated, gate, main_from, self.free["vector"])
+        vector_from = self.free["vector"]
+        times = flow(op.pipeline, begin, gated, gate, main_from, vector_from, self.room)
         if op.load_bytes:
             self.dram = times.loaded
         self.free[op.unit] = times.main
@@ -75,20 +85,27 @@ class _State:
         self.windows.append(Window(begin, times.stored))
 
 
-def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int, spare_ps: int) -> SegmentBound:
-    """Bound a segment from below.
+def useful_ahead_ps(ops: Sequence[OpPlan]) -> int:
+    """Return how long before a segment its loads can start to any avail.
 
-    Its loads started at most `loads_ahead_ps` before it; the memory did at most `spare_ps` of its
-    work by then.
+    The scratchpad is full by then: what is loaded next waits for a main step of the segment.
     """
-    state = _State(loads_ahead_ps)
+    total = 0
+    for p in (op.pipeline for op in ops if op.load_bytes):
+        total += min(p.slots, p.steps) * p.load + p.latency + 2 * p.ready
+        if p.steps > p.slots:
+            break
+    return total
+
+
+def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int) -> SegmentBound:
+    """Bound a segment from below; its loads started at most `loads_ahead_ps` before it."""
+    state = _State(ops, loads_ahead_ps)
     for op in ops:
         state.add(op)
-    total = sum(op.dram_ps for op in ops)
     matrix = sum(op.main_ps for op in ops if op.unit == "matrix")
     vector = sum(op.vector_ps + (op.main_ps if op.unit == "vector" else 0) for op in ops)
-    makespan = max(total - spare_ps, matrix, vector, *state.stored, *state.results)
-    windows = state.windows
-    if max(window.end_ps for window in windows) < makespan:
-        windows[-1] = Window(windows[-1].start_ps, makespan)
-    return SegmentBound(makespan, tuple(windows), max(0, makespan - state.dram), total)
+    windows = tuple(state.windows)
+    alone = max(*state.stored, *state.results)
+    bound = SegmentBound(alone, windows, state.dram, sum(op.dram_ps for op in ops))
+    return bound.lasting(max(matrix, vector))

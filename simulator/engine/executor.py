@@ -8,6 +8,9 @@ maximum of sums of durations, and nothing that gets faster makes anything later.
 arrival has no such law: Graham, "Bounds on multiprocessing timing anomalies", 1969.) Of heads of
 different operations, the one of the earlier operation starts if it can, otherwise the other. A unit
 runs one task at a time and does not pre-empt. Time is integer ps.
+
+The loop works on a few tables of integers, a row an object: what it reads of a task lies in one
+line of the cache, and a table costs Numba one argument instead of one for each column.
 """
 
 from typing import NamedTuple
@@ -16,248 +19,247 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.engine import tasks as task_graph
+from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.kernels import compiled
 
 Array = NDArray[np.int64]
 
 DONE, DEADLOCK = 0, 1
-END, ARRIVAL = 0, 1
+#: Priorities of events at one time.
+ENDED, ARRIVED = 0, 1
+#: Columns of `Tables.tasks`, as in `tasks.TaskGraph`; successors FIRST..LAST-1.
+QUEUE, TURN, DURATION, LATENCY, SIZE, OP, FIRST, LAST = range(8)
+#: Columns of `Tables.state`. WAITS: events not yet come; READY, OTHER_READY: when the last came,
+#: and the last that is no load; APART: data come by their own event; COUNTED: data were received
+#: before; START, END, ARRIVAL: in ps, -1 where it did not happen.
+WAITS, READY, OTHER_READY, APART, COUNTED, START, END, ARRIVAL = range(8)
+#: Columns of `Tables.queues`: the place in `order` of the next task and of the end of the queue.
+HEAD, STOP = range(2)
+#: Columns of `Tables.units`. The queues it serves (NO_QUEUE: no second); the running task, -1 if
+#: none; when the last task ended; ps spent idle because loads were not there.
+QUEUE_A, QUEUE_B, RUNNING, LAST_END, WAITED = range(5)
+NO_QUEUE = len(QUEUES)
+DRAM = UNITS.index("dram")
+#: Columns of `Tables.traffic`, in bytes by operation, foreign tasks last.
+SENT, RECEIVED = range(2)
+#: Columns of `Tables.heap`: events by time, then by what happened to which task.
+TIME, PAYLOAD = range(2)
+#: Columns of the table of loads that were started before time 0: the transfer ends (0: has ended),
+#: the data come (-1: are there).
+TASK, ENDS, COMES = range(3)
+
+
+class Tables(NamedTuple):
+    """Everything that one run reads and writes; successors and order are lists of tasks."""
+
+    tasks: Array
+    successors: Array
+    order: Array
+    state: Array
+    queues: Array
+    units: Array
+    traffic: Array
+    heap: Array
+
+
+def queue_order(graph: TaskGraph) -> tuple[Array, Array]:
+    """Return the tasks by queue in issue order, and where each queue starts."""
+    order = np.argsort(graph.queue, kind="stable")
+    counts = np.bincount(graph.queue, minlength=len(QUEUES))
+    return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def tables(graph: TaskGraph) -> Tables:
+    """Lay out a task graph for one run."""
+    count = len(graph.queue)
+    order, first = queue_order(graph)
+    columns = (graph.queue, graph.turn, graph.duration, graph.latency, graph.size, graph.op)
+    tasks = np.stack([*columns, graph.first_successor[:-1], graph.first_successor[1:]], axis=1)
+    state = np.zeros((count, 8), dtype=np.int64)
+    state[:, WAITS] = graph.waits_for
+    state[:, APART] = graph.latency > 0
+    state[:, START : ARRIVAL + 1] = -1
+    queues = np.zeros((NO_QUEUE + 1, 2), dtype=np.int64)
+    queues[:NO_QUEUE, HEAD], queues[:NO_QUEUE, STOP] = first[:-1], first[1:]
+    units = np.zeros((len(UNITS), 5), dtype=np.int64)
+    units[:, RUNNING] = -1
+    for unit in range(len(UNITS)):
+        served = [*np.flatnonzero(unit == UNIT_OF_QUEUE), NO_QUEUE]
+        units[unit, [QUEUE_A, QUEUE_B]] = served[:2]
+    traffic = np.zeros((graph.ops + 1, 2), dtype=np.int64)
+    heap = np.empty((2 * count + 2, 2), dtype=np.int64)
+    return Tables(tasks, graph.successors, order, state, queues, units, traffic, heap)
 
 
 @register_jitable
-def push(times: Array, payloads: Array, size: int, time: int, payload: int) -> int:
+def push(heap: Array, size: int, time: int, payload: int) -> int:
     """Add an event to the binary heap; return its new size."""
     place = size
     while place > 0:
         parent = (place - 1) // 2
-        if times[parent] < time or (times[parent] == time and payloads[parent] <= payload):
+        if (heap[parent, TIME], heap[parent, PAYLOAD]) <= (time, payload):
             break
-        times[place] = times[parent]
-        payloads[place] = payloads[parent]
+        heap[place, TIME], heap[place, PAYLOAD] = heap[parent, TIME], heap[parent, PAYLOAD]
         place = parent
-    times[place] = time
-    payloads[place] = payload
+    heap[place, TIME], heap[place, PAYLOAD] = time, payload
     return size + 1
 
 
 @register_jitable
-def pop(times: Array, payloads: Array, size: int) -> int:
+def pop(heap: Array, size: int) -> int:
     """Remove the first event (read it before); return the new size."""
     size -= 1
-    time, payload = times[size], payloads[size]
+    time, payload = heap[size, TIME], heap[size, PAYLOAD]
     place = 0
-    while True:
+    while 2 * place + 1 < size:
         child = 2 * place + 1
-        if child >= size:
-            break
-        if child + 1 < size and (
-            times[child + 1] < times[child]
-            or (times[child + 1] == times[child] and payloads[child + 1] < payloads[child])
-        ):
+        left = (heap[child, TIME], heap[child, PAYLOAD])
+        if child + 1 < size and (heap[child + 1, TIME], heap[child + 1, PAYLOAD]) < left:
             child += 1
-        if time < times[child] or (time == times[child] and payload <= payloads[child]):
+        if (time, payload) <= (heap[child, TIME], heap[child, PAYLOAD]):
             break
-        times[place] = times[child]
-        payloads[place] = payloads[child]
+        heap[place, TIME], heap[place, PAYLOAD] = heap[child, TIME], heap[child, PAYLOAD]
         place = child
-    times[place] = time
-    payloads[place] = payload
+    heap[place, TIME], heap[place, PAYLOAD] = time, payload
     return size
 
 
-class Tasks(NamedTuple):
-    """The task graph as the executor reads it; see `tasks.TaskGraph` for the columns.
-
-    queue_tasks[queue_first[q]:queue_first[q + 1]] are the tasks of queue q in issue order;
-    unit_of_queue has an entry per queue. A unit has at most two queues that hold tasks.
-    """
-
-    queue: Array
-    turn: Array
-    duration: Array
-    latency: Array
-    size: Array
-    op: Array
-    first_successor: Array
-    successors: Array
-    queue_tasks: Array
-    queue_first: Array
-    unit_of_queue: Array
-
-
-class Heads(NamedTuple):
-    """Loads that were started before time 0.
-
-    Their transfer ends at `end` (0: already) and their data come at `arrival` (-1: already there).
-    """
-
-    task: Array
-    end: Array
-    arrival: Array
-
-
-class Record(NamedTuple):
-    """What the executor writes down, in ps and bytes.
-
-    start, end, arrival: of each task, -1 where it did not happen. waited: by unit, time spent idle
-    because loads were not there. sent, received: by operation, foreign tasks last.
-    """
-
-    start: Array
-    end: Array
-    arrival: Array
-    waited: Array
-    sent: Array
-    received: Array
-
-
-class Scratch(NamedTuple):
-    """What the executor works with: by task, by event, by queue, by unit."""
-
-    waits_for: Array
-    ready: Array
-    other_ready: Array
-    apart: Array
-    counted: Array
-    times: Array
-    payloads: Array
-    head: Array
-    running: Array
-    last_end: Array
-
-
-def fresh(tasks: Tasks, waits_for: Array, ops: int) -> tuple[Record, Scratch]:
-    """Make the arrays of one run. Numba would take a second to compile their making."""
-    count, units = len(tasks.queue), int(tasks.unit_of_queue.max()) + 1
-    record = Record(
-        start=np.full(count, -1),
-        end=np.full(count, -1),
-        arrival=np.full(count, -1),
-        waited=np.zeros(units, dtype=np.int64),
-        sent=np.zeros(ops + 1, dtype=np.int64),
-        received=np.zeros(ops + 1, dtype=np.int64),
-    )
-    scratch = Scratch(
-        waits_for=waits_for.copy(),
-        ready=np.zeros(count, dtype=np.int64),
-        other_ready=np.zeros(count, dtype=np.int64),
-        apart=(tasks.latency > 0).astype(np.int64),
-        counted=np.zeros(count, dtype=np.int64),
-        times=np.empty(2 * count + 2, dtype=np.int64),
-        payloads=np.empty(2 * count + 2, dtype=np.int64),
-        head=tasks.queue_first[:-1].copy(),
-        running=np.full(units, -1),
-        last_end=np.zeros(units, dtype=np.int64),
-    )
-    return record, scratch
-
-
 @register_jitable
-def admit(t: Tasks, heads: Heads, record: Record, s: Scratch) -> int:
+def admit(heads: Array, state: Array, queues: Array, units: Array, heap: Array) -> int:
     """Take over the loads that were started before time 0; return the size of the heap."""
-    count = t.queue.size
-    heap = 0
-    for i in range(heads.task.size):
-        task = heads.task[i]
-        s.head[t.queue[task]] += 1
-        record.start[task] = 0
-        record.end[task] = heads.end[i]
-        if heads.end[i] > 0:
-            s.running[t.unit_of_queue[t.queue[task]]] = task
-            heap = push(s.times, s.payloads, heap, heads.end[i], END * count + task)
+    count = state.shape[0]
+    size = 0
+    for i in range(heads.shape[0]):
+        task, end, comes = heads[i, TASK], heads[i, ENDS], heads[i, COMES]
+        queues[LOAD, HEAD] += 1
+        state[task, START] = 0
+        state[task, END] = end
+        if end > 0:
+            units[DRAM, RUNNING] = task
+            size = push(heap, size, end, ENDED * count + task)
         # Data sent before time 0 arrive by an event of their own.
-        s.apart[task] = 1
-        s.counted[task] = 1 if heads.arrival[i] < 0 else 0
-        there = max(0, heads.arrival[i])
-        heap = push(s.times, s.payloads, heap, there, ARRIVAL * count + task)
-    return heap
+        state[task, APART] = 1
+        state[task, COUNTED] = 1 if comes < 0 else 0
+        size = push(heap, size, max(0, comes), ARRIVED * count + task)
+    return size
 
 
 @register_jitable
-def choose(t: Tasks, s: Scratch, unit: int) -> int:
-    """Return the task that a free unit starts next, -1 if it has to wait."""
-    first = -1
-    other = -1
-    for q in range(t.unit_of_queue.size):
-        if t.unit_of_queue[q] == unit and s.head[q] < t.queue_first[q + 1]:
-            task = t.queue_tasks[s.head[q]]
-            if first < 0:
-                first = task
-            elif (t.op[task], t.turn[task]) < (t.op[first], t.turn[first]):
-                first, other = task, first
-            else:
-                other = task
-    if first >= 0 and s.waits_for[first] == 0:
+def goes_before(tasks: Array, task: int, other: int) -> bool:
+    """Tell whether a task comes before another on the same unit."""
+    earlier = tasks[task, OP] < tasks[other, OP]
+    same = tasks[task, OP] == tasks[other, OP]
+    return bool(earlier or (same and tasks[task, TURN] < tasks[other, TURN]))
+
+
+@register_jitable
+def choose(tasks: Array, order: Array, state: Array, queues: Array, a: int, b: int) -> int:
+    """Return the task that a free unit with queues a and b starts next, -1 if it must wait."""
+    first = order[queues[a, HEAD]] if queues[a, HEAD] < queues[a, STOP] else -1
+    other = order[queues[b, HEAD]] if queues[b, HEAD] < queues[b, STOP] else -1
+    if first < 0 or (other >= 0 and goes_before(tasks, other, first)):
+        first, other = other, first
+    if first >= 0 and state[first, WAITS] == 0:
         return first
-    if other >= 0 and t.op[other] != t.op[first] and s.waits_for[other] == 0:
+    if other >= 0 and tasks[other, OP] != tasks[first, OP] and state[other, WAITS] == 0:
         return other
     return -1
 
 
 @register_jitable
-def begin(t: Tasks, record: Record, s: Scratch, heap: int, unit: int, task: int, time: int) -> int:
+def begin(
+    tasks: Array,
+    state: Array,
+    units: Array,
+    heap: Array,
+    size: int,
+    unit: int,
+    task: int,
+    time: int,
+) -> int:
     """Start a task on a unit; return the size of the heap."""
-    count = t.queue.size
-    s.head[t.queue[task]] += 1
-    s.running[unit] = task
-    record.start[task] = time
-    record.end[task] = time + t.duration[task]
-    record.sent[t.op[task]] += t.size[task]
-    before = max(s.last_end[unit], s.other_ready[task])
-    if time > before and s.ready[task] > s.other_ready[task]:
-        record.waited[unit] += time - before
-    heap = push(s.times, s.payloads, heap, record.end[task], END * count + task)
-    if s.apart[task] == 1:
-        there = record.end[task] + t.latency[task]
-        heap = push(s.times, s.payloads, heap, there, ARRIVAL * count + task)
-    return heap
+    count = tasks.shape[0]
+    end = time + tasks[task, DURATION]
+    state[task, START] = time
+    state[task, END] = end
+    units[unit, RUNNING] = task
+    before = max(units[unit, LAST_END], state[task, OTHER_READY])
+    if time > before and state[task, READY] > state[task, OTHER_READY]:
+        units[unit, WAITED] += time - before
+    size = push(heap, size, end, ENDED * count + task)
+    if state[task, APART] == 1:
+        size = push(heap, size, end + tasks[task, LATENCY], ARRIVED * count + task)
+    return size
 
 
 @register_jitable
-def deliver(t: Tasks, record: Record, s: Scratch, load_queue: int, task: int, time: int) -> None:
+def deliver(tasks: Array, successors: Array, state: Array, task: int, time: int) -> None:
     """Hand the results of a task to those that wait for it."""
-    record.arrival[task] = time
-    if s.counted[task] == 0:
-        record.received[t.op[task]] += t.size[task]
-    for i in range(t.first_successor[task], t.first_successor[task + 1]):
-        follower = t.successors[i]
-        s.waits_for[follower] -= 1
-        s.ready[follower] = max(s.ready[follower], time)
-        if t.queue[task] != load_queue:
-            s.other_ready[follower] = max(s.other_ready[follower], time)
+    state[task, ARRIVAL] = time
+    load = tasks[task, QUEUE] == LOAD
+    for i in range(tasks[task, FIRST], tasks[task, LAST]):
+        follower = successors[i]
+        state[follower, WAITS] -= 1
+        state[follower, READY] = time
+        if not load:
+            state[follower, OTHER_READY] = time
 
 
-@compiled()
-def execute(
-    t: Tasks, heads: Heads, own: int, load_queue: int, record: Record, s: Scratch
-) -> tuple[int, int]:
+@register_jitable
+def dispatch(
+    tasks: Array,
+    order: Array,
+    state: Array,
+    queues: Array,
+    units: Array,
+    traffic: Array,
+    heap: Array,
+    size: int,
+    time: int,
+) -> int:
+    """Start what can start on units that are free; return the size of the heap."""
+    for unit in range(units.shape[0]):
+        if units[unit, RUNNING] >= 0:
+            continue
+        task = choose(tasks, order, state, queues, units[unit, QUEUE_A], units[unit, QUEUE_B])
+        if task >= 0:
+            queues[tasks[task, QUEUE], HEAD] += 1
+            traffic[tasks[task, OP], SENT] += tasks[task, SIZE]
+            size = begin(tasks, state, units, heap, size, unit, task, time)
+    return size
+
+
+@compiled(task_graph)
+def execute(t: Tables, heads: Array, own: int) -> tuple[int, int]:
     """Run tasks 0..own-1 to completion, later ones as far as time allows.
 
-    Returns (DONE or DEADLOCK, time); fills `record`, uses up `s`.
+    heads: loads started before time 0. Returns (DONE or DEADLOCK, time) and leaves what happened
+    in the tables.
     """
-    heap = admit(t, heads, record, s)
+    tasks, state, units, heap = t.tasks, t.state, t.units, t.heap
+    count = tasks.shape[0]
+    size = admit(heads, state, t.queues, units, heap)
     left = own
     time = 0
     while left > 0:
-        for unit in range(s.running.size):
-            if s.running[unit] < 0:
-                task = choose(t, s, unit)
-                if task >= 0:
-                    heap = begin(t, record, s, heap, unit, task, time)
-        if heap == 0:
+        size = dispatch(tasks, t.order, state, t.queues, units, t.traffic, heap, size, time)
+        if size == 0:
             return DEADLOCK, time
-        time = s.times[0]
-        while heap > 0 and s.times[0] == time:
-            payload = s.payloads[0]
-            heap = pop(s.times, s.payloads, heap)
-            task = payload % t.queue.size
-            if payload < t.queue.size:
-                unit = t.unit_of_queue[t.queue[task]]
-                s.running[unit] = -1
-                s.last_end[unit] = time
-                if s.apart[task] == 1:
+        time = heap[0, TIME]
+        while size > 0 and heap[0, TIME] == time:
+            payload = heap[0, PAYLOAD]
+            size = pop(heap, size)
+            task = payload % count
+            if payload < count:
+                unit = UNIT_OF_QUEUE[tasks[task, QUEUE]]
+                units[unit, RUNNING] = -1
+                units[unit, LAST_END] = time
+                if state[task, APART] == 1:
                     continue
-            deliver(t, record, s, load_queue, task, time)
+            if state[task, COUNTED] == 0:
+                t.traffic[tasks[task, OP], RECEIVED] += tasks[task, SIZE]
+            deliver(tasks, t.successors, state, task, time)
             if task < own:
                 left -= 1
     return DONE, time

@@ -35,15 +35,23 @@ class Roofline:
         return "matrix" if self.matrix_ps >= self.dram_ps else "dram"
 
 
-def _bare(op: OpPlan, device: Device) -> OpPlan:
-    """Return an operation that costs its useful MACs and compulsory bytes only."""
+def _times(op: OpPlan, device: Device) -> tuple[int, int, int]:
+    """Return the ps of an operation's useful MACs, compulsory loads and compulsory stores."""
     matrix = 0
     if op.unit == "matrix" and op.counts.macs:
         matrix = ceil(op.macs_useful * PS_PER_S / device.peak_macs_per_s[op.counts.macs[0][0]])
-    load = store = 0
-    if not isinstance(device.memory, IdealMemory):
-        load = ceil(op.least_load_bytes * PS_PER_S / device.memory_bytes_per_s)
-        store = ceil(op.least_store_bytes * PS_PER_S / device.memory_bytes_per_s)
+    if isinstance(device.memory, IdealMemory):
+        return matrix, 0, 0
+    load, store = (
+        ceil(moved * PS_PER_S / device.memory_bytes_per_s)
+        for moved in (op.least_load_bytes, op.least_store_bytes)
+    )
+    return matrix, load, store
+
+
+def _bare(op: OpPlan, device: Device) -> OpPlan:
+    """Return an operation that costs its useful MACs and compulsory bytes only."""
+    matrix, load, store = _times(op, device)
     counts = replace(
         op.counts,
         dram_read_bits=8 * op.least_load_bytes,
@@ -75,9 +83,11 @@ def bare_plan(plan: Plan, device: Device) -> Plan:
 def roofline(plan: Plan, device: Device) -> Roofline:
     """Return the roofline of a plan (bare or not)."""
     matrix = dram = 0
-    for segment in bare_plan(plan, device).segments:
-        matrix += segment.repeat * sum(op.main_ps for op in segment.ops)
-        dram += segment.repeat * sum(op.dram_ps for op in segment.ops)
+    for segment in plan.segments:
+        for op in segment.ops:
+            computed, loaded, stored = _times(op, device)
+            matrix += segment.repeat * computed
+            dram += segment.repeat * (loaded + stored)
     return Roofline(matrix, dram)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine import executor, tasks
-from simulator.engine.bound import SegmentBound, bound_segment
+from simulator.engine.bound import SegmentBound, bound_segment, useful_ahead_ps
 from simulator.engine.roofline import shares
 from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.errors import DeadlockError
@@ -78,16 +78,9 @@ class Step:
         return self.bound.makespan_ps
 
 
-def queue_order(graph: TaskGraph) -> tuple[Array, Array]:
-    """Return the tasks by queue in issue order, and where each queue starts."""
-    order = np.argsort(graph.queue, kind="stable")
-    counts = np.bincount(graph.queue, minlength=len(QUEUES))
-    return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
 def _deadlock(graph: TaskGraph, ops: tuple[OpPlan, ...], end: Array, time: int) -> DeadlockError:
     """Name the first task of each queue that waits, and what for."""
-    order, first = queue_order(graph)
+    order, first = executor.queue_order(graph)
     blocked: list[int] = []
     for queue in range(len(QUEUES)):
         left = (t for t in order[first[queue] : first[queue + 1]] if end[t] < 0 and t < graph.own)
@@ -123,27 +116,22 @@ def run_segment(
 ) -> SegmentRun:
     """Execute one segment; DeadlockError names who waits for what."""
     graph = tasks.expand(segment.ops, following, prefetch=prefetch)
-    order, first = queue_order(graph)
-    arrays = executor.Tasks(
-        graph.queue, graph.turn, graph.duration, graph.latency, graph.size, graph.op,
-        graph.first_successor, graph.successors, order, first, UNIT_OF_QUEUE,
-    )  # fmt: skip
-    started = order[first[LOAD] : first[LOAD] + len(entry.ends)]
-    ends, arrivals = (np.array(times, dtype=np.int64) for times in (entry.ends, entry.arrivals))
-    record, scratch = executor.fresh(arrays, graph.waits_for, graph.ops)
-    heads = executor.Heads(started, ends, arrivals)
-    status, makespan = executor.execute(arrays, heads, graph.own, LOAD, record, scratch)
+    tables = executor.tables(graph)
+    started = np.flatnonzero(graph.queue == LOAD)[: len(entry.ends)]
+    heads = np.array([started, entry.ends, entry.arrivals], dtype=np.int64).T.copy()
+    status, makespan = executor.execute(tables, heads, graph.own)
     if status == executor.DEADLOCK:
-        raise _deadlock(graph, segment.ops, record.end, makespan)
-    return _measured(graph, segment, record, makespan)
+        raise _deadlock(graph, segment.ops, tables.state[:, executor.END], makespan)
+    return _measured(graph, segment, tables, makespan)
 
 
 def _measured(
-    graph: TaskGraph, segment: SegmentPlan, record: executor.Record, makespan: int
+    graph: TaskGraph, segment: SegmentPlan, tables: executor.Tables, makespan: int
 ) -> SegmentRun:
     """Sum tasks to operations and units, and say what the next segment will find."""
-    start, end, arrival = record.start, record.end, record.arrival
-    waited, sent, received = record.waited, record.sent, record.received
+    times = (executor.START, executor.END, executor.ARRIVAL)
+    start, end, arrival = (tables.state[:, column].copy() for column in times)
+    sent, received = tables.traffic.T
     own = slice(0, graph.own)
     shape = (graph.ops, len(UNITS))
     unit = UNIT_OF_QUEUE[graph.queue]
@@ -167,7 +155,7 @@ def _measured(
         busy=busy,
         carried_ps=int(carried.sum()),
         carried_first_ps=int(start[begun].min(initial=makespan)),
-        waited_ps=waited,
+        waited_ps=tables.units[:, executor.WAITED].copy(),
         sent_bytes=int(sent[~networked].sum()),
         received_bytes=int(received[~networked].sum()),
         noc_sent_bytes=int(sent[networked].sum()),
@@ -238,13 +226,16 @@ class Engine:
     @staticmethod
     def _bound(plan: Plan) -> tuple[list[Step], int]:
         steps: list[Step] = []
-        known: dict[tuple[int, int, int], SegmentBound] = {}
+        known: dict[tuple[int, int], SegmentBound] = {}
+        useful = {id(segment): useful_ahead_ps(segment.ops) for segment in plan.segments}
         now = ahead = idle = 0
         for segment, layer, _ in _executions(plan):
-            key = (id(segment), ahead, min(ahead, idle))
+            ahead = min(ahead, useful[id(segment)])
+            key = (id(segment), ahead)
             if key not in known:
-                known[key] = bound_segment(segment.ops, ahead, min(ahead, idle))
-            bound = known[key]
+                known[key] = bound_segment(segment.ops, ahead)
+            # The memory did no more of its work before the segment than it had time for.
+            bound = known[key].lasting(known[key].dram_ps - min(ahead, idle))
             steps.append(Step(segment, layer, now, None, bound))
             now += bound.makespan_ps
             idle += bound.makespan_ps - bound.dram_ps

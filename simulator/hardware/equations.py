@@ -443,8 +443,8 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     `vector_from`, all at the earliest. Between neighbouring stages stand two buffers, for loads
     `slots`. Stages on one unit take turns in a fixed order: the memory by `load_before_store`, the
     vector unit with post `steps_behind` main and ready two steps before it, the matrix unit with
-    second `steps_behind` main. With `second`, `every` is 1. `ends` is room to work in:
-    (len(FLOW_ROWS), steps + 2).
+    second `steps_behind` main. With `second`, `every` is 1. `ends` is room to work in,
+    `flow_room`.
     """
     after_main, after_post, after_second = followers(p)
     freeing = SECOND if p.second > 0 else MAIN
@@ -519,14 +519,14 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     return Times(loaded, main_end, posted if p.post > 0 else main_end, result, done)
 
 
-def flow_room(p: Pipeline) -> NDArray[np.int64]:
-    """Return the room that `flow_times` works in."""
-    return np.empty((len(FLOW_ROWS), p.steps + 2), dtype=np.int64)
+def flow_room(steps: int) -> NDArray[np.int64]:
+    """Return the room that `flow_times` works in for up to so many steps."""
+    return np.empty((len(FLOW_ROWS), steps + 2), dtype=np.int64)
 
 
 def flow_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, step by step."""
-    return flow_times(p, 0, 0, 0, 0, 0, flow_room(p)).stored
+    return flow_times(p, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
 
 
 @register_jitable

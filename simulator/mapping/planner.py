@@ -156,7 +156,9 @@ def plan(
                 continue
             found = fastest(workload, lowered, profile, homes, bound_ps, refusals)
             if found is not None and (best is None or found[0] < best[0]):
-                taken = found[0] if duration_ps is None else duration_ps(found[1])
+                taken = found[0]
+                if duration_ps is not None and device.cores > 1:
+                    taken = duration_ps(found[1])
                 if best is None or taken < best[0]:
                     best = taken, found[1]
         if best is not None:

@@ -33,25 +33,26 @@ class Life:
     bytes: int
 
 
-def on_chip_bytes(graph: Graph, ops: Sequence[Lowered], name: str, cores: int) -> int:
-    """Return what a core holds of a tensor: all of it where a product reads it, else its share."""
-    size = graph.tensor(name).bytes
-    whole = any(op.kind in PRODUCTS and op.inputs[0] == name for op in ops)
-    return size if whole else -(-size // cores)
+def needed_whole(ops: Sequence[Lowered]) -> frozenset[str]:
+    """Return the activations that every core holds all of, because a product reads them."""
+    return frozenset(op.inputs[0] for op in ops if op.kind in PRODUCTS)
 
 
 def lives(graph: Graph, ops: Sequence[Lowered], cores: int) -> dict[str, Life]:
     """Return the life of each activation of a lowered graph, graph inputs and outputs included."""
     found: dict[str, Life] = {}
+    whole = needed_whole(ops)
     for index, op in enumerate(ops):
         for name in (*op.inputs, *op.outputs):
-            if graph.tensor(name).role is not Role.ACTIVATION:
+            tensor = graph.tensor(name)
+            if tensor.role is not Role.ACTIVATION:
                 continue
             first = found[name].first if name in found else index
             if name in graph.inputs:
                 first = 0
             last = len(ops) - 1 if name in graph.outputs else index
-            found[name] = Life(first, last, on_chip_bytes(graph, ops, name, cores))
+            size = tensor.bytes if name in whole else -(-tensor.bytes // cores)
+            found[name] = Life(first, last, size)
     return found
 
 

@@ -5,8 +5,8 @@ They only state what was counted; `checks.py` proves that the counts agree with 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,8 @@ class UnitRecord:
     instances: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpRecord:
-    """One executed op.
+class OpRecord(NamedTuple):
+    """One executed op; a tuple because a run of a large model makes thousands.
 
     `start_ps` to `start_ps + latency_ps` is the window in which a unit works or waits for the op;
     windows of neighbouring ops overlap where transfers are prefetched. `bytes_read` and
@@ -52,8 +51,8 @@ class OpRecord:
     bytes_written: int
     energy_j: float
     bound_by: str
-    energy_by_component: Mapping[str, float] = field(default_factory=dict)
-    count: int = 1
+    energy_by_component: Mapping[str, float]
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which means nothing here
 
     @property
     def end_ps(self) -> int:

@@ -225,8 +225,7 @@ class Result:
     @cached_property
     def records_hash(self) -> str:
         """Hash of all op records and intervals, 16 hexadecimal digits."""
-        rows = [[record.__dict__[name] for name in RECORD_FIELDS] for record in self.records]
-        digest = blake2b(to_json(rows), digest_size=8)
+        digest = blake2b(to_json(self.records), digest_size=8)
         for name in Intervals.columns():
             column = getattr(self.intervals, name)
             digest.update(column.astype(column.dtype.newbyteorder("<")).tobytes())
@@ -254,9 +253,6 @@ class Result:
             "schema_version": SCHEMA_VERSION,
             "records_hash": self.records_hash,
         }
-
-
-RECORD_FIELDS = tuple(OpRecord.__dataclass_fields__)
 
 
 def to_json(content: object) -> bytes:

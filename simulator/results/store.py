@@ -224,7 +224,7 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
 
 
 def _records(columns: Mapping[str, list[Any]]) -> tuple[OpRecord, ...]:
-    plain = [one.name for one in fields(OpRecord) if one.name != "energy_by_component"]
+    plain = [name for name in OpRecord._fields if name != "energy_by_component"]
     components = [name for name in columns if name.startswith(_COMPONENT)]
     rows = zip(*(columns[name] for name in plain), strict=True)
     return tuple(

@@ -60,7 +60,7 @@ def test_one_operation_equals_the_executor(p: Pipeline) -> None:
     tile = executed_ps(p)
     assert flow_ps(p) == tile
     assert pipeline_ps(p) <= tile
-    assert bound_segment([op_plan(p)], 0, 0).makespan_ps == tile
+    assert bound_segment([op_plan(p)], 0).makespan_ps == tile
 
 
 STAGES = ("latency", "load", "ready", "main", "extra", "post", "second", "store")

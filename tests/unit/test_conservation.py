@@ -107,8 +107,8 @@ def test_data_that_arrive_but_are_not_received(monkeypatch: pytest.MonkeyPatch) 
 
     def execute(*arguments: Any) -> Any:
         done = real(*arguments)
-        record = arguments[4]
-        record.received[np.flatnonzero(record.received)[0]] -= 1
+        received = arguments[0].traffic[:, executor.RECEIVED]
+        received[np.flatnonzero(received)[0]] -= 1
         return done
 
     monkeypatch.setattr(executor, "execute", execute)

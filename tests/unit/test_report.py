@@ -91,7 +91,7 @@ def test_detail_is_the_middle_layer(decode: Result) -> None:
 
 
 def test_single_layer_has_no_coarse_panel(decode: Result) -> None:
-    ops = tuple(replace(op, segment="gemm", layer=0) for op in decode.records)
+    ops = tuple(op._replace(segment="gemm", layer=0) for op in decode.records)
     info = timeline_info(replace(decode, records=ops))
     assert info.coarse is None
     assert (info.detail.title, info.detail.start_s) == ("gemm", 0.0)
@@ -191,7 +191,7 @@ def test_no_point_lies_above_the_roof(decode: Result) -> None:
 
 def test_kind_without_dram_bytes_is_listed_not_dropped(decode: Result) -> None:
     ops = tuple(
-        replace(op, bytes_read=0, bytes_written=0) if op.kind == "qk" else op
+        op._replace(bytes_read=0, bytes_written=0) if op.kind == "qk" else op
         for op in decode.records
     )
     info = roofline_info(replace(decode, records=ops))

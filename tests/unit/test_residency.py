@@ -12,7 +12,7 @@ from simulator.cost import load_profile
 from simulator.hardware import Device
 from simulator.mapping.lowering import Lowered, lower
 from simulator.mapping.planner import candidates, core_counts, plan_on, residency
-from simulator.mapping.residency import ACTIVATION_SHARES, Life, lives, on_chip_bytes, resident
+from simulator.mapping.residency import ACTIVATION_SHARES, Life, lives, resident
 from simulator.workload import (
     HIDDEN,
     HIDDEN_OUT,
@@ -95,12 +95,13 @@ def test_what_a_product_reads_is_whole_on_each_core_the_rest_is_shared() -> None
     graph = decode_step(tiny_model(), context=8).segments[1].graph
     ops = lowered(graph)
     size = 256 * 2
-    assert on_chip_bytes(graph, ops, "normed_ffn", 4) == size
-    assert on_chip_bytes(graph, ops, "attended", 4) == size
-    assert on_chip_bytes(graph, ops, "hidden", 4) == size // 4
-    assert on_chip_bytes(graph, ops, "hidden", 3) == 171
+    held = {name: life.bytes for name, life in lives(graph, ops, 4).items()}
+    assert held["normed_ffn"] == size
+    assert held["attended"] == size
+    assert held["hidden"] == size // 4
+    assert lives(graph, ops, 3)["hidden"].bytes == 171
     # The gate is read by a product only as an addend.
-    assert on_chip_bytes(graph, ops, "gate", 4) == 512 * 2 // 4
+    assert held["gate"] == 512 * 2 // 4
 
 
 @pytest.mark.parametrize(

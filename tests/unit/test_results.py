@@ -96,17 +96,17 @@ def _wrong_energy(result: Result) -> Result:
 
 
 def _wrong_op_energy(result: Result) -> Result:
-    op = replace(result.records[2], energy_j=1.0)
+    op = result.records[2]._replace(energy_j=1.0)
     return replace(result, records=(*result.records[:2], op, *result.records[3:]))
 
 
 def _op_beyond_the_end(result: Result) -> Result:
-    op = replace(result.records[-1], start_ps=result.latency_ps)
+    op = result.records[-1]._replace(start_ps=result.latency_ps)
     return replace(result, records=(*result.records[:-1], op))
 
 
 def _useful_beyond_issued(result: Result) -> Result:
-    op = replace(result.records[2], macs_issued=5)
+    op = result.records[2]._replace(macs_issued=5)
     return replace(result, records=(*result.records[:2], op, *result.records[3:]))
 
 
@@ -152,7 +152,7 @@ def test_all_violations_come_in_one_error(decode: Result) -> None:
 
 
 def test_many_violations_of_one_law_are_counted(decode: Result) -> None:
-    ops = tuple(replace(op, energy_j=1.0) for op in decode.records)
+    ops = tuple(op._replace(energy_j=1.0) for op in decode.records)
     with pytest.raises(CheckError) as error:
         replace(decode, records=ops).check()
     lines = str(error.value).splitlines()
@@ -233,7 +233,7 @@ def test_kinds_add_up_to_the_run(decode: Result) -> None:
 def test_overlapping_ops_are_not_counted_twice(decode: Result) -> None:
     """Two ops from 0 to 10 and from 4 to 12: the kind is active for 12, not for 18."""
     first, second = (
-        replace(decode.records[index], kind="linear", start_ps=start, latency_ps=length)
+        decode.records[index]._replace(kind="linear", start_ps=start, latency_ps=length)
         for index, start, length in ((2, 0, 10), (3, 4, 8))
     )
     result = replace(decode, records=(first, second), intervals=Intervals.empty(), latency_ps=12)
@@ -399,7 +399,7 @@ def test_canonical_bytes_leave_out_wall_time_and_host(decode: Result) -> None:
 
 
 def test_canonical_bytes_depend_on_every_record(decode: Result) -> None:
-    op = replace(decode.records[5], bound_by="another")
+    op = decode.records[5]._replace(bound_by="another")
     changed = replace(decode, records=(*decode.records[:5], op, *decode.records[6:]))
     assert changed.content_hash != decode.content_hash
     shorter = replace(decode.intervals, busy_ps=decode.intervals.busy_ps - 1)
