@@ -88,14 +88,20 @@ class AttentionTotals(NamedTuple):
 
 
 @register_jitable
+def key_grain(unit: MatrixModel) -> int:
+    """Return the keys of the smallest tile: what the array takes side by side."""
+    return unit.columns if unit.columns > 0 else STREAMED
+
+
+@register_jitable
 def keys_seen(
-    p: AttentionProblem, queries: int, keys: int, first: int, last: int
+    causal: int, window: int, queries: int, keys: int, first: int, last: int
 ) -> tuple[int, int]:
     """Return the key range [low, high) that queries first..last-1 of a request attend to."""
-    if p.causal == 0:
+    if causal == 0:
         return 0, keys
     high = keys - queries + last
-    low = 0 if p.window == 0 else max(0, keys - queries + first + 1 - p.window)
+    low = 0 if window == 0 else max(0, keys - queries + first + 1 - window)
     return low, high
 
 
@@ -135,7 +141,7 @@ def attention_totals(
         lowest = keys[g]
         while first < queries[g]:
             last = min(first + q_tile, queries[g])
-            low, high = keys_seen(p, queries[g], keys[g], first, last)
+            low, high = keys_seen(p.causal, p.window, queries[g], keys[g], first, last)
             low_tile, high_tile = low // kv_tile, ceil_div(high, kv_tile)
             low, high = low_tile * kv_tile, min(high_tile * kv_tile, keys[g])
             lowest = min(lowest, low)
@@ -268,7 +274,7 @@ def search_attention(
     heads: key-value heads of all requests; longest: most keys, most: most queries of a request.
     Where nothing fits, the tiling that needs least and -1.
     """
-    grain = p.unit.columns if p.unit.columns > 0 else 128
+    grain = key_grain(p.unit)
     folds = ceil_div(longest, grain)
     tiles = (most, min(longest, grain), 0)
     best = Rank(0, 0.0, -1, 0)

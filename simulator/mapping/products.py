@@ -16,6 +16,7 @@ from simulator.hardware.equations import (
     tile_loads,
 )
 from simulator.hardware.matrix import SystolicArray, pair_formats
+from simulator.mapping.attention import core_share
 from simulator.mapping.lowering import Lowered, VectorWork, added
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
@@ -28,6 +29,7 @@ from simulator.mapping.tiling import (
     rank_of,
     search_gemm,
 )
+from simulator.mapping.unfused import MaskedProblem, search_bands
 from simulator.workload import Gemm, OpKind
 
 cached_gemm = lru_cache(maxsize=65536)(search_gemm)
@@ -143,17 +145,19 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
     """Plan a matrix product; where cores share K, a reduction and the work on its sums follow."""
     gemm = c.op.gemm or unfused_shape(c.op)
     tiled = tiled_product(target, c, gemm, share_k=share_k)
-    grid, problem, choice, tiles = tiled.grid, tiled.problem, tiled.choice, tiled.tiles
+    grid, problem, tiles = tiled.grid, tiled.problem, tiled.tiles
     cores = target.device.cores
     used = grid[0] * grid[1] * grid[2] if gemm.count == 1 else min(cores, gemm.count)
-    work = matrix_work(
-        problem.unit, problem.products, problem.m, problem.n, problem.k, choice.temporal_tiles,
-        choice.k_spills, problem.a_bits, problem.w_bits, problem.out_bits,
-    )  # fmt: skip
-    edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, choice.temporal_tiles)
+    edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, tiled.choice.temporal_tiles)
     text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
     if cores > 1:
         text += f"; cores {grid[0]}x{grid[1]}x{grid[2]}"
+    if c.op.gemm is None:
+        work, macs, bands = masked_work(target, c, problem, tiled.choice)
+        choice = timed(target, tiled.choice, work, edges)
+        text += f"; {bands} bands of queries" if bands > 1 else ""
+    else:
+        work, macs, choice = gemm_work(problem, tiled.choice), gemm.macs, tiled.choice
     passes = weight_passes(problem, tiles)
     own = () if grid[2] > 1 else c.op.work
     # Cores that share M each widen the same weights.
@@ -161,9 +165,43 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
     sides = sum(c.tensor(name).bits for name in c.op.inputs[2:] if name in c.kept)
     read, written = c.widened_bits(widenings, problem.w_bits)
     vector_work = added(own, *([c.op.widen] * widenings))
-    issue = Issue(used, gemm.macs, vector_work, (read + sides, written), text)
+    issue = Issue(used, macs, vector_work, (read + sides, written), text)
     product = matrix_plan(target, c, choice, work, edges, issue)
     return product, *after_partials(target, c, grid, problem)
+
+
+def gemm_work(p: GemmProblem, choice: Choice) -> MatrixWork:
+    """Return what one core issues of a product."""
+    return matrix_work(
+        p.unit, p.products, p.m, p.n, p.k, choice.temporal_tiles, choice.k_spills, p.a_bits,
+        p.w_bits, p.out_bits,
+    )  # fmt: skip
+
+
+def masked_work(
+    target: Target, c: Context, p: GemmProblem, choice: Choice
+) -> tuple[MatrixWork, int, int]:
+    """Return what the fullest core issues of QK or PV; the MACs of all, the bands of queries."""
+    a = c.op.attention
+    assert a is not None
+    masked = MaskedProblem(
+        p.unit, int(c.op.kind == OpKind.QK), a.kv_heads, a.group_size, a.head_dim, int(a.causal),
+        a.window or 0, choice.k_spills, p.a_bits, p.w_bits, p.out_bits,
+    )  # fmt: skip
+    groups = [(g.requests, g.queries, g.keys) for g in a.groups]
+    columns = np.array(groups, dtype=np.int64).T.copy()
+    issued = search_bands(masked, columns[0], columns[1], columns[2], int(columns[1].max()))
+    heads, cores = a.kv_heads * int(columns[0].sum()), target.device.cores
+    share = (core_share(total, heads, cores) for total in issued.work)
+    return MatrixWork(*share), issued.macs, issued.bands
+
+
+def timed(target: Target, choice: Choice, work: MatrixWork, edges: tuple[int, int]) -> Choice:
+    """Return a tiling whose main steps take as long as the work that is really issued."""
+    main = cycles_ps(target.rates, sum(work[:5]) + sum(edges))
+    steps = choice.pipeline.steps
+    pipeline = choice.pipeline._replace(main=main // steps, extra=main % steps)
+    return choice._replace(pipeline=pipeline)
 
 
 def after_partials(
@@ -255,7 +293,7 @@ def matrix_plan(
 
 
 def unfused_shape(op: Lowered) -> Gemm:
-    """Return QK or PV as one batch of equal products; ragged requests take the mean length."""
+    """Return QK or PV as one batch of equal products of mean length: what tiles are chosen for."""
     if op.attention is None:
         raise InputError(f"{op.name} is neither a product nor attention")
     gemms = op.attention.gemms(OpKind(op.kind))

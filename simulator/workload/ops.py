@@ -206,20 +206,11 @@ class Attention:
             for g in self.groups
         )
 
-    @cached_property
-    def scores_full(self) -> int:
-        """Scores of the whole rectangles: heads x sum of requests x queries x keys touched."""
-        return self.heads * sum(g.tokens * self.keys_touched(g) for g in self.groups)
-
     def keys_touched(self, group: AttentionGroup) -> int:
         """Return the keys that at least one query of a request of `group` sees."""
         if self.window is None:
             return group.keys
         return min(group.keys, group.queries + self.window - 1)
-
-    def keys_kept(self, group: AttentionGroup) -> int:
-        """Return the keys per request of `group` that a later token can still see."""
-        return group.keys if self.window is None else min(group.keys, self.window)
 
     @cached_property
     def cache_rows(self) -> int:

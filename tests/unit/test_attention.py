@@ -171,8 +171,7 @@ def test_causal_tiles_above_the_diagonal_are_skipped() -> None:
 def test_keys_before_the_window_are_neither_issued_nor_loaded() -> None:
     """Query 7 of 8 with a window of 3 sees keys 5 to 7: tiles of 2 give keys 4 to 7."""
     a = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 1, 8),), window=3)
-    p = problem(a)
-    assert keys_seen(p, 1, 8, 0, 1) == (5, 8)
+    assert keys_seen(1, 3, 1, 8, 0, 1) == (5, 8)
     for hold in (0, 1):
         t = totals(a, 1, 2, hold)
         assert (t.pairs, t.scores, t.keys_loaded) == (2, 4, 4)
