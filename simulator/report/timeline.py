@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.report.lanes import lanes
+from simulator.report.lanes import Stack, stacks
 from simulator.report.style import footer
-from simulator.results import Result
+from simulator.results import Intervals, Result
 
 BINS = 280
 """Bins of the upper panel: about one per 1.5 points of paper width."""
@@ -30,16 +30,19 @@ class Coarse:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Work of one unit for one op; `lane` of `lanes` where blocks of the unit overlap."""
+    """Work of one unit for one op.
+
+    From `edges_s[i]` to `edges_s[i + 1]` the block reaches from `low[i]` to `high[i]` of the row of
+    its unit, 0 to 1: blocks that overlap share the height.
+    """
 
     unit: int
     kind: str
     label: str
-    start_s: float
-    end_s: float
+    edges_s: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     busy_share: float
-    lane: int
-    lanes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +106,15 @@ def _detail(result: Result) -> Detail:
     segment, layer, title = _middle_layer(result)
     start, end = _window(result, segment, layer)
     intervals = result.intervals
-    lane, count = lanes(intervals)
-    inside = (intervals.end_ps > start) & (intervals.start_ps < end)
+    inside = np.flatnonzero((intervals.end_ps > start) & (intervals.start_ps < end))
+    columns = (getattr(intervals, name)[inside] for name in Intervals.columns())
+    places = stacks(Intervals(*columns))
     return Detail(
         title=title,
         start_s=start / 1e12,
         end_s=end / 1e12,
         blocks=tuple(
-            _block(result, row, int(lane[row]), int(count[row]))
-            for row in np.flatnonzero(inside).tolist()
+            _block(result, row, place) for row, place in zip(inside.tolist(), places, strict=True)
         ),
     )
 
@@ -143,19 +146,17 @@ def _window(result: Result, segment: str, layer: int) -> tuple[int, int]:
     return max(before, default=0), max(result.records[index].end_ps for index in members)
 
 
-def _block(result: Result, row: int, lane: int, count: int) -> Block:
+def _block(result: Result, row: int, place: Stack) -> Block:
     intervals = result.intervals
-    start, end = int(intervals.start_ps[row]), int(intervals.end_ps[row])
     unit = int(intervals.unit[row])
     record = result.records[int(intervals.op[row])]
-    length = (end - start) * result.units[unit].instances
+    length = int(intervals.end_ps[row] - intervals.start_ps[row]) * result.units[unit].instances
     return Block(
         unit=unit,
         kind=record.kind,
         label=record.name.rpartition(f"layers.{record.layer}.")[2],
-        start_s=start / 1e12,
-        end_s=end / 1e12,
+        edges_s=place.edges_ps / 1e12,
+        low=place.low,
+        high=place.high,
         busy_share=int(intervals.busy_ps[row]) / length if length else 0.0,
-        lane=lane,
-        lanes=count,
     )

@@ -112,23 +112,24 @@ def _draw_detail(info: TimelineInfo, axes: "Axes") -> None:
     detail = info.detail
     scale, unit = _time_unit(detail.end_s - detail.start_s)
     palette = colours(info.kinds)
-    boxes = [_box(block, detail, scale) for block in detail.blocks]
     shades = [palette[block.kind] for block in detail.blocks]
-    whole = [_corners(x0, x1, low, high) for x0, x1, low, high in boxes]
-    solid = [
-        _corners(x0, x1, low, low + (high - low) * block.busy_share)
-        for (x0, x1, low, high), block in zip(boxes, detail.blocks, strict=True)
-    ]
     window = (detail.end_s - detail.start_s) * scale
-    edges = [0.4 if x1 - x0 > 3 * LEAST_WIDTH * window else 0.0 for x0, x1, _, _ in boxes]
+    whole, solid, edges = [], [], []
+    for block in detail.blocks:
+        x, low, high = _place(block, detail, scale)
+        whole.append(_steps(x, low, high))
+        solid.append(_steps(x, low, low + (high - low) * block.busy_share))
+        edges.append(0.4 if x[-1] - x[0] > 3 * LEAST_WIDTH * window else 0.0)
     axes.set_xlim(0, window)
     axes.add_collection(PolyCollection(whole, facecolors=shades, alpha=PALE, linewidths=0))
     axes.add_collection(PolyCollection(solid, facecolors=shades, linewidths=0))
     axes.add_collection(
         PolyCollection(whole, facecolors="none", edgecolors="white", linewidths=edges)
     )
-    for box, block in zip(boxes, detail.blocks, strict=True):
-        _write_label(axes, box, block.label)
+    for block in detail.blocks:
+        x, low, high = _place(block, detail, scale)
+        widest = int(np.argmax(np.diff(x)))
+        _write_label(axes, (x[widest], x[widest + 1], low[widest], high[widest]), block.label)
     axes.set_xlabel(f"time since the start of {_name(info)} ({unit})", size=FONT_PT, labelpad=1)
     axes.set_title(
         f"{detail.title}: solid height = share of the block in which the unit works",
@@ -139,20 +140,15 @@ def _draw_detail(info: TimelineInfo, axes: "Axes") -> None:
 
 
 Box = tuple[float, float, float, float]
+Steps = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _box(block: Block, detail: Detail, scale: float) -> Box:
-    """Return x of start and end, clipped to the window, and y of bottom and top of the block."""
-    height = 0.9 / block.lanes
-    low = block.unit + 0.95 - block.lane * height
-    start = max(block.start_s, detail.start_s) - detail.start_s
-    end = min(block.end_s, detail.end_s) - detail.start_s
-    end = max(end, start + LEAST_WIDTH * (detail.end_s - detail.start_s))
-    return start * scale, end * scale, low, low - height
-
-
-def _corners(x0: float, x1: float, y0: float, y1: float) -> list[tuple[float, float]]:
-    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+def _place(block: Block, detail: Detail, scale: float) -> Steps:
+    """Return x of the edges, clipped to the window, and y of bottom and top between them."""
+    x = np.clip(block.edges_s, detail.start_s, detail.end_s) - detail.start_s
+    x[-1] = max(x[-1], x[0] + LEAST_WIDTH * (detail.end_s - detail.start_s))
+    floor = block.unit + 0.95
+    return x * scale, floor - 0.9 * block.low, floor - 0.9 * block.high
 
 
 def _write_label(axes: "Axes", box: Box, label: str) -> None:

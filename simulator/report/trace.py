@@ -23,7 +23,7 @@ def trace_events(result: Result) -> Iterator[dict[str, Any]]:
     A traced run gives an event for every tile, another one for every op on every unit.
     """
     intervals = result.intervals if result.tiles is None else result.tiles
-    lane, _ = lanes(intervals)
+    lane = lanes(intervals)
     keys = list(zip(intervals.unit.tolist(), lane.tolist(), strict=True))
     threads = {(index, 0) for index in range(len(result.units))} | set(keys)
     ids = {key: number for number, key in enumerate(sorted(threads), start=1)}

@@ -25,7 +25,7 @@ from simulator.report import (
     write_pictures,
     write_trace,
 )
-from simulator.report.lanes import lanes
+from simulator.report.lanes import lanes, stacks
 from simulator.report.style import colours
 from simulator.results import Intervals, Result
 
@@ -37,27 +37,25 @@ def _columns(rows: list[tuple[int, int, int, int]]) -> Intervals:
     return Intervals(table[:, 0], table[:, 1], table[:, 2], end, table[:, 3])
 
 
-# Lanes
+# Lanes and stacks
 
 
 def test_lanes_of_a_chain_of_overlaps() -> None:
     """0-4 and 2-6 and 4-8 hang together; 9-10 stands alone; unit 1 is another story."""
     intervals = _columns([(0, 0, 0, 4), (0, 1, 2, 4), (0, 2, 4, 4), (0, 3, 9, 1), (1, 4, 0, 9)])
-    lane, count = lanes(intervals)
-    assert lane.tolist() == [0, 1, 0, 0, 0]
-    assert count.tolist() == [2, 2, 2, 1, 1]
+    assert lanes(intervals).tolist() == [0, 1, 0, 0, 0]
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 50), st.integers(1, 9)),
-        max_size=30,
-    )
+ROWS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 50), st.integers(1, 9)),
+    max_size=30,
 )
+
+
+@given(ROWS)
 def test_intervals_of_one_lane_do_not_overlap(rows: list[tuple[int, int, int, int]]) -> None:
     intervals = _columns(rows)
-    lane, count = lanes(intervals)
-    assert (lane < count).all()
+    lane = lanes(intervals)
     for first, second in combinations(range(len(rows)), 2):
         if (rows[first][0], lane[first]) == (rows[second][0], lane[second]):
             apart = (
@@ -65,6 +63,38 @@ def test_intervals_of_one_lane_do_not_overlap(rows: list[tuple[int, int, int, in
                 or intervals.end_ps[second] <= intervals.start_ps[first]
             )
             assert apart
+
+
+def test_a_short_overlap_narrows_a_block_only_while_it_lasts() -> None:
+    """0-10, and 2-3 in the midst of it."""
+    long, short = stacks(_columns([(0, 0, 0, 10), (0, 1, 2, 1)]))
+    assert long.edges_ps.tolist() == [0, 2, 3, 10]
+    assert long.low.tolist() == [0, 0, 0]
+    assert long.high.tolist() == [1, 0.5, 1]
+    assert (short.edges_ps.tolist(), short.low.tolist(), short.high.tolist()) == (
+        [2, 3],
+        [0.5],
+        [1],
+    )
+
+
+@given(ROWS)
+def test_at_any_time_stacks_fill_the_row_of_their_unit(
+    rows: list[tuple[int, int, int, int]],
+) -> None:
+    places = stacks(_columns(rows))
+    for (_, _, start, length), place in zip(rows, places, strict=True):
+        assert (place.edges_ps[0], place.edges_ps[-1]) == (start, start + length)
+    for unit in range(3):
+        for time in range(60):
+            spans = []
+            for row, place in zip(rows, places, strict=True):
+                if row[0] == unit and row[2] <= time < row[2] + row[3]:
+                    index = int(np.searchsorted(place.edges_ps, time, side="right")) - 1
+                    spans.append((float(place.low[index]), float(place.high[index])))
+            spans.sort()
+            assert [low for low, _ in spans[1:]] == [high for _, high in spans[:-1]]
+            assert not spans or (spans[0][0], spans[-1][1]) == (0.0, 1.0)
 
 
 # Timeline
@@ -154,7 +184,7 @@ def test_overlapping_blocks_are_legible(decode: Result) -> None:
     late = decode.intervals.end_ps + 30_000_000 * (decode.intervals.op % 3 == 0)
     spread = replace(decode.intervals, end_ps=np.minimum(late, decode.latency_ps))
     info = timeline_info(replace(decode, intervals=spread))
-    assert max(block.lanes for block in info.detail.blocks) > 1
+    assert min(float(block.high.min()) for block in info.detail.blocks) < 1
     figure = Figure(figsize=(7.0, timeline_height_in(info)))
     draw_timeline(info, figure)
     _assert_legible(figure)
