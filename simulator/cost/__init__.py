@@ -1,6 +1,6 @@
 """Energy and area: profiles of constants with their sources, and the accounting over counts."""
 
-from simulator.cost.energy import COMPONENTS, Counts, Static, UnitState, energy_breakdown
+from simulator.cost.energy import COMPONENTS, Counts, Static, UnitState, added, energy_breakdown
 from simulator.cost.profile import (
     PROFILE_FOLDER,
     VECTOR_FUNCTIONS,
@@ -22,6 +22,7 @@ __all__ = [
     "EnergyProfile",
     "Static",
     "UnitState",
+    "added",
     "energy_breakdown",
     "load_profile",
 ]

@@ -6,10 +6,9 @@ idle; leakage is area times time; DRAM background is capacity times time. Left o
 feedback, power delivery.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from simulator.cost.profile import Bound, EnergyProfile
 from simulator.errors import InputError
@@ -34,16 +33,23 @@ _GIB = 2**30
 Tally: TypeAlias = tuple[tuple[str, int], ...]
 
 
-def _added(left: Tally, right: Tally) -> Tally:
-    total: Counter[str] = Counter()
-    for name, count in (*left, *right):
-        total[name] += count
-    return tuple(sorted(total.items()))
+def added(*tallies: Tally) -> Tally:
+    """Return the sum of tallies, by name, without zeros."""
+    total: dict[str, int] = {}
+    for tally in tallies:
+        for name, count in tally:
+            total[name] = total.get(name, 0) + count
+    return tuple(sorted((name, count) for name, count in total.items() if count))
+
+
+def times(number: int, tally: Tally) -> Tally:
+    """Return a tally that is counted `number` times."""
+    return tuple((name, number * count) for name, count in tally)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Actions of an op or of a run; counts of several ops add with `+`.
+    """Actions of an op or of a run; `total` adds those of several ops.
 
     macs: issued MACs by operand pair ("int8xint8"); vector_ops: element operations by function;
     the rest are bits moved. `register_bits` move from one PE to the next, `noc_bit_hops` are bits
@@ -72,11 +78,16 @@ class Counts:
         named += zip(BITS, moved, strict=True)
         raise InputError([f"{name} must be >= 0, got {n}" for name, n in named if n < 0])
 
-    def __add__(self, other: Self) -> "Counts":
-        """Return the actions of both."""
-        sums = {name: getattr(self, name) + getattr(other, name) for name in BITS}
-        return Counts(
-            _added(self.macs, other.macs), _added(self.vector_ops, other.vector_ops), **sums
+    @classmethod
+    def total(cls, parts: Sequence[tuple[int, "Counts"]]) -> "Counts":
+        """Return the sum of (how often, actions)."""
+        return cls(
+            macs=added(*(times(number, counts.macs) for number, counts in parts)),
+            vector_ops=added(*(times(number, counts.vector_ops) for number, counts in parts)),
+            **{
+                name: sum(number * getattr(counts, name) for number, counts in parts)
+                for name in BITS
+            },
         )
 
 

@@ -220,18 +220,7 @@ def _peak_macs_per_s(plan: Plan, device: Device) -> int:
 
 def total_counts(plan: Plan) -> Counts:
     """Return the actions of the whole run."""
-    totals: dict[str, int] = {}
-    macs: dict[str, int] = {}
-    vector: dict[str, int] = {}
-    for times, op in _executions(plan):
-        for name, number in op.counts.macs:
-            macs[name] = macs.get(name, 0) + times * number
-        for name, number in op.counts.vector_ops:
-            vector[name] = vector.get(name, 0) + times * number
-        for name in Counts.__dataclass_fields__:
-            if name not in ("macs", "vector_ops"):
-                totals[name] = totals.get(name, 0) + times * getattr(op.counts, name)
-    return Counts(tuple(sorted(macs.items())), tuple(sorted(vector.items())), **totals)
+    return Counts.total([(times, op.counts) for times, op in _executions(plan)])
 
 
 def _traffic(plan: Plan, books: _Books, device: Device) -> dict[str, Traffic]:

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.cost import added
 from simulator.formats import get
 from simulator.hardware.equations import MatrixWork, matrix_edges
 from simulator.hardware.matrix import pair_formats
@@ -14,7 +15,7 @@ from simulator.mapping.attention import (
     core_share,
     search_attention,
 )
-from simulator.mapping.lowering import VectorWork, added
+from simulator.mapping.lowering import VectorWork
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.products import Issue, matrix_plan
 from simulator.mapping.target import Context, Target

@@ -9,6 +9,7 @@ several cores, activations on chip that a product needs whole are gathered over 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from simulator.cost import added
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.hardware.device import Device
@@ -55,15 +56,6 @@ class Lowered:
     def macs_useful(self) -> int:
         """Useful MACs of all its sources."""
         return sum(op.macs_useful for op in self.sources)
-
-
-def added(*works: VectorWork) -> VectorWork:
-    """Return the sum of vector works, by function name."""
-    total: dict[str, int] = {}
-    for work in works:
-        for name, count in work:
-            total[name] = total.get(name, 0) + count
-    return tuple(sorted((name, count) for name, count in total.items() if count))
 
 
 def lower(graph: Graph, device: Device, *, fused_attention: bool) -> tuple[Lowered, ...]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from simulator.cost import Counts
+from simulator.cost import Counts, added
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.hardware.equations import (
@@ -17,7 +17,7 @@ from simulator.hardware.equations import (
 )
 from simulator.hardware.matrix import SystolicArray, pair_formats
 from simulator.mapping.attention import core_share
-from simulator.mapping.lowering import Lowered, VectorWork, added
+from simulator.mapping.lowering import Lowered, VectorWork
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
 from simulator.mapping.target import Context, Target

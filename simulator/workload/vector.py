@@ -15,15 +15,6 @@ def work(**counts: int) -> VectorWork:
     return tuple(sorted((name, count) for name, count in counts.items() if count))
 
 
-def merged(*parts: VectorWork) -> VectorWork:
-    """Return the sum of several works."""
-    total: dict[str, int] = {}
-    for part in parts:
-        for name, count in part:
-            total[name] = total.get(name, 0) + count
-    return work(**total)
-
-
 def embedding(tokens: int, hidden: int, *, learned: bool, scaled: bool) -> VectorWork:
     """Copy T H; learned positions add T H; a scale of the embedding (Gemma) multiplies T H."""
     elements = tokens * hidden

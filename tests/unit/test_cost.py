@@ -138,11 +138,12 @@ def test_waiting_costs_a_fraction_of_active_power_and_time_costs_leakage_and_ref
 
 def test_energies_of_ops_add_up_to_the_energy_of_their_counts(profile: EnergyProfile) -> None:
     other = Counts(macs=(("int8xint8", 5), ("int4xint8", 9)), vector_ops=(("max", 4),))
-    together = energy_breakdown(EVERYTHING + other, profile)
+    once_and_thrice = Counts.total([(1, EVERYTHING), (3, other)])
+    together = energy_breakdown(once_and_thrice, profile)
     alone = [energy_breakdown(counts, profile) for counts in (EVERYTHING, other)]
-    assert together == pytest.approx({n: alone[0][n] + alone[1][n] for n in COMPONENTS})
-    assert (EVERYTHING + other).macs == (("bf16xbf16", 7), ("int4xint8", 9), ("int8xint8", 105))
-    assert EVERYTHING + other == other + EVERYTHING
+    assert together == pytest.approx({n: alone[0][n] + 3 * alone[1][n] for n in COMPONENTS})
+    assert once_and_thrice.macs == (("bf16xbf16", 7), ("int4xint8", 27), ("int8xint8", 115))
+    assert once_and_thrice == Counts.total([(3, other), (1, EVERYTHING)])
 
 
 def test_low_is_never_above_nominal_nor_nominal_above_high(profile: EnergyProfile) -> None:

@@ -7,12 +7,12 @@ from plans import tiny_model, variant
 
 from simulator import formats
 from simulator.config import replace
+from simulator.cost import added
 from simulator.formats import Format
 from simulator.hardware import Device
 from simulator.mapping.lowering import (
     Lowered,
     VectorWork,
-    added,
     choose_pair,
     fuse_attention,
     fuse_elementwise,
