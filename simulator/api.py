@@ -37,9 +37,14 @@ def load_device(name_or_path: str | Path) -> Device:
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """Load a model by name, from a YAML file, or from a Hugging Face `config.json`."""
-    if str(name_or_path).endswith(".json") or Path(name_or_path).is_dir():
-        return from_hf_config(str(name_or_path))
+    """Load a model by name, from a YAML file, or from a Hugging Face `config.json` or its folder.
+
+    A name that comes with the package is never taken for a folder. InputError lists every problem.
+    """
+    text = str(name_or_path)
+    is_folder = text != "" and text not in names(MODEL_FOLDER) and Path(text).is_dir()
+    if text.endswith(".json") or is_folder:
+        return from_hf_config(text)
     return load_part(Model, str(name_or_path), MODEL_FOLDER, noun="model")
 
 
@@ -71,6 +76,11 @@ def _check_choice(noun: str, value: str, known: tuple[str, ...]) -> None:
         raise InputError(f"unknown {noun} '{value}'{near or '; known: ' + ', '.join(known)}")
 
 
+def _check_type(name: str, value: object, kind: type, makers: str) -> None:
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: expected what {makers} makes, got {value!r:.80}")
+
+
 def simulate(
     device: Device,
     workload: Workload,
@@ -90,6 +100,8 @@ def simulate(
     Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
     where memory or scratchpad is too small.
     """
+    _check_type("device", device, Device, "load_device")
+    _check_type("workload", workload, Workload, "prefill, decode_step or gemm")
     _check_choice("rung", rung, RUNGS)
     _check_choice("attention", attention, ATTENTION)
     if rung == "command":

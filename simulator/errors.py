@@ -5,7 +5,11 @@ asked (a result in its own right: resource, demand, bound), `CheckError` a broke
 and `DeadlockError` a simulation in which nothing can move. The last two are faults of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: The state of an infeasible design, in the record that stands for its result.
+INFEASIBLE = "INFEASIBLE"
 
 
 class NibblesimError(Exception):
@@ -42,13 +46,19 @@ class InfeasibleError(NibblesimError):
     def report(self) -> dict[str, str | float]:
         """Return the infeasibility as a record that can be stored beside results."""
         return {
-            "state": "INFEASIBLE",
+            "state": INFEASIBLE,
             "resource": self.resource,
             "demand": self.demand,
             "bound": self.bound,
             "unit": self.unit,
             "reason": self.reason,
         }
+
+    @classmethod
+    def from_report(cls, report: Mapping[str, Any]) -> "InfeasibleError":
+        """Return the error that a record is of; what the record lacks is empty."""
+        names = ("resource", "demand", "bound", "unit", "reason")
+        return cls(*(report.get(name, "") for name in names))
 
 
 class CheckError(NibblesimError):

@@ -29,6 +29,8 @@ Granularity = Literal["none", "tensor", "channel", "token", "group"]
 _SCALE_BITS = 16
 _SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
 _SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
+_SMALL_FLOAT = re.compile(r"_e\d+m(\d+)")
+_SIGNIFICAND_BITS = {"fp32": 24, "tf32": 11, "fp16": 11, "bf16": 8}
 _SUMMARY = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
     "mxfp*, mxint8, nvfp4, nf4, ternary, bitmod3, bitmod4"
@@ -67,6 +69,14 @@ class Format:
             problems.append("metadata needs a granularity, and a granularity metadata")
         if problems:
             raise InputError([f"format {self.name!r}: {problem}" for problem in problems])
+
+    @property
+    def significand_bits(self) -> int:
+        """Bits of a float's significand, the hidden one included; 0 for other kinds."""
+        if self.kind != "float":
+            return 0
+        small = _SMALL_FLOAT.search(self.base)
+        return int(small[1]) + 1 if small else _SIGNIFICAND_BITS[self.base]
 
     @property
     def metadata_bits_per_group(self) -> int:
@@ -219,6 +229,15 @@ def get(name: str) -> Format:
         if not _SUFFIX.fullmatch(suffix):
             raise InputError(f"format {name!r}: unknown suffix '-{suffix}'; known: {_SUFFIXES}")
     return _with_suffixes(name, base, suffixes) if suffixes else base
+
+
+def format_of(use: str, given: object) -> Format:
+    """Return a format by its name or as it is; InputError names the `use` of anything else."""
+    if isinstance(given, Format):
+        return given
+    if isinstance(given, str):
+        return get(given)
+    raise InputError(f"{use}: expected the name of a format or a Format, got {given!r}")
 
 
 def _with_suffixes(name: str, base: Format, suffixes: Sequence[str]) -> Format:

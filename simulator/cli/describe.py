@@ -59,12 +59,12 @@ def _load(what: str) -> "Device | Model":
     from simulator.api import device_names, load_device, load_model, model_names
     from simulator.config import unknown
 
-    if "/" in what or what.endswith((".yaml", ".yml", ".json")):
-        return load_model(what) if _is_model(what) else load_device(what)
     if what in device_names():
         return load_device(what)
-    if what in model_names():
+    if what in model_names() or (what and Path(what).is_dir()):
         return load_model(what)
+    if "/" in what or what.endswith((".yaml", ".yml", ".json")):
+        return load_model(what) if _is_model(what) else load_device(what)
     raise InputError(unknown("device or model", what, [*device_names(), *model_names()]))
 
 

@@ -1,7 +1,6 @@
 """The options that commands share, and what they mean: devices, lengths, formats, workloads."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
@@ -53,6 +52,18 @@ KvOption = Annotated[
     str | None,
     typer.Option("--kv-format", metavar="F", help="Format of the KV cache. [default: fp16]"),
 ]
+EmbeddingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding-format",
+        metavar="F",
+        help="Format of the embedding tables and the LM head. [default: that of weights]",
+    ),
+]
+AllLogitsOption = Annotated[
+    bool,
+    typer.Option("--all-logits", help="prefill: the LM head sees every token, not only the last."),
+]
 ShorthandOption = Annotated[
     str | None,
     typer.Option(
@@ -80,7 +91,7 @@ SetOption = Annotated[
     ),
 ]
 OutOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--out", metavar="FOLDER", help="Where result, pictures and trace are written."),
 ]
 TraceOption = Annotated[
@@ -111,6 +122,7 @@ class Formats(TwoFormats):
     """Names of formats, as arguments of `prefill` and `decode_step`."""
 
     kv: str
+    embedding: str | None
 
 
 def changed_device(name: str, changes: list[str] | None, dataflow: str | None = None) -> "Device":
@@ -186,7 +198,11 @@ def two_formats(weight: str | None, activation: str | None) -> TwoFormats:
 
 
 def formats_of(
-    shorthand: str | None, weight: str | None, activation: str | None, kv: str | None
+    shorthand: str | None,
+    weight: str | None,
+    activation: str | None,
+    kv: str | None,
+    embedding: str | None = None,
 ) -> Formats:
     """Return the formats of a model: one by one, else from the shorthand, else FP16."""
     from simulator.formats import expand_shorthand
@@ -196,6 +212,7 @@ def formats_of(
         "weights": names[0] if weight is None else weight,
         "activations": names[1] if activation is None else activation,
         "kv": names[2] if kv is None else kv,
+        "embedding": embedding,
     }
 
 
@@ -207,6 +224,7 @@ def workload_of(
     sequence: str | None,
     context: str | None,
     formats: Formats,
+    all_logits: bool = False,
 ) -> "Workload":
     """Build the workload that `run` and `export-topology` describe."""
     from simulator.api import load_model
@@ -219,10 +237,15 @@ def workload_of(
             if context is not None or sequence is None:
                 raise InputError(_lengths_problem("prefill", "--sequence", "--context", context))
             lengths = _lengths("--sequence", sequence)
-            return prefill(described, sequence=lengths, batch=batch, **formats)
+            last_only = not all_logits
+            return prefill(
+                described, sequence=lengths, batch=batch, last_token_logits=last_only, **formats
+            )
         case "decode":
             if sequence is not None or context is None:
                 raise InputError(_lengths_problem("decode", "--context", "--sequence", sequence))
+            if all_logits:
+                raise InputError("--all-logits is for --phase prefill")
             lengths = _lengths("--context", context)
             return decode_step(described, context=lengths, batch=batch, **formats)
         case _:

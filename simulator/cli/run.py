@@ -9,11 +9,13 @@ import typer
 from simulator.cli import output
 from simulator.cli.options import (
     ActivationOption,
+    AllLogitsOption,
     AttentionOption,
     BatchOption,
     ContextOption,
     DataflowOption,
     DeviceArgument,
+    EmbeddingOption,
     JsonOption,
     KvOption,
     ModelArgument,
@@ -30,7 +32,7 @@ from simulator.cli.options import (
     two_formats,
     workload_of,
 )
-from simulator.errors import InputError
+from simulator.errors import InfeasibleError, InputError
 
 if TYPE_CHECKING:
     from simulator.hardware import Device
@@ -52,6 +54,8 @@ def run(
     activation_format: ActivationOption = None,
     kv_format: KvOption = None,
     shorthand: ShorthandOption = None,
+    embedding_format: EmbeddingOption = None,
+    all_logits: AllLogitsOption = False,
     rung: RungOption = "tile",
     attention: AttentionOption = "fused",
     changes: SetOption = None,
@@ -61,9 +65,15 @@ def run(
 ) -> None:
     """Simulate a prefill or one decode step."""
     on = changed_device(device, changes)
-    formats = formats_of(shorthand, weight_format, activation_format, kv_format)
+    formats = formats_of(shorthand, weight_format, activation_format, kv_format, embedding_format)
     workload = workload_of(
-        model, phase, batch=batch, sequence=sequence, context=context, formats=formats
+        model,
+        phase,
+        batch=batch,
+        sequence=sequence,
+        context=context,
+        formats=formats,
+        all_logits=all_logits,
     )
     _simulate(on, workload, rung, attention=attention, out=out, trace=trace, as_json=as_json)
 
@@ -148,30 +158,46 @@ def _simulate(
     rung: str,
     *,
     attention: str = "fused",
-    out: Path | None,
+    out: str | None,
     trace: bool,
     as_json: bool,
 ) -> None:
     """Simulate, prove the books, write the files, print the summary or the JSON."""
     from simulator.api import simulate
-    from simulator.results import prepare_folder
+    from simulator.results import save_infeasible
     from simulator.results.result import to_json
 
     if trace and out is None:
         raise InputError("--trace needs --out FOLDER, where trace.json goes")
-    if out is not None:
-        prepare_folder(out)
+    folder = None if out is None else _folder(out)
     segments = sum(segment.repeat for segment in workload.segments)
-    with output.progress(segments) as tick:
-        result = simulate(device, workload, rung, attention=attention, trace=trace, progress=tick)
+    try:
+        with output.progress(segments) as tick:
+            result = simulate(
+                device, workload, rung, attention=attention, trace=trace, progress=tick
+            )
+    except InfeasibleError as error:
+        if folder is not None:
+            what = {"device": device.name, "workload": workload.name, "rung": rung}
+            save_infeasible(error, what, folder)
+        raise
     result.check()
-    files = [] if out is None else _write(result, out)
+    files = [] if folder is None else _write(result, folder)
     if as_json:
         output.show(to_json(result.to_dict()).decode().rstrip())
         return
     output.show(str(result.summary()))
     if files:
         output.show("\n".join(["Files", *(f"  {file}" for file in files)]))
+
+
+def _folder(out: str) -> Path:
+    """Make the folder of `--out`, before time is spent on a run that nobody could keep."""
+    from simulator.results import prepare_folder
+
+    if not out:
+        raise InputError("--out is empty: name a folder")
+    return prepare_folder(out)
 
 
 def _write(result: "Result", folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ Attributes hold numbers in the base unit; YAML holds text with a unit. A validat
 raises `ValueError`; the messages that users read are made in `problems`.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pydantic import (
     BaseModel,
@@ -44,6 +44,20 @@ class PartMeta(ModelMetaclass):
             raise InputError(describe(error, self, self.__name__)) from error
 
 
+class FrozenDict(dict[str, Any]):
+    """A mapping that refuses changes, so that a frozen part is frozen throughout."""
+
+    def _refuse(self, *_arguments: Any, **_named: Any) -> NoReturn:
+        raise TypeError("a part is frozen; config.replace returns a changed copy")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """Copy and send to other processes as a plain dict is."""
+        return FrozenDict, (dict(self),)
+
+
 class Part(BaseModel, metaclass=PartMeta):
     """A frozen, strictly checked description: no unknown keys, no silent conversion, no NaN."""
 
@@ -55,6 +69,12 @@ class Part(BaseModel, metaclass=PartMeta):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    def model_post_init(self, _context: Any) -> None:
+        """Freeze the mappings too."""
+        for name, value in self.__dict__.items():
+            if type(value) is dict:
+                self.__dict__[name] = FrozenDict(value)
 
 
 class _Quantity:

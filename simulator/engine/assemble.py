@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from math import gcd
 
 import numpy as np
 
@@ -25,9 +26,9 @@ from simulator.results import (
 from simulator.workload import Workload
 
 PS_PER_S = 10**12
-#: What stands for the bandwidth of a memory that takes no time, in bytes/s.
-IDEAL_BYTES_PER_S = 10**18
 DRAM = UNITS.index("dram")
+#: Units of which each core has its own.
+PER_CORE = ("matrix", "vector")
 SHARED = ("leakage", "dram_background", "stalled", "idle")
 
 
@@ -38,10 +39,14 @@ def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
 
 
 class _Books:
-    """Adds up steps: records, intervals, unit times and traffic."""
+    """Adds up steps: records, intervals, unit times and traffic.
 
-    def __init__(self, profile: EnergyProfile) -> None:
+    `parallel` is how many of the groups of cores, as `core_groups` counts them, work in step.
+    """
+
+    def __init__(self, profile: EnergyProfile, parallel: int) -> None:
         self.profile = profile
+        self.parallel = np.array([parallel if unit in PER_CORE else 1 for unit in UNITS])
         self.records: list[OpRecord] = []
         self.columns: list[np.ndarray] = []
         self.tiles: list[np.ndarray] = []
@@ -101,7 +106,15 @@ class _Books:
         op_index, unit = np.nonzero(~absent)
         where = (op_index, unit)
         self.columns.append(
-            np.stack([unit, op_index + offset, first[where], last[where], busy[where]])
+            np.stack(
+                [
+                    unit,
+                    op_index + offset,
+                    first[where],
+                    last[where],
+                    busy[where] * self.parallel[unit],
+                ]
+            )
         )
         tile_unit, tile_op, tile_start, tile_end = run.tiles
         times = (tile_start + step.start_ps, tile_end + step.start_ps)
@@ -151,19 +164,38 @@ def _unit_times(plan: Plan) -> dict[str, tuple[int, dict[str, int]]]:
     return {unit: (busy[unit], stalls if unit == "matrix" else {}) for unit in UNITS}
 
 
+def core_groups(plan: Plan, device: Device) -> tuple[int, int]:
+    """Return the equal groups of cores that are booked together, and how many of them work."""
+    size = gcd(plan.cores, device.cores)
+    return device.cores // size, plan.cores // size
+
+
 def _units(
     plan: Plan, device: Device, latency_ps: int, waited: np.ndarray
 ) -> tuple[UnitRecord, ...]:
-    """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them."""
+    """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them.
+
+    Cores that a plan does not use are idle.
+    """
     records = []
+    groups, working = core_groups(plan, device)
     for index, (name, (busy, causes)) in enumerate(_unit_times(plan).items()):
         if name == "noc" and device.network is None:
             continue
         stalls = dict(causes)
         if name in ("matrix", "vector") and waited[index]:
             stalls["dram"] = int(waited[index])
-        idle = latency_ps - busy - sum(stalls.values())
-        records.append(UnitRecord(name=name, busy_ps=busy, stall_ps=stalls, idle_ps=idle))
+        instances, parallel = (groups, working) if name in PER_CORE else (1, 1)
+        stalls = {cause: parallel * ps for cause, ps in stalls.items()}
+        idle = instances * latency_ps - parallel * busy - sum(stalls.values())
+        booked = UnitRecord(
+            name=name,
+            busy_ps=parallel * busy,
+            stall_ps=stalls,
+            idle_ps=idle,
+            instances=instances,
+        )
+        records.append(booked)
     return tuple(records)
 
 
@@ -189,7 +221,11 @@ def _shared_energy(
         * profile.vector_pj("add") * 1e-12,
     }  # fmt: skip
     states = [
-        UnitState(sum(u.stall_ps.values()) / PS_PER_S, u.idle_ps / PS_PER_S, power[u.name])
+        UnitState(
+            sum(u.stall_ps.values()) / u.instances / PS_PER_S,
+            u.idle_ps / u.instances / PS_PER_S,
+            power[u.name],
+        )
         for u in units
         if u.name in power
     ]
@@ -272,7 +308,7 @@ def assemble(
     trace: bool,
 ) -> Result:
     """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
-    books = _Books(profile)
+    books = _Books(profile, core_groups(plan, device)[1])
     for step in steps:
         if step.run is None:
             books.bounded(step)
@@ -283,7 +319,7 @@ def assemble(
     shared = _shared_energy(units, device, profile, latency_ps / PS_PER_S, _pair(plan, device))
     breakdown = {**energy_breakdown(counts, profile), **shared}
     roof = roofline(plan, device)
-    ideal = isinstance(device.memory, IdealMemory)
+    memory = None if isinstance(device.memory, IdealMemory) else device.memory
     return Result(
         device=device.name,
         workload=workload.name,
@@ -305,13 +341,13 @@ def assemble(
         intervals=books.intervals(),
         peaks=Peaks(
             macs_per_s=_peak_macs_per_s(plan, device),
-            dram_bytes_per_s=IDEAL_BYTES_PER_S if ideal else device.memory.bandwidth_bytes_per_s,  # type: ignore[union-attr]
+            dram_bytes_per_s=None if memory is None else memory.bandwidth_bytes_per_s,
         ),
         provenance=Provenance(
             version=version, device_hash=content_hash(device), workload_hash=workload.key
         ),
         spills=_spills(plan),
-        warnings=_warnings(plan, device),
+        warnings=(*workload.warnings, *_warnings(plan, device)),
         resolved={
             "device": resolved(device),
             "energy_profile": resolved(profile),

@@ -10,7 +10,7 @@ Left out: cores that differ, several clock domains, caches.
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from simulator.config import (
     Bytes,
@@ -20,7 +20,11 @@ from simulator.config import (
     Part,
     SquareMillimetres,
     Watts,
+    did_you_mean,
+    names,
+    unknown,
 )
+from simulator.cost import PROFILE_FOLDER, VECTOR_FUNCTIONS
 from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -38,6 +42,16 @@ class VectorUnit(Part):
     cycles_per_operation: dict[str, PositiveInt] = Field(default_factory=dict)
     gemv: bool = False
     source: str
+
+    @field_validator("cycles_per_operation")
+    @classmethod
+    def _known_functions(cls, cycles: dict[str, int]) -> dict[str, int]:
+        for name in cycles:
+            if name not in VECTOR_FUNCTIONS:
+                near = did_you_mean(name, VECTOR_FUNCTIONS)
+                known = near or f"; known: {', '.join(VECTOR_FUNCTIONS)}"
+                raise ValueError(f"unknown function '{name}'{known}")
+        return cycles
 
     def cycles(self, work: tuple[tuple[str, int], ...]) -> int:
         """Return the cycles of `work`: pairs of function and element operations."""
@@ -137,6 +151,14 @@ class Device(Part):
     energy: str
     die_area_mm2: SquareMillimetres | None = Field(default=None, alias="die_area")
     tdp_w: Watts | None = Field(default=None, alias="tdp")
+
+    @field_validator("energy")
+    @classmethod
+    def _known_profile(cls, energy: str) -> str:
+        known = names(PROFILE_FOLDER)
+        if energy not in known and not energy.endswith((".yaml", ".yml")):
+            raise ValueError(unknown("energy profile", energy, known))
+        return energy
 
     @cached_property
     def peak_macs_per_s(self) -> dict[str, float]:

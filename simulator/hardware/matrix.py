@@ -5,9 +5,9 @@ array says how many of them there are and how operands reach them. MACs per cycl
 The timing of each kind is in `equations.py`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from simulator.config import Bytes, Part, did_you_mean
 from simulator.errors import InputError
@@ -21,9 +21,13 @@ REAL_KINDS = ("float", "codebook", "block")
 def _holds(target: Format, source: Format) -> bool:
     """Tell whether values of `source` can be widened to `target`.
 
-    A float holds all that is no wider, by width alone: fp16 and bf16 stand for each other. Unsigned
-    integers need one bit more in a signed one.
+    A float holds integers of no more bits than its significand has, and any other format that is
+    no wider: fp16 and bf16 stand for each other. Unsigned integers need one bit more in a signed
+    one.
     """
+    if target.kind == "float" and source.kind in ("int", "uint"):
+        # Sign and magnitude: the sign of the float stands for that of the integer.
+        return target.significand_bits >= source.value_bits - (source.kind == "int")
     if target.kind == "float":
         return target.value_bits >= source.value_bits
     if source.kind in REAL_KINDS or (target.kind == "uint" and source.kind != "uint"):
@@ -58,6 +62,18 @@ class ProcessingElement(Part):
     latency_cycles: PositiveInt = 1
     accumulator_bits: PositiveInt = 32
     source: str
+
+    @model_validator(mode="after")
+    def _accumulator_holds_an_operand(self) -> Self:
+        least = min(
+            max(int(get(name).value_bits) for name in pair_formats(pair)) for pair in self.formats
+        )
+        if self.accumulator_bits < least:
+            raise ValueError(
+                f"accumulator_bits ({self.accumulator_bits}) holds no operand: the narrowest pair "
+                f"has {least} bits"
+            )
+        return self
 
     @field_validator("formats")
     @classmethod
@@ -139,6 +155,15 @@ class SystolicArray(_Matrix):
     weight_buffers: Literal[1, 2]
     fold_overlap: bool
     partial_fold_cost: Literal["full", "occupied"] = "full"
+
+    @model_validator(mode="after")
+    def _element_takes_a_cycle(self) -> Self:
+        if self.pe.latency_cycles != 1:
+            raise ValueError(
+                "pe.latency_cycles must be 1 in a systolic array, whose fill and drain count one "
+                f"cycle an element; got {self.pe.latency_cycles}"
+            )
+        return self
 
     def macs_per_cycle(self, pair: str) -> float:
         """Peak MACs per cycle of one core for an operand pair."""

@@ -106,6 +106,13 @@ def keys_seen(
 
 
 @register_jitable
+def tiled_keys(low: int, high: int, base: int, tile: int, keys: int) -> tuple[int, int]:
+    """Return the key range of the whole tiles that hold [low, high); tiles start at `base`."""
+    first, last = (low - base) // tile, ceil_div(high - base, tile)
+    return base + first * tile, min(base + last * tile, keys)
+
+
+@register_jitable
 def streamed(unit: MatrixModel, m: int, n: int) -> int:
     """Return the dimension that streams through the array while partial sums wait."""
     return n if unit.kind == INPUT_STATIONARY else m
@@ -138,13 +145,13 @@ def attention_totals(
     for g in range(requests.size):
         heads = requests[g] * p.kv_heads
         first = 0
-        lowest = keys[g]
+        # What lies before the window of a request's first query is not even in the cache.
+        base, _ = keys_seen(p.causal, p.window, queries[g], keys[g], 0, 1)
         while first < queries[g]:
             last = min(first + q_tile, queries[g])
             low, high = keys_seen(p.causal, p.window, queries[g], keys[g], first, last)
-            low_tile, high_tile = low // kv_tile, ceil_div(high, kv_tile)
-            low, high = low_tile * kv_tile, min(high_tile * kv_tile, keys[g])
-            lowest = min(lowest, low)
+            low, high = tiled_keys(low, high, base, kv_tile, keys[g])
+            tiles = ceil_div(high - low, kv_tile)
             repeat = 1
             if p.causal == 0 and last - first == q_tile:
                 repeat = queries[g] // q_tile
@@ -177,14 +184,14 @@ def attention_totals(
             write += qk.write_bits + pv.write_bits
             held_read += qk.accumulator_read_bits + pv.accumulator_read_bits
             held_write += qk.accumulator_write_bits + pv.accumulator_write_bits
-            pairs += count * (high_tile - low_tile)
+            pairs += count * tiles
             scores += count * m * (high - low)
-            rescaled += count * m * (high_tile - low_tile - 1)
+            rescaled += count * m * (tiles - 1)
             if hold == 0:
                 loaded += count * (high - low)
             first += (last - first) * repeat
         if hold == 1:
-            loaded += heads * (keys[g] - lowest)
+            loaded += heads * (keys[g] - base)
     return AttentionTotals(
         pairs, scores, loaded, rescaled, busy, move, skew, operand, conversion, score_cycles,
         read, write, held_read, held_write,

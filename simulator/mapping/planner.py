@@ -8,7 +8,7 @@ import numpy as np
 
 from simulator import config
 from simulator.cost import EnergyProfile
-from simulator.errors import InfeasibleError
+from simulator.errors import InfeasibleError, InputError
 from simulator.hardware.device import Device
 from simulator.hardware.equations import pipeline_ps
 from simulator.mapping.fused import plan_attention
@@ -22,6 +22,9 @@ from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
 
 #: Up to so many cores, every number of them is tried.
 ALL_COUNTS = 8
+#: The longest run in s. Time in ps fits into 64 bits up to 9.2e6 s; a run takes some multiple of
+#: its least time.
+LONGEST_S = 10_000
 
 
 def plan_op(c: Context) -> tuple[OpPlan, ...]:
@@ -95,6 +98,17 @@ def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> No
         )  # fmt: skip
 
 
+def check_duration(workload: Workload, device: Device, macs_ps: float) -> None:
+    """Refuse a run so long that its picoseconds would not fit into 64 bits, with room to spare."""
+    bytes_s = (workload.weight_bytes_read + workload.kv_bytes_read) / device.memory_bytes_per_s
+    least_s = max(macs_ps / 1e12, bytes_s, device.memory_latency_ps / 1e12)
+    if least_s > LONGEST_S:
+        raise InputError(
+            f"{workload.name} takes at least {least_s:.3g} s on {device.name}; simulated time ends "
+            f"at {LONGEST_S:,} s: is a clock, a bandwidth or a latency off by its unit?"
+        )
+
+
 LoweredGraphs = Sequence[tuple[Graph, tuple[Lowered, ...]]]
 #: Per segment: the activations kept on chip, the live bytes at each operation.
 Residency = Sequence[tuple[frozenset[str], np.ndarray]]
@@ -147,6 +161,7 @@ def plan(
         for segment in workload.segments
     ]
     macs_ps = least_matrix_ps(workload, lowered, device)
+    check_duration(workload, device, macs_ps)
     refusals: list[InfeasibleError] = []
     for shares in (ACTIVATION_SHARES, LAST_RESORT):
         best: tuple[int, Plan] | None = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
 
 import numpy as np
 
@@ -19,12 +18,10 @@ from simulator.workload import Graph, Role, Tensor
 
 def rates_of(device: Device, profile: EnergyProfile) -> Rates:
     """Return the speeds and prices by which tilings are judged on a device."""
-    common = gcd(10**12, device.clock_hz)
     ideal = isinstance(device.memory, IdealMemory)
     descriptor_ps = -(-device.dma.descriptor_cycles * 10**12 // device.clock_hz)
     return Rates(
-        cycle_ps_numerator=10**12 // common,
-        cycle_ps_denominator=device.clock_hz // common,
+        clock_hz=device.clock_hz,
         ps_per_byte=0.0 if ideal else 1e12 / device.memory_bytes_per_s,
         latency_ps=device.memory_latency_ps,
         descriptor_ps=0 if ideal else descriptor_ps,

@@ -45,12 +45,11 @@ ORDERS = ("n k m", "m k n", "m n k", "n m k")
 class Rates(NamedTuple):
     """Speeds and prices that tilings are judged by.
 
-    A cycle lasts cycle_ps_numerator / cycle_ps_denominator ps; ps_per_byte is of the memory as the
-    device sustains it. Energies are pJ per bit and only break ties.
+    ps_per_byte is of the memory as the device sustains it. Energies are pJ per bit and only break
+    ties.
     """
 
-    cycle_ps_numerator: int
-    cycle_ps_denominator: int
+    clock_hz: int
     ps_per_byte: float
     latency_ps: int
     descriptor_ps: int
@@ -111,8 +110,14 @@ class Choice(NamedTuple):
 
 @register_jitable
 def cycles_ps(rates: Rates, cycles: int) -> int:
-    """Return the ps that `cycles` last, rounded up."""
-    return ceil_div(cycles * rates.cycle_ps_numerator, rates.cycle_ps_denominator)
+    """Return the ps that `cycles` last, rounded up.
+
+    In steps of a million, so that cycles x 10^12 need not fit into 64 bits.
+    """
+    hz = rates.clock_hz
+    seconds, rest = cycles // hz, cycles % hz
+    micros, rest = rest * 1_000_000 // hz, rest * 1_000_000 % hz
+    return seconds * 10**12 + micros * 1_000_000 + ceil_div(rest * 1_000_000, hz)
 
 
 @register_jitable

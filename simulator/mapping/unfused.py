@@ -23,7 +23,13 @@ from simulator.hardware.equations import (
 )
 from simulator.kernels import compiled
 from simulator.mapping import attention, tiling
-from simulator.mapping.attention import QUERY_TILES, key_grain, keys_seen, streamed
+from simulator.mapping.attention import (
+    QUERY_TILES,
+    key_grain,
+    keys_seen,
+    streamed,
+    tiled_keys,
+)
 
 
 class MaskedProblem(NamedTuple):
@@ -87,10 +93,12 @@ def banded(
     for g in range(requests.size):
         count = requests[g] * p.kv_heads
         height = ceil_div(queries[g], bands)
+        base, _ = keys_seen(p.causal, p.window, queries[g], keys[g], 0, 1)
         for first in range(0, queries[g], height):
             last = min(first + height, queries[g])
             low, high = keys_seen(p.causal, p.window, queries[g], keys[g], first, last)
-            seen = min(ceil_div(high, grain) * grain, keys[g]) - low // grain * grain
+            low, high = tiled_keys(low, high, base, grain, keys[g])
+            seen = high - low
             m = (last - first) * p.group_size
             n, k = (seen, p.head_dim) if p.scores == 1 else (p.head_dim, seen)
             pieces = accumulator_pieces(p.unit, streamed(p.unit, m, n), k)

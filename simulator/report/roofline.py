@@ -39,15 +39,19 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class RooflineInfo:
-    """All that the picture shows; `ridge_ops_per_byte` is where the two ceilings meet."""
+    """All that the picture shows; a memory that takes no time has no ceiling (None)."""
 
     peak_ops_per_s: float
-    dram_bytes_per_s: float
-    ridge_ops_per_byte: float
+    dram_bytes_per_s: float | None
     points: tuple[Point, ...]
     on_chip: tuple[Beside, ...]
     no_macs: tuple[Beside, ...]
     footer: str
+
+    @property
+    def ridge_ops_per_byte(self) -> float | None:
+        """Where the two ceilings meet."""
+        return self.peak_ops_per_s / self.dram_bytes_per_s if self.dram_bytes_per_s else None
 
 
 def roofline_info(result: Result) -> RooflineInfo:
@@ -65,11 +69,10 @@ def roofline_info(result: Result) -> RooflineInfo:
             )
         )
     peak = float(OPS_PER_MAC * result.peaks.macs_per_s)
-    dram = float(result.peaks.dram_bytes_per_s)
+    dram = result.peaks.dram_bytes_per_s
     return RooflineInfo(
         peak_ops_per_s=peak,
-        dram_bytes_per_s=dram,
-        ridge_ops_per_byte=peak / dram,
+        dram_bytes_per_s=None if dram is None else float(dram),
         points=tuple(points),
         on_chip=tuple(
             Beside(kind=row.kind, time_share=_share(row, result))
@@ -104,10 +107,12 @@ def draw_roofline(info: RooflineInfo, axes: "Axes") -> None:
     low, high, bottom, top = _limits(info)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom, top))
     ridge, peak = info.ridge_ops_per_byte, info.peak_ops_per_s
-    axes.plot([low, ridge], [low * info.dram_bytes_per_s, peak], color=INK, lw=1)
-    axes.plot([ridge, high], [peak, peak], color=INK, lw=1)
-    axes.plot([ridge, ridge], [bottom, peak], color=FAINT, lw=0.6, ls=":")
-    _label_ceilings(info, axes)
+    axes.plot([low if ridge is None else ridge, high], [peak, peak], color=INK, lw=1)
+    _label_peak(info, axes)
+    if ridge is not None and info.dram_bytes_per_s is not None:
+        axes.plot([low, ridge], [low * info.dram_bytes_per_s, peak], color=INK, lw=1)
+        axes.plot([ridge, ridge], [bottom, top], color=FAINT, lw=0.6, ls=":")
+        _label_memory(axes, low, ridge, info.dram_bytes_per_s)
     _draw_points(info, axes)
     _dress(info, axes)
 
@@ -138,32 +143,39 @@ def _draw_points(info: RooflineInfo, axes: "Axes") -> None:
 
 def _limits(info: RooflineInfo) -> tuple[float, float, float, float]:
     """Return limits of x and y that hold all points and the ridge, with room for the labels."""
-    intensities = [info.ridge_ops_per_byte, *(point.ops_per_byte for point in info.points)]
+    ridge = info.ridge_ops_per_byte
+    intensities = [point.ops_per_byte for point in info.points] or [1.0]
     rates = [info.peak_ops_per_s, *(point.ops_per_s for point in info.points)]
-    low, high = min(intensities) / 12, max(intensities) * 16
-    low = min(low, info.ridge_ops_per_byte / (high / info.ridge_ops_per_byte) ** 0.6)
+    if ridge is None or info.dram_bytes_per_s is None:
+        return min(intensities) / 12, max(intensities) * 16, min(rates) / 5, max(rates) * 4
+    low, high = min(ridge, *intensities) / 12, max(ridge, *intensities) * 16
+    low = min(low, ridge / (high / ridge) ** 0.6)
     bottom = min(min(rates) / 5, low * info.dram_bytes_per_s)
     return low, high, bottom, max(rates) * 4
 
 
-def _label_ceilings(info: RooflineInfo, axes: "Axes") -> None:
-    """Name the ceilings and the ridge where no point can lie: above the roof."""
-    low, high, _, _ = _limits(info)
-    ridge, peak = info.ridge_ops_per_byte, info.peak_ops_per_s
-    place = low * (ridge / low) ** 0.75
+def _label_peak(info: RooflineInfo, axes: "Axes") -> None:
+    """Name the upper ceiling where no point can lie: above it."""
+    _, high, _, _ = _limits(info)
+    peak = info.peak_ops_per_s
     axes.annotate(
-        f"DRAM {engineering(info.dram_bytes_per_s, 'B/s', 3)}",
-        (place, place * info.dram_bytes_per_s),
-        xytext=(-7, 3),
+        f"peak {engineering(peak, 'op/s', 3)}",
+        (high, peak),
+        xytext=(-4, 3),
         textcoords="offset points",
         ha="right",
         va="bottom",
         size=FONT_PT,
     )
+
+
+def _label_memory(axes: "Axes", low: float, ridge: float, bytes_per_s: float) -> None:
+    """Name the slanting ceiling, from `low` to `ridge`, and the ridge: above the roof too."""
+    place = low * (ridge / low) ** 0.75
     axes.annotate(
-        f"peak {engineering(peak, 'op/s', 3)}",
-        (high, peak),
-        xytext=(-4, 3),
+        f"DRAM {engineering(bytes_per_s, 'B/s', 3)}",
+        (place, place * bytes_per_s),
+        xytext=(-7, 3),
         textcoords="offset points",
         ha="right",
         va="bottom",
@@ -179,7 +191,6 @@ def _label_ceilings(info: RooflineInfo, axes: "Axes") -> None:
         va="bottom",
         size=FONT_PT,
     )
-    axes.plot([ridge, ridge], [peak, _limits(info)[3]], color=FAINT, lw=0.6, ls=":")
 
 
 def _entry(kind: str, share: float) -> str:

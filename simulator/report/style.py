@@ -63,7 +63,9 @@ def footer(result: Result) -> str:
         f"{result.workload} on {result.device}, rung {result.rung}, "
         f"nibblesim {result.provenance.version}, result {result.content_hash}"
     )
-    return textwrap.fill(text, FOOTER_COLUMNS, break_on_hyphens=False)
+    # The fonts of matplotlib draw Latin script; what they lack would be a box and a warning.
+    drawn = text.encode("latin-1", "replace").decode("latin-1")
+    return textwrap.fill(drawn, FOOTER_COLUMNS, break_on_hyphens=False)
 
 
 def write_png(figure: "Figure", path: Path) -> Path:

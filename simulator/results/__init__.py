@@ -16,7 +16,7 @@ from simulator.results.records import (
     UnitRecord,
 )
 from simulator.results.result import Result
-from simulator.results.store import load, prepare_folder, save, write_atomically
+from simulator.results.store import load, prepare_folder, save, save_infeasible, write_atomically
 from simulator.results.summary import Summary
 from simulator.results.tables import Table, engineering
 
@@ -39,5 +39,6 @@ __all__ = [
     "load",
     "prepare_folder",
     "save",
+    "save_infeasible",
     "write_atomically",
 ]

@@ -163,8 +163,9 @@ def _peaks(result: "Result") -> Violations:
             yield f"{name}: utilisation {share:.12g}"
     peaks = result.peaks
     dram = result.traffic["dram"].bytes_sent if "dram" in result.traffic else 0
-    if dram * 10**12 > peaks.dram_bytes_per_s * result.latency_ps:
-        yield (f"DRAM moved {dram} B in {result.latency_ps} ps, peak {peaks.dram_bytes_per_s} B/s")
+    rate = peaks.dram_bytes_per_s
+    if rate is not None and dram * 10**12 > rate * result.latency_ps:
+        yield (f"DRAM moved {dram} B in {result.latency_ps} ps, peak {rate} B/s")
     if result.macs * 10**12 > peaks.macs_per_s * result.latency_ps:
         yield f"{result.macs} MACs in {result.latency_ps} ps, peak {peaks.macs_per_s} MAC/s"
 

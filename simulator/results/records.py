@@ -86,10 +86,13 @@ class Spill:
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """What the device can do at most: MACs per second of all units together, DRAM bytes/s."""
+    """What the device can do at most: MACs per second of all units together, DRAM bytes/s.
+
+    `dram_bytes_per_s` is None for a memory that takes no time.
+    """
 
     macs_per_s: int
-    dram_bytes_per_s: int
+    dram_bytes_per_s: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,9 +109,9 @@ class Result:
 
     @property
     def stalls_s(self) -> dict[str, dict[str, float]]:
-        """Stalled seconds by unit and cause, summed over the instances of the unit."""
+        """Stalled seconds by unit and cause, the mean of the instances of the unit."""
         return {
-            unit.name: {cause: ps / PS_PER_S for cause, ps in unit.stall_ps.items()}
+            unit.name: {c: ps / unit.instances / PS_PER_S for c, ps in unit.stall_ps.items()}
             for unit in self.units
         }
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.errors import InputError
+from simulator.errors import INFEASIBLE, InfeasibleError, InputError
 from simulator.results.records import (
     Intervals,
     OpRecord,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 RESULT_FILE = "result.json"
 OPS_FILE = "ops.parquet"
 INTERVALS_FILE = "intervals.parquet"
+#: What `report` writes beside them.
+PICTURES_AND_TRACE = ("timeline.png", "roofline.png", "trace.json")
 
 _PLAIN = (
     "device",
@@ -104,11 +106,24 @@ def save(result: Result, folder: str | Path) -> Path:
     return path
 
 
+def save_infeasible(error: InfeasibleError, what: Mapping[str, str], folder: str | Path) -> Path:
+    """Record in `result.json` that a run is infeasible; files of an earlier run there go.
+
+    `what` names the run (device, workload, rung). Raises InputError where nothing can be written.
+    """
+    path = prepare_folder(folder)
+    for name in (OPS_FILE, INTERVALS_FILE, *PICTURES_AND_TRACE):
+        (path / name).unlink(missing_ok=True)
+    write_atomically(path / RESULT_FILE, to_json({**what, **error.report()}))
+    return path
+
+
 def load(folder: str | Path) -> Result:
     """Read a saved result; it equals the one that was saved.
 
     Raises:
         InputError: a file is missing, damaged, of another layout, or not of the same run.
+        InfeasibleError: the one that `save_infeasible` recorded.
     """
     path = Path(folder)
     content = _read_json(path / RESULT_FILE)
@@ -178,6 +193,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{path}: damaged or truncated, no valid JSON{where}") from None
+    if isinstance(content, dict) and content.get("state") == INFEASIBLE:
+        raise InfeasibleError.from_report(content)
     layout = _layout(content)
     if layout != SCHEMA_VERSION:
         raise InputError(

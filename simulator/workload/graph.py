@@ -202,7 +202,8 @@ class Workload:
 
     `tokens` are those that tokens/s counts: the batch of a decode step, all tokens of a prefill.
     `weight_bytes` holds every weight and table once, tied ones once; `kv_bytes` is the cache that
-    stands at the end of the step. `resolved` is for provenance: plain values.
+    stands at the end of the step. `resolved` is for provenance: plain values. `warnings`
+    go into the result.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Workload:
     weight_bytes: int
     kv_bytes: int
     resolved: dict[str, Any] = field(hash=False, compare=False, repr=False)
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:

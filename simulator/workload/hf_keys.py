@@ -104,6 +104,17 @@ class Keys:
             return []
         return value
 
+    def described(self, name: str, keys: Sequence[str]) -> str | None:
+        """Return what a mapping says under some keys, in words; absent or null: None."""
+        value = self._data.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self.problem(name, f"expected a mapping, got {value!r}")
+            return None
+        said = [f"{key} {value[key]}" for key in keys if value.get(key) not in (None, False)]
+        return ", ".join(said) or "how, it does not say"
+
     def activation(self, name: str, default: str) -> str:
         """Return the name of `Model.activation` for a transformers activation."""
         value = self.text(name, default) or default

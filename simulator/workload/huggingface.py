@@ -3,7 +3,8 @@
 Key names, and the defaults of absent keys, are those of the configuration classes in
 huggingface/transformers (src/transformers/models/<family>/configuration_<family>.py). A size that
 has no sensible default must be given. Settings that change neither shapes nor operation counts
-(token ids, dropout, RoPE base and scaling, dtype) are not read.
+(token ids, dropout, RoPE base and scaling, dtype) are not read. How a checkpoint is quantised is
+noted, not followed: the formats of a workload are arguments.
 """
 
 import json
@@ -33,6 +34,9 @@ _ARCHITECTURES = {
     "phi3": ("Phi3ForCausalLM", "Phi3Model"),
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Model"),
 }
+
+#: What a quantised checkpoint says of itself.
+_QUANTISATION = ("quant_method", "bits", "group_size", "load_in_4bit", "load_in_8bit", "fmt")
 
 _REFUSED = {
     "num_local_experts": "a mixture of experts is not supported",
@@ -65,6 +69,7 @@ def from_hf_config(path: str | Path) -> Model:
         keys.refuse(key, reason)
     keys.architecture(_ARCHITECTURES[family])
     fields = _FAMILIES[family](keys)
+    fields["quantised"] = keys.described("quantization_config", _QUANTISATION)
     if keys.problems:
         raise InputError(keys.problems)
     name = file.resolve().parent.name if file.name == "config.json" else file.stem
@@ -91,7 +96,7 @@ def _read_json(file: Path, label: str) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
         raise InputError(f"{label}: is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+        data = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise InputError(f"{label}: is not UTF-8 text (at byte {error.start})") from error
     except json.JSONDecodeError as error:

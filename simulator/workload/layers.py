@@ -48,10 +48,13 @@ def formats_of(
     Gains and biases stay in the weight format where that is a plain float, else in fp16.
     Errors: InputError for an unknown name.
     """
-    w, a, c, e = (
-        formats.get(name) if isinstance(name, str) else name
-        for name in (weights, activations, kv, weights if embedding is None else embedding)
-    )
+    used = {
+        "weights": weights,
+        "activations": activations,
+        "kv": kv,
+        "embedding": weights if embedding is None else embedding,
+    }
+    w, a, c, e = (formats.format_of(name, given) for name, given in used.items())
     plain_float = w.kind == "float" and w.granularity == "none"
     return Formats(w, a, c, e, w if plain_float else formats.get("fp16"))
 

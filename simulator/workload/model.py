@@ -32,7 +32,8 @@ class Model(Part):
     sees, itself included, in layers `first_window_layer` and up, or in every second layer from the
     first (`window_layers: alternate`). `post_norms` normalise the outputs of attention and FFN too
     (Gemma 2), `sub_norms` the inputs of their output projections (BitNet b1.58). Soft caps are
-    c tanh(x / c) on attention scores and on logits.
+    c tanh(x / c) on attention scores and on logits. `quantised` says how the checkpoint stores its
+    weights, where that is no plain float; the formats of a workload are its own.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Model(Part):
     embedding_scale: bool = False
     attention_softcap: bool = False
     logit_softcap: bool = False
+    quantised: str | None = None
     source: str
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from simulator.workload.ops import Gemm, Op, OpKind, Role, Tensor
 MAX_BYTES = 2**20
 _COUNT = re.compile(r"(?P<name>.+)_x(?P<count>[1-9][0-9]{0,17})")
 _COLUMNS = ("m", "n", "k")
+HEADER = "Layer, M, N, K,"
 
 
 def gemm(
@@ -49,7 +50,8 @@ def _workload(
     activations: str | Format,
 ) -> Workload:
     """One segment a GEMM, in order; no tokens: a product is not a model."""
-    w, a = (formats.get(f) if isinstance(f, str) else f for f in (weights, activations))
+    w = formats.format_of("weights", weights)
+    a = formats.format_of("activations", activations)
     segments = tuple(Segment(key, _graph(key, shape, w, a)) for key, shape in gemms.items())
     rows = {key: [s.count, s.m, s.n, s.k] for key, s in gemms.items()}
     used = {"weights": w.name, "activations": a.name}
@@ -90,9 +92,12 @@ def read_topology(
     rows = csv.reader(_text(Path(path), label).splitlines())
     for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
-        if number == 1 or not any(cells):
+        if not any(cells):
             continue
         try:
+            if number == 1:
+                _check_header(cells)
+                continue
             name, shape = _parse(cells)
             if name in gemms:
                 raise InputError(f"layer '{name}' is given twice")
@@ -119,6 +124,15 @@ def _text(path: Path, label: str) -> str:
     if not text.strip():
         raise InputError(f"{label}: is empty")
     return text
+
+
+def _check_header(cells: list[str]) -> None:
+    """Refuse a first row that is no header, or whose columns stand in another order."""
+    sizes = [cell.lower() for cell in cells[1:4]]
+    if len(sizes) == 3 and all(cell.isdecimal() for cell in sizes):
+        raise InputError(f"expected a header such as {HEADER!r}, got a row of numbers")
+    if sorted(sizes) == sorted(_COLUMNS) and sizes != list(_COLUMNS):
+        raise InputError(f"expected the columns M, N, K, got {', '.join(cells[1:4])}")
 
 
 def _parse(cells: list[str]) -> tuple[str, Gemm]:
@@ -153,7 +167,7 @@ def write_topology(workload: Workload, path: str | Path) -> None:
     as whole rectangles: SCALE-Sim knows no mask. Errors: InputError where the file cannot be
     written.
     """
-    lines = ["Layer, M, N, K,"]
+    lines = [HEADER]
     for segment, op in workload.ops():
         gemms = _gemms_of(op)
         for index, shape in enumerate(gemms):

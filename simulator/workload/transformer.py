@@ -133,6 +133,17 @@ def _workload(
             "formats": used.names,
             "model": resolved(model),
         },
+        warnings=_warnings(model, used),
+    )
+
+
+def _warnings(model: Model, used: Formats) -> tuple[str, ...]:
+    """Say where the weights of a quantised checkpoint are counted as plain floats."""
+    if model.quantised is None or used.weights.kind != "float":
+        return ()
+    return (
+        f"the checkpoint of {model.name} is quantised ({model.quantised}); its weights count as "
+        f"{used.weights.name} here: give their format",
     )
 
 

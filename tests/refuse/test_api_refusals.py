@@ -1,6 +1,7 @@
 """Does `simulate` refuse what it cannot do, in words that say what to change?"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plans import variant
@@ -196,12 +197,36 @@ def test_an_energy_profile_without_the_pair(rung: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tpu_v4", gemm(1, 1, 1)), "device: expected what load_device makes, got 'tpu_v4'"),
+        (
+            (load_device("tpu_v4"), "gpt-2"),
+            "workload: expected what prefill, decode_step or gemm makes, got 'gpt-2'",
+        ),
+    ],
+)
+def test_a_name_is_no_device_and_no_workload(arguments: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        simulate(*arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("use", "given"), [("weights", None), ("kv", 8), ("activations", 4.0)])
+def test_what_is_no_format(use: str, given: object) -> None:
+    formats: dict[str, Any] = {use: given}
+    with pytest.raises(InputError) as caught:
+        decode_step(load_model("gpt-2"), context=8, **formats)
+    assert str(caught.value) == (f"{use}: expected the name of a format or a Format, got {given!r}")
+
+
+@pytest.mark.parametrize(
     ("profile", "message"),
     [
         ("nowhere.yaml", "nowhere.yaml: no such file"),
         (
             "jouppi",
-            "unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: accelforge_tpu_v4i, horowitz_45nm, jouppi_7nm",
+            "replace: energy: unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: accelforge_tpu_v4i, horowitz_45nm, jouppi_7nm",
         ),
     ],
 )

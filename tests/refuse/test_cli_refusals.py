@@ -8,6 +8,8 @@ from typer.testing import CliRunner, Result
 
 from simulator import api
 from simulator.cli import app
+from simulator.errors import InfeasibleError
+from simulator.results import load
 
 RUN = ("run", "generic_npu_128", "gpt-2")
 DECODE = (*RUN, "--phase", "decode", "--context", "64")
@@ -116,6 +118,21 @@ REFUSALS = {
     "trace without a folder": (
         (*DECODE, "--trace"),
         "--trace needs --out FOLDER, where trace.json goes",
+    ),
+    "all logits of a decode step": (
+        (*DECODE, "--all-logits"),
+        "--all-logits is for --phase prefill",
+    ),
+    "unknown embedding format": (
+        (*DECODE, "--embedding-format", "fp17"),
+        "unknown format 'fp17'; did you mean 'fp16'?",
+    ),
+    "out without a name": ((*DECODE, "--out", ""), "--out is empty: name a folder"),
+    "run beyond the end of time": (
+        (*DECODE, "--set", "memory.bandwidth=1 B/s"),
+        "gpt-2 decode batch=1 context=64 w=fp16 a=fp16 kv=fp16 takes at least 2.5e+08 s on "
+        "generic_npu_128; simulated time ends at 10,000 s: is a clock, a bandwidth or a latency "
+        "off by its unit?",
     ),
     "set without a value": (
         (*DECODE, "--set", "matrix.rows"),
@@ -257,6 +274,22 @@ def test_weights_that_do_not_fit_are_infeasible() -> None:
         "unit": "bytes",
         "reason": reason,
     }
+
+
+def test_an_infeasible_run_is_recorded_in_place_of_an_earlier_one(tmp_path: Path) -> None:
+    arguments = ("run", "tpu_v4i", "llama-2-7b", "--phase", "decode", "--context", "64")
+    out = tmp_path / "out"
+    assert nibblesim(*arguments, "--format", "w8a8", "--out", str(out)).exit_code == 0
+    assert len(list(out.iterdir())) == 6
+    result = nibblesim(*arguments, "--json", "--out", str(out))
+    assert result.exit_code == 3
+    assert [file.name for file in out.iterdir()] == ["result.json"]
+    record = json.loads((out / "result.json").read_text())
+    run = {"device": "tpu_v4i", "rung": "tile", "workload": record["workload"]}
+    assert record == {**json.loads(result.stdout), **run}
+    with pytest.raises(InfeasibleError) as error:
+        load(out)
+    assert error.value.report() == json.loads(result.stdout)
 
 
 def test_unwritable_folder_is_refused_before_the_simulation(

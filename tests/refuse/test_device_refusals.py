@@ -55,6 +55,24 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         ("matrix.pe.micro_tiles", [1, 1, 1], "matrix.pe.micro_tiles: unknown key; did you mean 'micro_tile'?"),
         ("matrix.macs", 100, "matrix.macs: unknown key"),
         ("vector.width", 8, "vector.width: unknown key"),
+        (
+            "vector.cycles_per_operation.expp", 4,
+            "vector.cycles_per_operation: unknown function 'expp'; did you mean 'exp'?",
+        ),
+        (
+            "energy", "jouppi",
+            "energy: unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: "
+            "accelforge_tpu_v4i, horowitz_45nm, jouppi_7nm",
+        ),
+        # Values that an element of an array cannot have.
+        (
+            "matrix.pe.latency_cycles", 3,
+            "matrix: pe.latency_cycles must be 1 in a systolic array, whose fill and drain count one cycle an element; got 3",
+        ),
+        (
+            "matrix.pe.accumulator_bits", 7,
+            "matrix.pe: accumulator_bits (7) holds no operand: the narrowest pair has 8 bits",
+        ),
         # Missing keys.
         ("clock", ..., "clock: missing"),
         ("energy", ..., "energy: missing"),

@@ -395,6 +395,11 @@ def test_gemm_sizes() -> None:
             "Layer,M,N,K,Sparsity,\na,1,2,3,2:4,\n",
             [":2: sparsity '2:4' is not supported; only 1:1 is"],
         ),
+        (
+            "a,1,2,3,\nb,4,5,6,\n",
+            [":1: expected a header such as 'Layer, M, N, K,', got a row of numbers"],
+        ),
+        ("Layer,M,K,N,\na,1,2,3,\n", [":1: expected the columns M, N, K, got M, K, N"]),
         ("Layer,M,N,K,\na,1,2,3,\na_x4,1,2,3,\n", [":3: layer 'a' is given twice"]),
     ],
 )

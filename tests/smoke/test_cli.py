@@ -225,6 +225,14 @@ def test_describe_finds_out_what_a_file_is(tmp_path: Path) -> None:
     assert kinds == {"device.yaml": "device", "model.yaml": "model", "tiny.json": "model"}
 
 
+def test_describe_takes_the_folder_of_a_hugging_face_model(tmp_path: Path) -> None:
+    folder = tmp_path / "my_gpt"
+    folder.mkdir()
+    config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 100}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert parsed("describe", str(folder))["name"] == "my_gpt"
+
+
 def test_run_prints_the_summary() -> None:
     text = nibblesim(*GPT2).stdout
     assert text.startswith(
@@ -257,6 +265,25 @@ def test_run_prefill_and_ragged_decode() -> None:
     assert ragged["tokens"] == 3
     whole = parsed(*command, "--batch", "3", "--context", "256")
     assert ragged["bytes"]["dram"] < whole["bytes"]["dram"]
+
+
+def test_head_and_logits_are_chosen_on_the_command_line() -> None:
+    command = (
+        "run",
+        "tpu_v4",
+        "gpt-2",
+        "--phase",
+        "prefill",
+        "--sequence",
+        "32",
+        "--format",
+        "w4a8",
+    )
+    last, every = parsed(*command), parsed(*command, "--all-logits")
+    assert every["macs"] - last["macs"] == 31 * 768 * 50257
+    wide = parsed(*command, "--embedding-format", "fp16")
+    # The head is a table of 50,257 x 768: 16 bits in place of 4 and their scales and zero points.
+    assert wide["bytes"]["dram"] > last["bytes"]["dram"] + 50257 * 768 * 11 // 8
 
 
 def test_set_changes_the_device() -> None:

@@ -1,5 +1,7 @@
 """Reading, composing, changing and writing parts."""
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from simulator.api import load_device
 from simulator.config import (
     Bytes,
     BytesPerSecond,
@@ -199,6 +202,21 @@ def test_a_name_is_looked_up_in_the_data_root_and_a_base_too(
     small = load_part(Chip, "small", "hw_configs/chips")
     mine = _file(tmp_path, "small", "base: small\nname: mine\n")
     assert load_part(Chip, mine, "hw_configs/chips") == replace(small, {"name": "mine"})
+
+
+def test_a_part_is_frozen_down_to_its_mappings() -> None:
+    device = load_device("generic_npu_128")
+    formats = device.matrix.pe.formats
+    for change in (
+        lambda: formats.__setitem__("int8xint8", 4),
+        lambda: formats.update(int8xint8=4),
+        lambda: formats.pop("int8xint8"),
+        formats.clear,
+    ):
+        with pytest.raises(TypeError, match="a part is frozen"):
+            change()
+    assert formats["int8xint8"] == 1
+    assert copy.deepcopy(device) == device == pickle.loads(pickle.dumps(device))
 
 
 def test_the_data_root_holds_the_devices_and_models() -> None:

@@ -9,7 +9,9 @@ from plans import variant
 from simulator.api import device_names, load_device
 from simulator.config import content_hash, dump_yaml, load_part, replace, resolved
 from simulator.cost import load_profile
-from simulator.hardware import Device, VectorUnit
+from simulator.errors import InputError
+from simulator.formats import get
+from simulator.hardware import Device, ProcessingElement, VectorUnit
 from simulator.mapping.target import Target, rates_of
 
 FOLDER = "hw_configs/devices"
@@ -59,7 +61,7 @@ def test_an_ideal_memory_answers_at_once() -> None:
 def test_rates_of_a_device() -> None:
     device = npu(clock="940 MHz", dma__descriptor_cycles=3, dma__burst="64 B")
     rates = rates_of(device, load_profile(device.energy))
-    assert (rates.cycle_ps_numerator, rates.cycle_ps_denominator) == (50_000, 47)
+    assert rates.clock_hz == 940_000_000
     assert rates.descriptor_ps == 3192  # 3 / 0.94 GHz is 3,191.49 ps
     assert rates.burst_bytes == 64
     assert rates.ps_per_byte == 1.0
@@ -127,6 +129,31 @@ def test_cores_share_vector_work() -> None:
 def test_ports_of_a_scratchpad_add_up() -> None:
     pad = npu(scratchpad__read_ports=3, scratchpad__port_width="32 B").scratchpad
     assert (pad.read_bytes_per_cycle, pad.write_bytes_per_cycle) == (96, 64)
+
+
+@pytest.mark.parametrize(
+    ("weight", "activation", "pair"),
+    [
+        ("int8", "bf16", "bf16xbf16"),
+        ("uint8", "bf16", "bf16xbf16"),
+        ("int9", "bf16", "bf16xbf16"),
+        ("int10", "bf16", None),
+        ("int12", "fp16", "fp16xfp16"),
+        ("uint12", "fp16", None),
+        ("int16", "int16", None),
+    ],
+)
+def test_a_float_holds_integers_of_the_bits_of_its_significand(
+    weight: str, activation: str, pair: str | None
+) -> None:
+    """bf16 has 8 bits, fp16 11; the sign is apart: -2^n is a power of two."""
+    formats = {"bf16xbf16": 1} if activation == "bf16" else {"fp16xfp16": 1}
+    pe = ProcessingElement(name="pe", formats=formats, source="test")
+    if pair is None:
+        with pytest.raises(InputError, match="not even widened"):
+            pe.operand_pair(get(weight), get(activation))
+    else:
+        assert pe.operand_pair(get(weight), get(activation)) == pair
 
 
 @pytest.mark.parametrize("name", device_names())

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from simulator.api import load_model
 from simulator.config import data_root, dump_yaml, load_part, names, replace, resolved
-from simulator.workload import LayerRun, Model, from_hf_config
+from simulator.errors import InputError
+from simulator.workload import LayerRun, Model, decode_step, from_hf_config
 
 FOLDER = "workloads/models"
 
@@ -211,6 +213,41 @@ def test_names_come_from_the_folder_or_the_file(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps(LLAMA))
     model = from_hf_config(tmp_path / "other.json")
     assert (model.name, model.family) == ("other", "llama")
+
+
+def test_a_folder_does_not_stand_in_for_a_model_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("llama-2-7b", "mine"):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(json.dumps(GPT2))
+    assert load_model("llama-2-7b").family == "llama"
+    assert load_model("mine").family == "gpt2"
+    Path("config.json").write_text(json.dumps(GPT2))
+    with pytest.raises(InputError, match="unknown model ''"):
+        load_model("")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(LLAMA), encoding="utf-8-sig")
+    assert from_hf_config(file).parameters == 6_738_415_616
+
+
+def test_a_quantised_checkpoint_is_noted_and_its_formats_are_asked_for(tmp_path: Path) -> None:
+    """The formats of a run are arguments: as floats, the result says what it did not follow."""
+    how = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    model = read(tmp_path, {**LLAMA, "quantization_config": how})
+    assert model.quantised == "quant_method awq, bits 4, group_size 128"
+    assert decode_step(model, context=8).warnings == (
+        f"the checkpoint of {model.name} is quantised (quant_method awq, bits 4, group_size 128); "
+        "its weights count as fp16 here: give their format",
+    )
+    assert decode_step(model, context=8, weights="int4-g128").warnings == ()
+    assert read(tmp_path, LLAMA).quantised is None
+    with pytest.raises(InputError, match="quantization_config: expected a mapping, got 4"):
+        read(tmp_path, {**LLAMA, "quantization_config": 4})
 
 
 def test_defaults_of_absent_keys(tmp_path: Path) -> None:

@@ -215,6 +215,7 @@ def test_roofline_numbers(decode: Result) -> None:
 def test_no_point_lies_above_the_roof(decode: Result) -> None:
     info = roofline_info(decode)
     for point in info.points:
+        assert info.dram_bytes_per_s is not None
         roof = min(info.peak_ops_per_s, point.ops_per_byte * info.dram_bytes_per_s)
         assert point.ops_per_s <= roof
 
@@ -232,6 +233,25 @@ def test_kind_without_dram_bytes_is_listed_not_dropped(decode: Result) -> None:
     labels = [text.get_text() for text in _texts(figure)]
     assert "on chip, no DRAM bytes:" in labels
     assert "qk (13.6 % of time)" in labels
+
+
+def test_a_memory_that_takes_no_time_has_no_ceiling(decode: Result) -> None:
+    ideal = replace(decode, peaks=replace(decode.peaks, dram_bytes_per_s=None))
+    assert len(ideal.check()) == 10
+    info = roofline_info(ideal)
+    assert info.ridge_ops_per_byte is None
+    figure = Figure(figsize=(7.0, 3.3), layout="constrained")
+    draw_roofline(info, figure.add_subplot())
+    _assert_legible(figure)
+    drawn = " ".join(text.get_text() for text in _texts(figure))
+    assert "peak 32.8 Top/s" in drawn
+    assert "ridge" not in drawn
+    assert "B/s" not in drawn
+
+
+def test_letters_that_the_font_lacks_are_question_marks(decode: Result) -> None:
+    named = replace(decode, device="\u82af\u7247 \u00e9")
+    assert "on ?? \u00e9, rung tile" in timeline_info(named).footer
 
 
 @pytest.mark.parametrize("macs_per_s", [10**10, 16_384 * 10**9, 10**16])

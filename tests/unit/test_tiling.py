@@ -38,8 +38,7 @@ from simulator.mapping.tiling import (
 )
 
 RATES = Rates(
-    cycle_ps_numerator=1000,
-    cycle_ps_denominator=1,
+    clock_hz=10**9,
     ps_per_byte=1.0,
     latency_ps=20_000,
     descriptor_ps=3000,

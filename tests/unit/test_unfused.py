@@ -62,11 +62,12 @@ def walk(p: MaskedProblem, groups: list[Group], bands: int) -> list[tuple[int, i
     found = []
     for requests, queries, keys in groups:
         height = ceil(queries / bands)
+        base = min(seen(p, 0, queries, keys))
         for first in range(0, queries, height):
             band = range(first, min(first + height, queries))
             needed = set().union(*(seen(p, query, queries, keys) for query in band))
-            tiles = {key // p.unit.columns for key in range(min(needed), max(needed) + 1)}
-            issued = sum(key // p.unit.columns in tiles for key in range(keys))
+            tiles = {(key - base) // p.unit.columns for key in needed}
+            issued = sum((key - base) // p.unit.columns in tiles for key in range(base, keys))
             found.append((requests * p.kv_heads, len(band) * p.group_size, issued))
     return found
 
