@@ -228,7 +228,8 @@ def test_describe_finds_out_what_a_file_is(tmp_path: Path) -> None:
 def test_describe_takes_the_folder_of_a_hugging_face_model(tmp_path: Path) -> None:
     folder = tmp_path / "my_gpt"
     folder.mkdir()
-    config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 100}
+    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 100, "n_positions": 128}
+    config = {"model_type": "gpt2", **sizes}
     (folder / "config.json").write_text(json.dumps(config))
     assert parsed("describe", str(folder))["name"] == "my_gpt"
 
