@@ -59,6 +59,7 @@ def op_plan(
         least_load_bytes=loads,
         least_store_bytes=stores,
         network_bytes=network_bytes,
+        cores=1,
         stalls_ps=(),
         macs_useful=0,
         macs_issued=0,

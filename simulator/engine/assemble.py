@@ -41,12 +41,12 @@ def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
 class _Books:
     """Adds up steps: records, intervals, unit times and traffic.
 
-    `parallel` is how many of the groups of cores, as `core_groups` counts them, work in step.
+    `group` is how many cores are booked together (`core_group`).
     """
 
-    def __init__(self, profile: EnergyProfile, parallel: int) -> None:
+    def __init__(self, profile: EnergyProfile, group: int) -> None:
         self.profile = profile
-        self.parallel = np.array([parallel if unit in PER_CORE else 1 for unit in UNITS])
+        self.group = group
         self.records: list[OpRecord] = []
         self.columns: list[np.ndarray] = []
         self.tiles: list[np.ndarray] = []
@@ -105,17 +105,10 @@ class _Books:
             busy[index, 0] -= stalled
         op_index, unit = np.nonzero(~absent)
         where = (op_index, unit)
-        self.columns.append(
-            np.stack(
-                [
-                    unit,
-                    op_index + offset,
-                    first[where],
-                    last[where],
-                    busy[where] * self.parallel[unit],
-                ]
-            )
-        )
+        groups = np.array([op.cores // self.group for op in step.segment.ops])
+        busy[:, :DRAM] *= groups[:, None]
+        columns = (unit, op_index + offset, first[where], last[where], busy[where])
+        self.columns.append(np.stack(columns))
         tile_unit, tile_op, tile_start, tile_end = run.tiles
         times = (tile_start + step.start_ps, tile_end + step.start_ps)
         self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
@@ -150,24 +143,31 @@ def _executions(plan: Plan) -> Iterable[tuple[int, OpPlan]]:
             yield segment.repeat, op
 
 
-def _unit_times(plan: Plan) -> dict[str, tuple[int, dict[str, int]]]:
-    """Return (useful ps, stalls by cause) of each unit, from the plan alone."""
+def _unit_times(plan: Plan, group: int) -> dict[str, tuple[int, dict[str, int]]]:
+    """Return (useful ps, stalls by cause) of each unit, from the plan alone.
+
+    Of units that each core has, the sum over the groups of cores that work.
+    """
     busy = dict.fromkeys(UNITS, 0)
     stalls: dict[str, int] = {}
     for count, op in _executions(plan):
-        busy[op.unit] += count * op.main_ps
-        busy["vector"] += count * op.vector_ps
+        times = count * op.cores // group if op.unit in PER_CORE else count
+        busy[op.unit] += times * op.main_ps
+        busy["vector"] += times * op.vector_ps
         busy["dram"] += count * op.dram_ps
         for cause, ps in op.stalls_ps:
-            busy["matrix"] -= count * ps
-            stalls[cause] = stalls.get(cause, 0) + count * ps
+            busy["matrix"] -= times * ps
+            stalls[cause] = stalls.get(cause, 0) + times * ps
     return {unit: (busy[unit], stalls if unit == "matrix" else {}) for unit in UNITS}
 
 
-def core_groups(plan: Plan, device: Device) -> tuple[int, int]:
-    """Return the equal groups of cores that are booked together, and how many of them work."""
-    size = gcd(plan.cores, device.cores)
-    return device.cores // size, plan.cores // size
+def core_group(plan: Plan, device: Device) -> int:
+    """Return the size of the equal groups of cores that are booked together.
+
+    The largest that divides the cores of the device, of the plan and of every operation.
+    """
+    sizes = {op.cores for _, op in _executions(plan) if op.unit in PER_CORE}
+    return gcd(device.cores, plan.cores, *sizes)
 
 
 def _units(
@@ -178,24 +178,18 @@ def _units(
     Cores that a plan does not use are idle.
     """
     records = []
-    groups, working = core_groups(plan, device)
-    for index, (name, (busy, causes)) in enumerate(_unit_times(plan).items()):
+    group = core_group(plan, device)
+    for index, (name, (busy, causes)) in enumerate(_unit_times(plan, group).items()):
         if name == "noc" and device.network is None:
             continue
         stalls = dict(causes)
-        if name in ("matrix", "vector") and waited[index]:
-            stalls["dram"] = int(waited[index])
-        instances, parallel = (groups, working) if name in PER_CORE else (1, 1)
-        stalls = {cause: parallel * ps for cause, ps in stalls.items()}
-        idle = instances * latency_ps - parallel * busy - sum(stalls.values())
-        booked = UnitRecord(
-            name=name,
-            busy_ps=parallel * busy,
-            stall_ps=stalls,
-            idle_ps=idle,
-            instances=instances,
+        instances = device.cores // group if name in PER_CORE else 1
+        if name in PER_CORE and waited[index]:
+            stalls["dram"] = int(waited[index]) * (plan.cores // group)
+        idle = instances * latency_ps - busy - sum(stalls.values())
+        records.append(
+            UnitRecord(name=name, busy_ps=busy, stall_ps=stalls, idle_ps=idle, instances=instances)
         )
-        records.append(booked)
     return tuple(records)
 
 
@@ -308,7 +302,7 @@ def assemble(
     trace: bool,
 ) -> Result:
     """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
-    books = _Books(profile, core_groups(plan, device)[1])
+    books = _Books(profile, core_group(plan, device))
     for step in steps:
         if step.run is None:
             books.bounded(step)

@@ -1,7 +1,8 @@
 """The roofline rung: nothing but peaks.
 
-A workload takes at least its useful MACs at the matrix unit's peak and its compulsory bytes at the
-memory's sustained rate (Williams et al., CACM 2009); the larger of the two sums is the bound.
+A workload takes at least its useful MACs at the peak of the unit that does them (products with one
+row may run on the vector unit) and its compulsory bytes at the memory's sustained rate (Williams et
+al., CACM 2009); the largest sum is the bound.
 """
 
 from collections.abc import Sequence
@@ -19,39 +20,44 @@ PS_PER_S = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """The least times that the peaks allow: matrix products, and compulsory memory traffic."""
+    """The least times that the peaks allow: products by unit, and compulsory memory traffic."""
 
     matrix_ps: int
+    vector_ps: int
     dram_ps: int
 
     @property
     def bound_ps(self) -> int:
-        """The larger of the two."""
-        return max(self.matrix_ps, self.dram_ps)
+        """The largest of the three."""
+        return max(self.matrix_ps, self.vector_ps, self.dram_ps)
 
     @property
     def by(self) -> str:
         """The peak that sets the bound."""
-        return "matrix" if self.matrix_ps >= self.dram_ps else "dram"
+        times = {"matrix": self.matrix_ps, "vector": self.vector_ps, "dram": self.dram_ps}
+        return max(times, key=lambda unit: times[unit])
 
 
 def _times(op: OpPlan, device: Device) -> tuple[int, int, int]:
     """Return the ps of an operation's useful MACs, compulsory loads and compulsory stores."""
-    matrix = 0
-    if op.unit == "matrix" and op.counts.macs:
-        matrix = ceil(op.macs_useful * PS_PER_S / device.peak_macs_per_s[op.counts.macs[0][0]])
+    main = 0
+    if op.macs_useful:
+        matrix = op.unit == "matrix"
+        peaks = device.peak_macs_per_s
+        rate = peaks[op.counts.macs[0][0]] if matrix else device.gemv_macs_per_s
+        main = ceil(op.macs_useful * PS_PER_S / rate)
     if isinstance(device.memory, IdealMemory):
-        return matrix, 0, 0
+        return main, 0, 0
     load, store = (
         ceil(moved * PS_PER_S / device.memory_bytes_per_s)
         for moved in (op.least_load_bytes, op.least_store_bytes)
     )
-    return matrix, load, store
+    return main, load, store
 
 
 def _bare(op: OpPlan, device: Device) -> OpPlan:
     """Return an operation that costs its useful MACs and compulsory bytes only."""
-    matrix, load, store = _times(op, device)
+    main, load, store = _times(op, device)
     counts = replace(
         op.counts,
         dram_read_bits=8 * op.least_load_bytes,
@@ -59,7 +65,7 @@ def _bare(op: OpPlan, device: Device) -> OpPlan:
     )
     return replace(
         op,
-        pipeline=Pipeline(1, 1, 1, 0, load, 0, matrix, 0, 0, 0, store),
+        pipeline=Pipeline(1, 1, 1, 0, load, 0, main, 0, 0, 0, store),
         load_bytes=op.least_load_bytes,
         store_bytes=op.least_store_bytes,
         network_bytes=0,
@@ -82,13 +88,14 @@ def bare_plan(plan: Plan, device: Device) -> Plan:
 
 def roofline(plan: Plan, device: Device) -> Roofline:
     """Return the roofline of a plan (bare or not)."""
-    matrix = dram = 0
+    computing = {"matrix": 0, "vector": 0, "noc": 0}
+    dram = 0
     for segment in plan.segments:
         for op in segment.ops:
             computed, loaded, stored = _times(op, device)
-            matrix += segment.repeat * computed
+            computing[op.unit] += segment.repeat * computed
             dram += segment.repeat * (loaded + stored)
-    return Roofline(matrix, dram)
+    return Roofline(computing["matrix"], computing["vector"], dram)
 
 
 def shares(plan: Plan, bound_ps: int) -> list[tuple[SegmentPlan, int, int, SegmentBound]]:

@@ -84,9 +84,10 @@ class Scratchpad(Part):
 
 
 class Dma(Part):
-    """The engine between memory and scratchpad.
+    """The engine between memory and one core's scratchpad.
 
-    `in_flight` bounds the bytes requested and not yet arrived, so bandwidth <= in_flight / latency.
+    `in_flight` bounds the bytes that a core has requested and not yet got, so its bandwidth is
+    <= in_flight / latency.
     Each contiguous piece is padded to `burst`; each transfer costs `descriptor_cycles`. Values are
     packed into words of `word_bits`, which none straddles (3-bit values: ten in 32 bits).
     """
@@ -179,7 +180,7 @@ class Device(Part):
         rate = self.memory.bandwidth_bytes_per_s * self.memory.efficiency
         if self.dma.in_flight_bytes is None or self.memory.latency_ps == 0:
             return rate
-        return min(rate, self.dma.in_flight_bytes * 1e12 / self.memory.latency_ps)
+        return min(rate, self.cores * self.dma.in_flight_bytes * 1e12 / self.memory.latency_ps)
 
     @property
     def memory_latency_ps(self) -> int:

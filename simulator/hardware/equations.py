@@ -26,15 +26,18 @@ WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT =
 class MatrixModel(NamedTuple):
     """What the equations need of one core's matrix unit, for one operand pair; plain integers.
 
-    rows, columns: extent of one array in elements of its spatial dimensions; temporal: elements of
-    the temporal dimension taken per step of `passes` cycles. accumulator_entries: partial sums
-    that a column holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle.
+    rows, columns: extent of one array in elements of its spatial dimensions, row_grain and
+    column_grain of them in one PE; temporal: elements of the temporal dimension taken per step of
+    `passes` cycles. move_rows_per_cycle counts rows of PEs. accumulator_entries: partial sums that
+    a column of PEs holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle.
     Rates are per cycle; a limit of 0 is none.
     """
 
     kind: int
     rows: int
     columns: int
+    row_grain: int
+    column_grain: int
     temporal: int
     passes: int
     move_rows_per_cycle: int
@@ -100,9 +103,9 @@ def systolic_cycles(
 ) -> tuple[int, int, int]:
     """Return (busy, move, skew) cycles of all folds of used_rows x used_columns, steady state.
 
-    rows, columns: the array; used_rows, used_columns: the operand in elements; stream: cycles of
-    one fold's temporal dimension. The first move of a double-buffered array and the last skew of an
-    overlapping one are paid once per operation: `edge_cycles`.
+    rows, columns: the array in PEs; used_rows, used_columns: the PEs that the operand takes;
+    stream: cycles of one fold's temporal dimension. The first move of a double-buffered array and
+    the last skew of an overlapping one are paid once per operation: `edge_cycles`.
     """
     row_folds = ceil_div(used_rows, rows)
     column_folds = ceil_div(used_columns, columns)
@@ -159,15 +162,23 @@ def spatial(kind: int, m: int, n: int, k: int) -> tuple[int, int, int]:
 
 
 @register_jitable
+def placed(unit: MatrixModel, m: int, n: int, k: int) -> tuple[int, int, int]:
+    """Return the rows and columns of PEs that a GEMM takes, and its temporal extent in elements."""
+    rows, columns, length = spatial(unit.kind, m, n, k)
+    return ceil_div(rows, unit.row_grain), ceil_div(columns, unit.column_grain), length
+
+
+@register_jitable
 def accumulator_pieces(unit: MatrixModel, length: int, k: int) -> int:
     """Return into how many pieces the accumulators' depth cuts a temporal dimension of `length`.
 
-    Only partial sums of several K folds have to wait there; output-stationary PEs keep their own.
+    A column of PEs holds `column_grain` sums for each element of it. Only partial sums of several
+    K folds have to wait there; output-stationary PEs keep their own.
     """
     stationary = unit.kind == WEIGHT_STATIONARY or unit.kind == INPUT_STATIONARY
     if not stationary or unit.accumulator_entries == 0 or k <= unit.rows:
         return 1
-    return ceil_div(length, unit.accumulator_entries * unit.temporal)
+    return ceil_div(length * unit.column_grain, unit.accumulator_entries)
 
 
 @register_jitable
@@ -179,7 +190,8 @@ def array_cycles(
     temporal_tiles: into how many nearly equal pieces the temporal dimension is cut; each piece
     passes through all folds.
     """
-    used_rows, used_columns, length = spatial(unit.kind, m, n, k)
+    used_rows, used_columns, length = placed(unit, m, n, k)
+    rows, columns = unit.rows // unit.row_grain, unit.columns // unit.column_grain
     short = length // temporal_tiles
     longer = length - short * temporal_tiles
     busy = 0
@@ -191,8 +203,8 @@ def array_cycles(
         if pieces == 0 or stream == 0:
             continue
         b, w, s = systolic_cycles(
-            unit.rows,
-            unit.columns,
+            rows,
+            columns,
             used_rows,
             used_columns,
             stream,
@@ -205,13 +217,25 @@ def array_cycles(
         move += pieces * count * w
         skew += pieces * count * s
     if unit.arrays > 1:
-        # Folds are dealt to the arrays; the fullest array sets the time.
-        folds = ceil_div(used_rows, unit.rows) * ceil_div(used_columns, unit.columns)
-        folds *= count * temporal_tiles
+        # Folds are dealt to the arrays, the fullest of which sets the time: its share of them, but
+        # no less than the largest fold.
+        stream = ceil_div(short + (1 if longer > 0 else 0), unit.temporal) * unit.passes
+        largest = systolic_cycles(
+            rows,
+            columns,
+            min(used_rows, rows),
+            min(used_columns, columns),
+            stream,
+            unit.move_rows_per_cycle,
+            unit.buffers,
+            unit.overlap,
+            unit.occupied,
+        )
+        folds = ceil_div(used_rows, rows) * ceil_div(used_columns, columns) * count * temporal_tiles
         most = ceil_div(folds, unit.arrays)
-        busy = ceil_div(busy * most, folds)
-        move = ceil_div(move * most, folds)
-        skew = ceil_div(skew * most, folds)
+        busy = max(largest[0], ceil_div(busy * most, folds))
+        move = max(largest[1], ceil_div(move * most, folds))
+        skew = max(largest[2], ceil_div(skew * most, folds))
     return busy, move, skew
 
 
@@ -278,12 +302,14 @@ def matrix_work(
     a_bits: int,
     w_bits: int,
     out_bits: int,
+    edges: int = 0,
 ) -> MatrixWork:
     """Return cycles by cause and on-chip bits of `count` GEMMs of m x k by k x n on one core.
 
     The operand stall is what the scratchpad's ports, the accumulators' ports and an adder tree's
     edge need beyond the array's own cycles; the conversion stall what the output converters need
-    beyond both. A unit known by its peak alone has no operand stall.
+    beyond both. `edges`: the cycles of `matrix_edges`, in which ports and converters work too. A
+    unit known by its peak alone has no operand stall.
     """
     read, write, held_read, held_write = operand_bits(
         unit, count, m, n, k, temporal_tiles, k_spills, a_bits, w_bits, out_bits
@@ -301,9 +327,10 @@ def matrix_work(
             edge = ceil_div(busy * edge_bits, unit.edge_bits_per_cycle * unit.passes)
     else:
         busy, move, skew = array_cycles(unit, count, m, n, k, temporal_tiles)
-    own = busy + move + skew
+    own = busy + move + skew + edges
     if unit.accumulator_entries > 0:
-        column_bits = unit.columns * unit.arrays * unit.accumulator_ports * unit.accumulator_bits
+        columns = unit.columns // unit.column_grain
+        column_bits = columns * unit.arrays * unit.accumulator_ports * unit.accumulator_bits
         edge = max(edge, ceil_div(held_write, column_bits))
     needed = max(
         ceil_div(read, unit.read_bits_per_cycle), ceil_div(write, unit.write_bits_per_cycle), edge
@@ -316,17 +343,23 @@ def matrix_work(
 
 
 @register_jitable
+def total_cycles(w: MatrixWork) -> int:
+    """Return the cycles of all causes."""
+    return w.busy + w.weight_load + w.fill_drain + w.operand + w.conversion
+
+
+@register_jitable
 def matrix_edges(unit: MatrixModel, m: int, n: int, k: int, temporal_tiles: int) -> tuple[int, int]:
     """Return the (weight_load, fill_drain) cycles that an operation pays once on this unit."""
     if unit.kind == THROUGHPUT:
         return 0, 0
     if unit.kind == ADDER_TREE:
         return 0, unit.latency
-    used_rows, used_columns, length = spatial(unit.kind, m, n, k)
+    used_rows, used_columns, length = placed(unit, m, n, k)
     stream = ceil_div(length // temporal_tiles, unit.temporal) * unit.passes
     return edge_cycles(
-        unit.rows,
-        unit.columns,
+        unit.rows // unit.row_grain,
+        unit.columns // unit.column_grain,
         used_rows,
         used_columns,
         stream,
@@ -559,9 +592,3 @@ def pipeline_ps(p: Pipeline) -> int:
     total = max(total, p.load + p.latency + p.steps * p.ready + outputs * p.post)
     both = p.steps * p.main + p.extra + outputs * p.second
     return max(total, p.load + p.latency + p.ready + both + p.store)
-
-
-@register_jitable
-def edges_ps(p: Pipeline) -> int:
-    """Return what only the first step waits for and only the last one ends with."""
-    return p.load + p.latency + p.ready + p.post + p.second + p.store

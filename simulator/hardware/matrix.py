@@ -140,8 +140,8 @@ class _Matrix(Part):
 class SystolicArray(_Matrix):
     """Rows x columns of PEs that pass operands to their neighbours.
 
-    weight_load_rows_per_cycle: rows of the stationary operand moved in a cycle (weights in for
-    weight-stationary, inputs in for input-stationary, outputs out for output-stationary).
+    weight_load_rows_per_cycle: rows of PEs whose stationary operand moves in a cycle (weights in
+    for weight-stationary, inputs in for input-stationary, outputs out for output-stationary).
     weight_buffers: 2 hides that move behind the previous fold, 1 does not. fold_overlap: the next
     fold starts to fill while the last drains. partial_fold_cost: whether a fold that uses only some
     rows and columns pays for all of them.

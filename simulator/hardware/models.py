@@ -18,19 +18,19 @@ DATAFLOWS = {
 }
 
 
-def _extent(unit: SystolicArray | AdderTree) -> tuple[int, int, int, int]:
-    """Return (kind, rows, columns, temporal) in elements: the PE's micro-tile times the array."""
+def _grains(unit: SystolicArray | AdderTree) -> tuple[int, int, int, int]:
+    """Return the kind, and the elements of one PE along rows, columns and time."""
     m, n, k = unit.pe.micro_tile
     if isinstance(unit, AdderTree):
-        return ADDER_TREE, unit.rows * m, unit.columns * n, k
+        return ADDER_TREE, m, n, k
     kind = DATAFLOWS[unit.dataflow]
     match kind:
         case 0:
-            return kind, unit.rows * k, unit.columns * n, m
+            return kind, k, n, m
         case 1:
-            return kind, unit.rows * m, unit.columns * n, k
+            return kind, m, n, k
         case _:
-            return kind, unit.rows * k, unit.columns * m, n
+            return kind, k, m, n
 
 
 def matrix_model(device: Device, pair: str) -> MatrixModel:
@@ -40,22 +40,27 @@ def matrix_model(device: Device, pair: str) -> MatrixModel:
     accumulators = unit.accumulators
     entries = 0 if accumulators is None else accumulators.entries_per_column
     move_rows, buffers, overlap, occupied, edge, rate = 1, 2, 1, 1, 0, 1
+    rows, columns = 128, 128
     match unit:
         case SystolicArray():
-            kind, rows, columns, temporal = _extent(unit)
-            move_rows = unit.weight_load_rows_per_cycle * unit.pe.micro_tile[2]
+            kind, row_grain, column_grain, temporal = _grains(unit)
+            rows, columns = unit.rows, unit.columns
+            move_rows = unit.weight_load_rows_per_cycle
             buffers, overlap = unit.weight_buffers, int(unit.fold_overlap)
             occupied = int(unit.partial_fold_cost == "occupied")
         case AdderTree():
-            kind, rows, columns, temporal = _extent(unit)
+            kind, row_grain, column_grain, temporal = _grains(unit)
+            rows, columns = unit.rows, unit.columns
             edge = 8 * (unit.edge_width_bytes or 0)
         case Throughput():
-            kind, rows, columns, temporal = THROUGHPUT, 128, 128, 1
+            kind, row_grain, column_grain, temporal = THROUGHPUT, 1, 1, 1
             rate = int(unit.macs * unit.efficiency * 1_000_000)
     return MatrixModel(
         kind=kind,
-        rows=rows,
-        columns=columns,
+        rows=rows * row_grain,
+        columns=columns * column_grain,
+        row_grain=row_grain,
+        column_grain=column_grain,
         temporal=temporal,
         passes=passes,
         move_rows_per_cycle=move_rows,

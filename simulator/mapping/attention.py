@@ -5,6 +5,7 @@ leave the core; key tiles that the mask hides are skipped. A head's keys and val
 for all query tiles where they fit (`hold`), else for each query tile.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from simulator.hardware.equations import (
     ceil_div,
     matrix_edges,
     matrix_work,
+    pipeline_ps,
+    total_cycles,
 )
 from simulator.kernels import compiled
 from simulator.mapping import tiling
@@ -28,13 +31,17 @@ from simulator.mapping.tiling import (
     MAX_TILES,
     STREAMED,
     Choice,
-    Rank,
     Rates,
-    better,
+    cuts,
     cycles_ps,
     padded_bytes,
-    rank_of,
+    slack_ps,
+    tile_size,
 )
+
+Array = NDArray[np.int64]
+#: (q_tile, kv_tile, hold).
+Tiles = tuple[int, int, int]
 
 #: Pieces into which the queries of a request are cut; more only where nothing fits.
 QUERY_TILES = 64
@@ -45,8 +52,8 @@ class AttentionProblem(NamedTuple):
 
     kv_memory_bits_per_key: payload and metadata bits of one key and its value in one head;
     q_memory_bits, out_memory_bits: 0 where on chip. ready_cycles, softmax_cycles: vector cycles per
-    1,024 keys and values loaded (one head), and per 1,024 scores issued. vector_lanes: for the
-    rescaling of outputs between key tiles.
+    1,024 keys and values loaded (one head), and per 1,024 scores issued. vector_lanes, mul_cycles
+    (of one lane for one multiplication): for the rescaling of outputs between key tiles.
     """
 
     unit: MatrixModel
@@ -65,11 +72,15 @@ class AttentionProblem(NamedTuple):
     ready_cycles_per_kilokey: int
     softmax_cycles_per_kiloscore: int
     vector_lanes: int
+    mul_cycles: int
     room_bytes: int
 
 
 class AttentionTotals(NamedTuple):
-    """What a tiling of attention issues over all heads and requests (all cores)."""
+    """What a tiling of attention issues over all heads and requests.
+
+    From `busy` to `rescaled_most`: on the core that has most to do.
+    """
 
     pairs: int
     scores: int
@@ -81,10 +92,19 @@ class AttentionTotals(NamedTuple):
     operand: int
     conversion: int
     score_cycles: int
+    scores_most: int
+    keys_most: int
+    rescaled_most: int
     read_bits: int
     write_bits: int
     accumulator_read_bits: int
     accumulator_write_bits: int
+
+
+#: What `group_totals` counts: the fields of `MatrixWork`, then its own.
+BUSY, MOVE, SKEW, OPERAND, CONVERSION, READ, WRITE, HELD_READ, HELD_WRITE = range(9)
+SCORE_CYCLES, PAIRS, SCORES, KEYS, RESCALED = range(9, 14)
+TOTALS = 14
 
 
 @register_jitable
@@ -118,87 +138,151 @@ def streamed(unit: MatrixModel, m: int, n: int) -> int:
     return n if unit.kind == INPUT_STATIONARY else m
 
 
-@register_jitable
-def core_share(total: int, heads: int, cores: int) -> int:
-    """Return what the fullest core has of `total`: heads are dealt out whole."""
-    return ceil_div(total * ceil_div(heads, cores), heads)
+class Room(NamedTuple):
+    """Arrays to work in: Numba would take a second to compile their making.
 
-
-@register_jitable
-def attention_totals(
-    p: AttentionProblem,
-    requests: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    q_tile: int,
-    kv_tile: int,
-    hold: int,
-) -> AttentionTotals:
-    """Sum over requests and query tiles what is issued; masked key tiles are skipped.
-
-    hold: a head's keys and values stay on chip for all its query tiles.
+    costs: cycles of one head of each group; load: cycles of each core; dealt: heads by core and
+    group.
     """
-    pairs, scores, loaded, rescaled, score_cycles = 0, 0, 0, 0, 0
-    busy, move, skew, operand, conversion = 0, 0, 0, 0, 0
-    read, write, held_read, held_write = 0, 0, 0, 0
-    wide = p.unit.accumulator_bits
-    for g in range(requests.size):
-        heads = requests[g] * p.kv_heads
-        first = 0
-        # What lies before the window of a request's first query is not even in the cache.
-        base, _ = keys_seen(p.causal, p.window, queries[g], keys[g], 0, 1)
-        while first < queries[g]:
-            last = min(first + q_tile, queries[g])
-            low, high = keys_seen(p.causal, p.window, queries[g], keys[g], first, last)
-            low, high = tiled_keys(low, high, base, kv_tile, keys[g])
-            tiles = ceil_div(high - low, kv_tile)
-            repeat = 1
-            if p.causal == 0 and last - first == q_tile:
-                repeat = queries[g] // q_tile
-            m = (last - first) * p.group_size
-            count = heads * repeat
-            qk_pieces = accumulator_pieces(p.unit, streamed(p.unit, m, high - low), p.head_dim)
-            pv_pieces = accumulator_pieces(p.unit, streamed(p.unit, m, p.head_dim), high - low)
-            qk = matrix_work(
-                p.unit, count, m, high - low, p.head_dim, qk_pieces, 0, p.a_bits, p.w_bits, wide
-            )
-            pv = matrix_work(
-                p.unit,
-                count,
-                m,
-                p.head_dim,
-                high - low,
-                pv_pieces,
-                0,
-                p.a_bits,
-                p.w_bits,
-                p.out_bits,
-            )
-            score_cycles += qk.busy + qk.weight_load + qk.fill_drain + qk.operand + qk.conversion
-            busy += qk.busy + pv.busy
-            move += qk.weight_load + pv.weight_load
-            skew += qk.fill_drain + pv.fill_drain
-            operand += qk.operand + pv.operand
-            conversion += qk.conversion + pv.conversion
-            read += qk.read_bits + pv.read_bits
-            write += qk.write_bits + pv.write_bits
-            held_read += qk.accumulator_read_bits + pv.accumulator_read_bits
-            held_write += qk.accumulator_write_bits + pv.accumulator_write_bits
-            pairs += count * tiles
-            scores += count * m * (high - low)
-            rescaled += count * m * (tiles - 1)
-            if hold == 0:
-                loaded += count * (high - low)
-            first += (last - first) * repeat
-        if hold == 1:
-            loaded += heads * (keys[g] - base)
-    return AttentionTotals(
-        pairs, scores, loaded, rescaled, busy, move, skew, operand, conversion, score_cycles,
-        read, write, held_read, held_write,
-    )  # fmt: skip
+
+    costs: Array
+    load: Array
+    dealt: Array
+
+
+def room_for(cores: int, groups: int) -> Room:
+    """Return room for so many cores and groups of equal requests."""
+    return Room(
+        costs=np.zeros(groups, dtype=np.int64),
+        load=np.zeros(cores, dtype=np.int64),
+        dealt=np.zeros((cores, groups), dtype=np.int64),
+    )
 
 
 @register_jitable
+def busiest(requests: Array, heads: int, cores: int, room: Room) -> int:
+    """Deal whole heads out to cores; return the core that has most to do.
+
+    requests: in each group; heads: of a request. Each goes to the core that has least: with the
+    longest requests first, Graham's rule of the longest processing time.
+    """
+    for core in range(cores):
+        room.load[core] = 0
+    for g in range(requests.size):
+        # The first group goes round evenly as often as it can.
+        even = requests[g] * heads // cores if g == 0 else 0
+        for core in range(cores):
+            room.dealt[core, g] = even
+            room.load[core] += even * room.costs[g]
+        for _ in range(requests[g] * heads - even * cores):
+            least = 0
+            for core in range(cores):
+                if room.load[core] < room.load[least]:
+                    least = core
+            room.dealt[least, g] += 1
+            room.load[least] += room.costs[g]
+    most = 0
+    for core in range(cores):
+        if room.load[core] > room.load[most]:
+            most = core
+    return most
+
+
+@register_jitable
+def add_group(
+    p: AttentionProblem,
+    heads: int,
+    queries: int,
+    keys: int,
+    tiles: tuple[int, int, int],
+    totals: Array,
+) -> int:
+    """Add what `heads` equal heads issue to `totals`; return their cycles.
+
+    tiles: of queries, of keys, and whether a head's keys and values stay on chip for all its query
+    tiles.
+    """
+    q_tile, kv_tile, hold = tiles
+    cycles = 0
+    # What lies before the window of a request's first query is not even in the cache.
+    base, _ = keys_seen(p.causal, p.window, queries, keys, 0, 1)
+    first = 0
+    while first < queries:
+        last = min(first + q_tile, queries)
+        low, high = keys_seen(p.causal, p.window, queries, keys, first, last)
+        low, high = tiled_keys(low, high, base, kv_tile, keys)
+        repeat = 1
+        if p.causal == 0 and last - first == q_tile:
+            repeat = queries // q_tile
+        m, seen, count = (last - first) * p.group_size, high - low, heads * repeat
+        for product in range(2):
+            n, k, out = seen, p.head_dim, p.unit.accumulator_bits
+            if product == 1:
+                n, k, out = p.head_dim, seen, p.out_bits
+            pieces = accumulator_pieces(p.unit, streamed(p.unit, m, n), k)
+            work = matrix_work(p.unit, count, m, n, k, pieces, 0, p.a_bits, p.w_bits, out, 0)
+            for field in range(len(work)):
+                totals[BUSY + field] += work[field]
+            cycles += total_cycles(work)
+            if product == 0:
+                totals[SCORE_CYCLES] += total_cycles(work)
+        totals[PAIRS] += count * ceil_div(seen, kv_tile)
+        totals[SCORES] += count * m * seen
+        totals[RESCALED] += count * m * (ceil_div(seen, kv_tile) - 1)
+        if hold == 0:
+            totals[KEYS] += count * seen
+        first += (last - first) * repeat
+    if hold == 1:
+        totals[KEYS] += heads * (keys - base)
+    return cycles
+
+
+@compiled(equations, tiling)
+def add_totals(
+    p: AttentionProblem,
+    requests: Array,
+    queries: Array,
+    keys: Array,
+    tilings: Array,
+    totals: Array,
+    room: Room,
+) -> None:
+    """Put into `totals` what each of `tilings` issues: of all heads, and of the busiest core.
+
+    Masked key tiles are skipped. Groups stand in order of length, the longest first.
+    """
+    for i in range(tilings.shape[0]):
+        tiles = (tilings[i, 0], tilings[i, 1], tilings[i, 2])
+        for g in range(requests.size):
+            heads = requests[g] * p.kv_heads
+            cycles = add_group(p, heads, queries[g], keys[g], tiles, totals[i, 0])
+            room.costs[g] = ceil_div(cycles, heads)
+        core = busiest(requests, p.kv_heads, p.cores, room)
+        for g in range(requests.size):
+            if room.dealt[core, g] > 0:
+                add_group(p, room.dealt[core, g], queries[g], keys[g], tiles, totals[i, 1])
+
+
+def attention_totals(
+    p: AttentionProblem, groups: Sequence[tuple[int, int, int]], tilings: Sequence[Tiles]
+) -> list[AttentionTotals]:
+    """Return what each of several (q_tile, kv_tile, hold) issues over all requests and tiles."""
+    longest_first = sorted(groups, key=lambda group: group[1:], reverse=True)
+    requests, queries, keys = np.array(longest_first, dtype=np.int64).T.copy()
+    totals = np.zeros((len(tilings), 2, TOTALS), dtype=np.int64)
+    room = room_for(p.cores, len(groups))
+    add_totals(p, requests, queries, keys, np.array(tilings, dtype=np.int64), totals, room)
+    return [
+        AttentionTotals(
+            whole[PAIRS], whole[SCORES], whole[KEYS], whole[RESCALED],
+            most[BUSY], most[MOVE], most[SKEW], most[OPERAND], most[CONVERSION],
+            most[SCORE_CYCLES], most[SCORES], most[KEYS], most[RESCALED],
+            whole[READ], whole[WRITE], whole[HELD_READ], whole[HELD_WRITE],
+        )
+        for whole, most in totals.tolist()
+    ]  # fmt: skip
+
+
 def attention_choice(
     p: AttentionProblem,
     t: AttentionTotals,
@@ -210,7 +294,7 @@ def attention_choice(
     hold: int,
 ) -> Choice:
     """Price fused attention for one size of query and key tiles."""
-    cores = min(p.cores, heads)
+    cores = p.cores
     folds = ceil_div(t.scores, STREAMED * STREAMED * cores)
     steps = max(1, min(MAX_STEPS, max(ceil_div(heads, cores), folds)))
     per_key = p.kv_memory_bits_per_key
@@ -237,11 +321,11 @@ def attention_choice(
     slots = 1 + free // slot
     move, skew = matrix_edges(p.unit, rows, kv_tile, p.head_dim, 1)
     cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
-    main = cycles_ps(rates, core_share(t.score_cycles, heads, cores) + move + skew)
-    both = cycles_ps(rates, core_share(cycles, heads, cores) + move + skew)
-    ready = ceil_div(t.keys_loaded * p.ready_cycles_per_kilokey, 1024 * cores)
-    softmax = ceil_div(t.scores * p.softmax_cycles_per_kiloscore, 1024 * cores)
-    softmax += ceil_div(t.rescaled * (p.head_dim + 3), p.vector_lanes * cores)
+    main = cycles_ps(rates, t.score_cycles + move + skew)
+    both = cycles_ps(rates, cycles + move + skew)
+    ready = ceil_div(t.keys_most * p.ready_cycles_per_kilokey, 1024)
+    softmax = ceil_div(t.scores_most * p.softmax_cycles_per_kiloscore, 1024)
+    softmax += ceil_div(t.rescaled_most * (p.head_dim + 3) * p.mul_cycles, p.vector_lanes)
     load_ps = int(np.ceil(load * rates.ps_per_byte))
     load_ps += ceil_div(2 * t.keys_loaded, held_keys * cores) * rates.descriptor_ps
     pipeline = Pipeline(
@@ -262,54 +346,58 @@ def attention_choice(
     energy += (t.read_bits + t.write_bits) * rates.pj_per_scratchpad_bit
     footprint = needed if needed <= p.room_bytes else -1
     room = free + slot
-    return Choice(footprint, needed, energy, load, store, slot, room, 1, 0, pipeline)
+    return Choice(footprint, needed, energy, load, store, load, slot, room, 1, 0, pipeline)
 
 
-@compiled(equations, tiling)
-def search_attention(
-    p: AttentionProblem,
-    rates: Rates,
-    requests: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    heads: int,
-    longest: int,
-    most: int,
-) -> tuple[Choice, AttentionTotals, tuple[int, int, int], int]:
-    """Return the best tiling, what it issues, its (q_tile, kv_tile, hold) and its time in ps.
+def candidates(p: AttentionProblem, longest: int, most: int) -> list[list[Tiles]]:
+    """Return (q_tile, kv_tile, hold) to look at: first those of up to QUERY_TILES query tiles.
 
-    heads: key-value heads of all requests; longest: most keys, most: most queries of a request.
-    Where nothing fits, the tiling that needs least and -1.
+    longest: most keys, most: most queries of a request. Tiles are cut by powers of two.
     """
     grain = key_grain(p.unit)
     folds = ceil_div(longest, grain)
-    tiles = (most, min(longest, grain), 0)
-    best = Rank(0, 0.0, -1, 0)
-    least_needed = -1
-    q_cut = 1
-    while q_cut < 2 * most and (q_cut <= QUERY_TILES or best.time_ps < 0):
-        q_tile = ceil_div(most, min(q_cut, most))
-        kv_cut = 1
-        while kv_cut < 2 * folds:
-            kv_tile = min(longest, ceil_div(folds, min(kv_cut, folds)) * grain)
-            kv_cut *= 2
-            for hold in range(2 if q_tile < most else 1):
-                totals = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
-                if totals.pairs > MAX_TILES * heads:
-                    continue
-                choice = attention_choice(p, totals, rates, heads, longest, q_tile, kv_tile, hold)
-                if choice.footprint_bytes < 0:
-                    if least_needed < 0 or choice.needed_bytes < least_needed:
-                        least_needed = choice.needed_bytes
-                        if best.time_ps < 0:
-                            tiles = (q_tile, kv_tile, hold)
-                    continue
-                rank = rank_of(choice)
-                if better(rank, best):
-                    best = rank
-                    tiles = (q_tile, kv_tile, hold)
-        q_cut *= 2
-    # As in `search_gemm`, only the tiles are kept on the way.
-    totals = attention_totals(p, requests, queries, keys, tiles[0], tiles[1], tiles[2])
-    choice = attention_choice(p, totals, rates, heads, longest, tiles[0], tiles[1], tiles[2])
-    return choice, totals, tiles, best.time_ps
+    key_tiles = [tile_size(longest, folds, grain, cut) for cut in range(cuts(folds))]
+    usual: list[Tiles] = []
+    small: list[Tiles] = []
+    for cut in range(cuts(most)):
+        q_tile = tile_size(most, most, 1, cut)
+        holds = (0, 1) if q_tile < most else (0,)
+        tiles = [(q_tile, kv_tile, hold) for kv_tile in key_tiles for hold in holds]
+        (usual if 1 << cut <= QUERY_TILES else small).extend(tiles)
+    return [usual, small] if small else [usual]
+
+
+def search_attention(
+    p: AttentionProblem, rates: Rates, groups: Sequence[tuple[int, int, int]]
+) -> tuple[Choice, AttentionTotals, Tiles, int]:
+    """Return the best tiling, what it issues, its (q_tile, kv_tile, hold) and its time in ps.
+
+    groups: (requests, queries, keys) of equal requests. More query tiles than QUERY_TILES are
+    looked at only if nothing else fits. Where nothing fits at all, the tiling that needs least and
+    -1. Only what loops over tiles is compiled; the price of a tiling is not worth Numba's time.
+    """
+    heads = sum(group[0] for group in groups) * p.kv_heads
+    longest, most = max(group[2] for group in groups), max(group[1] for group in groups)
+    # Cores without a head do nothing.
+    p = p._replace(cores=min(p.cores, heads))
+    smallest: tuple[Choice, AttentionTotals, Tiles] | None = None
+    for tilings in candidates(p, longest, most):
+        found: list[tuple[int, Choice, AttentionTotals, Tiles]] = []
+        for tiles, totals in zip(tilings, attention_totals(p, groups, tilings), strict=True):
+            if totals.pairs > MAX_TILES * heads:
+                continue
+            choice = attention_choice(p, totals, rates, heads, longest, *tiles)
+            if choice.footprint_bytes >= 0:
+                found.append((pipeline_ps(choice.pipeline), choice, totals, tiles))
+            elif smallest is None or choice.needed_bytes < smallest[0].needed_bytes:
+                smallest = choice, totals, tiles
+        if found:
+            fastest = min(time for time, *_ in found)
+            equal = [one for one in found if one[0] <= fastest + slack_ps(fastest)]
+            time, choice, totals, tiles = min(
+                equal, key=lambda one: (one[1].energy_pj, one[0], one[1].footprint_bytes)
+            )
+            return choice, totals, tiles, time
+    # The first tiling is one tile a head: it is never left out.
+    assert smallest is not None
+    return *smallest, -1

@@ -12,7 +12,6 @@ from simulator.hardware.matrix import pair_formats
 from simulator.mapping.attention import (
     AttentionProblem,
     AttentionTotals,
-    core_share,
     search_attention,
 )
 from simulator.mapping.lowering import VectorWork
@@ -27,12 +26,7 @@ def cached_attention(
     problem: AttentionProblem, rates: Rates, groups: tuple[tuple[int, int, int], ...]
 ) -> tuple[Choice, AttentionTotals, tuple[int, int, int], int]:
     """Search attention tiles for (requests, queries, keys) groups; remembered."""
-    columns = np.array(groups, dtype=np.int64).T.copy()
-    heads = problem.kv_heads * int(columns[0].sum())
-    most, longest = int(columns[1].max()), int(columns[2].max())
-    return search_attention(
-        problem, rates, columns[0], columns[1], columns[2], heads, longest, most
-    )
+    return search_attention(problem, rates, groups)
 
 
 def plan_attention(target: Target, c: Context) -> OpPlan:
@@ -61,6 +55,7 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
         ready_cycles_per_kilokey=_per_kilo(target, op.widen, elements // (2 * a.head_dim)),
         softmax_cycles_per_kiloscore=_per_kilo(target, op.work, a.scores),
         vector_lanes=target.device.vector.lanes,
+        mul_cycles=target.device.vector.cycles_per_operation.get("mul", 1),
         room_bytes=c.room_bytes,
     )
     groups = tuple((g.requests, g.queries, g.keys) for g in a.groups)
@@ -88,8 +83,10 @@ def attention_plan(
     assert a is not None
     heads = a.kv_heads * sum(group.requests for group in a.groups)
     cores = min(target.device.cores, heads)
-    share = [core_share(cycles, heads, cores) for cycles in totals[4:9]]
-    work = MatrixWork(*share, *(-(-bits // cores) for bits in totals[10:14]))
+    work = MatrixWork(
+        totals.busy, totals.weight_load, totals.fill_drain, totals.operand, totals.conversion,
+        *(-(-bits // cores) for bits in totals[-4:]),
+    )  # fmt: skip
     edges = matrix_edges(problem.unit, tiles[0] * a.group_size, tiles[1], a.head_dim, 1)
     rescale = (("mul", totals.rescaled * (a.head_dim + 3)),)
     issued = tuple((name, -(-count * totals.scores // a.scores)) for name, count in c.op.work)

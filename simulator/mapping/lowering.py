@@ -8,6 +8,7 @@ several cores, activations on chip that a product needs whole are gathered over 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from simulator.cost import added
 from simulator.errors import InputError
@@ -142,47 +143,80 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
         pair = device.matrix.pe.operand_pair(weight.format, activation.format)
     except InputError as error:
         raise InputError(f"{device.name}: {op.name}: {error}") from error
-    widen, scale = weight_work(op, weight.format, pair_formats(pair)[0])
-    return replace(op, pair=pair, widen=widen, work=added(op.work, scale))
+    multiplied = pair_formats(pair)
+    widen, scale = weight_work(op, weight.format, multiplied[0])
+    rest = activation_work(op, activation.format, multiplied[1])
+    return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest))
 
 
 def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork, VectorWork]:
-    """Return (widening of all weights, scaling of outputs) that a weight format asks for.
+    """Return (widening of all weights, work on outputs) that a weight format asks for.
 
-    A format that is not multiplied as it is converts once per element read; if the target is a
-    float, scales (and zero points) are applied there. Otherwise scales multiply outputs: once an
-    output, or once an output and group, with an addition.
+    A format that is not multiplied as it is converts once per element read, where its zero point is
+    subtracted; if the target is a float, scales are applied there too. Otherwise scales multiply
+    outputs, once an output, or once an output and group, with an addition. A zero point of weights
+    that are not widened is corrected by the sums of the activations: summed up once, multiplied and
+    added once an output (and group), as in MixPE, arXiv 2411.16158, equation 5.
     """
-    elements, outputs, reduction = product_size(op)
+    size = product_size(op)
     scaled = form.granularity != "none"
+    zeros = form.zero_bits > 0
     if form.base != multiplied:
-        widen = added((("convert", elements),))
+        widen = added((("convert", size.weights),), (("add", size.weights * zeros),))
         if scaled and multiplied.startswith(("fp", "bf")):
-            zero = (("add", elements),) if form.zero_bits else ()
-            return added(widen, (("mul", elements),), zero), ()
-    else:
-        widen = ()
-    if not scaled:
-        return widen, ()
-    if form.granularity == "group" and form.group is not None:
-        groups = -(-reduction // form.group)
-        return widen, (("add", outputs * groups), ("mul", outputs * groups))
-    return widen, (("mul", outputs),)
+            return added(widen, (("mul", size.weights),)), ()
+        return widen, scaling(form, size)
+    corrections = size.outputs * groups_of(form, size)
+    sums = (("add", size.activations + corrections), ("mul", corrections))
+    return (), added(scaling(form, size), sums if zeros else ())
 
 
-def product_size(op: Lowered) -> tuple[int, int, int]:
-    """Return (weight elements, outputs, reduction length) of a product or of attention."""
+def activation_work(op: Lowered, form: Format, multiplied: str) -> VectorWork:
+    """Return the work that an activation format asks for: conversion, scaling of the outputs."""
+    size = product_size(op)
+    convert = () if form.base == multiplied else (("convert", size.activations),)
+    return added(convert, scaling(form, size))
+
+
+def groups_of(form: Format, size: "ProductSize") -> int:
+    """Return the scale groups along the reduction."""
+    grouped = form.granularity == "group" and form.group is not None
+    return -(-size.reduction // form.group) if grouped and form.group else 1
+
+
+def scaling(form: Format, size: "ProductSize") -> VectorWork:
+    """Return the multiplications of outputs by the scales of one operand; groups add up too."""
+    if form.granularity == "none":
+        return ()
+    each = size.outputs * groups_of(form, size)
+    return added((("mul", each),), (("add", each),) if form.granularity == "group" else ())
+
+
+class ProductSize(NamedTuple):
+    """Elements of a product or of attention, and the length of its reduction."""
+
+    weights: int
+    activations: int
+    outputs: int
+    reduction: int
+
+
+def product_size(op: Lowered) -> ProductSize:
+    """Return the sizes of a product or of attention; InputError for anything else."""
     if op.gemm is not None:
         g = op.gemm
-        return g.count * g.n * g.k, g.count * g.m * g.n, g.k
+        return ProductSize(g.count * g.n * g.k, g.count * g.m * g.k, g.count * g.m * g.n, g.k)
     a = op.attention
     if a is None:
         raise InputError(f"{op.name} is not a product")
-    sides = 2 if op.kind == "attention" else 1
-    outputs = a.scores if op.kind == OpKind.QK else a.tokens * a.heads * a.head_dim
-    if op.kind == "attention":
-        outputs = a.scores + a.tokens * a.heads * a.head_dim
-    return sides * a.cache_rows * a.head_dim, outputs, a.head_dim
+    rows, queries = a.cache_rows * a.head_dim, a.tokens * a.heads * a.head_dim
+    match op.kind:
+        case OpKind.QK:
+            return ProductSize(rows, queries, a.scores, a.head_dim)
+        case OpKind.PV:
+            return ProductSize(rows, a.scores, queries, a.head_dim)
+        case _:
+            return ProductSize(2 * rows, queries + a.scores, a.scores + queries, a.head_dim)
 
 
 def gather(

@@ -20,7 +20,8 @@ class OpPlan:
 
     unit: who does `main` ("matrix", "vector" or "noc"). after: operations whose results `main`
     needs on chip. stored_by: operations whose stores the loads from step `free_loads` on need.
-    room_bytes: scratchpad for loads in flight. least_*_bytes: what no on-chip memory can avoid.
+    room_bytes: scratchpad for loads in flight. cores: how many work on it. least_*_bytes: what no
+    on-chip memory can avoid.
     stalls_ps: how much of all main (and second) steps is not useful, by cause.
     """
 
@@ -38,6 +39,7 @@ class OpPlan:
     least_load_bytes: int
     least_store_bytes: int
     network_bytes: int
+    cores: int
     stalls_ps: tuple[tuple[str, int], ...]
     macs_useful: int
     macs_issued: int

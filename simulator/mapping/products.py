@@ -16,7 +16,6 @@ from simulator.hardware.equations import (
     tile_loads,
 )
 from simulator.hardware.matrix import SystolicArray, pair_formats
-from simulator.mapping.attention import core_share
 from simulator.mapping.lowering import Lowered, VectorWork
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
@@ -26,8 +25,8 @@ from simulator.mapping.tiling import (
     Choice,
     GemmProblem,
     cycles_ps,
-    rank_of,
     search_gemm,
+    slack_ps,
 )
 from simulator.mapping.unfused import MaskedProblem, search_bands
 from simulator.workload import Gemm, OpKind
@@ -50,6 +49,11 @@ class Issue:
 
 
 Grid = tuple[int, int, int]
+STATIONARY = {
+    "weight_stationary": "weights",
+    "output_stationary": "sums",
+    "input_stationary": "activations",
+}
 
 
 def partitions(cores: int, *, reduction: bool) -> tuple[Grid, ...]:
@@ -59,15 +63,14 @@ def partitions(cores: int, *, reduction: bool) -> tuple[Grid, ...]:
     return tuple((m, n, k) for m in sizes for n in sizes for k in depths if m * n * k <= cores)
 
 
-def problem_of(
-    target: Target, c: Context, grid: Grid, shape: tuple[int, int, int, int]
-) -> GemmProblem:
-    """Return the product of one core of a grid; `shape` is (count, m, n, k) of the device.
+def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProblem:
+    """Return what one core has of a product: its share of a grid, or of several products.
 
     Cores that share K leave partial sums at accumulator width on chip, for the reduction.
     """
-    op, device, cores = c.op, target.device, target.device.cores
-    count, m, n, k = shape
+    op, device = c.op, target.device
+    used = cores_of(grid, gemm, device.cores)
+    several = gemm.count > 1
     assert op.pair is not None
     w_name, a_name = pair_formats(op.pair)
     weight = c.tensor(op.inputs[1])
@@ -77,15 +80,15 @@ def problem_of(
     shared = device.network is not None and device.network.multicast
     out = op.outputs[-1]
     unit = target.unit(op.pair)
-    w_shards = cores if count > 1 else grid[1] * grid[2]
+    w_shards = used if several else grid[1] * grid[2]
     partial = grid[2] > 1
     out_bits = int(np.ceil(float(c.tensor(out).format.value_bits)))
     return GemmProblem(
         unit=unit,
-        products=count,
-        m=-(-m // grid[0]),
-        n=-(-n // grid[1]),
-        k=-(-k // grid[2]),
+        products=-(-gemm.count // used) if several else 1,
+        m=-(-gemm.m // grid[0]),
+        n=-(-gemm.n // grid[1]),
+        k=-(-gemm.k // grid[2]),
         a_bits=int(get(a_name).value_bits),
         w_bits=int(get(w_name).value_bits),
         out_bits=unit.accumulator_bits if partial else out_bits,
@@ -94,14 +97,21 @@ def problem_of(
         w_metadata_bits=metadata,
         out_memory_bits=0 if partial else c.memory_bits(out),
         side_memory_bits=0 if partial else sum(c.memory_bits(name) for name in op.inputs[2:]),
-        a_shards=cores if count > 1 else grid[0] * grid[2],
+        a_shards=used if several else grid[0] * grid[2],
         w_shards=w_shards,
+        a_readers=grid[1],
+        w_readers=grid[0],
         a_copies=1 if shared else grid[1],
         w_copies=1 if shared else grid[0],
         ready_cycles=-(-device.vector.cycles(op.widen) // w_shards),
-        post_cycles=0 if partial else target.vector_cycles(op.work),
+        post_cycles=0 if partial else -(-device.vector.cycles(op.work) // used),
         room_bytes=c.room_bytes,
     )
+
+
+def cores_of(grid: Grid, gemm: Gemm, cores: int) -> int:
+    """Return how many cores work on a product: those of a grid, or one for each of several."""
+    return min(cores, gemm.count) if gemm.count > 1 else grid[0] * grid[1] * grid[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +125,30 @@ class Tiled:
     rest_ps: int
 
     @property
-    def order(self) -> tuple[int, float, int]:
-        """What the search minimises: steady time, energy, time alone."""
-        rank = rank_of(self.choice)
-        return rank.steady_ps + self.rest_ps, rank.energy_pj, rank.time_ps + self.rest_ps
+    def time_ps(self) -> int:
+        """Time of the product and of what follows it."""
+        return pipeline_ps(self.choice.pipeline) + self.rest_ps
 
 
 def tiled_product(target: Target, c: Context, gemm: Gemm, *, share_k: bool) -> Tiled:
     """Return the best grid of cores and the best tiles on each; InfeasibleError where none fits."""
     cores, network = target.device.cores, target.device.network
-    shape = (-(-gemm.count // cores), gemm.m, gemm.n, gemm.k)
     grids: tuple[Grid, ...] = ((1, 1, 1),)
     if gemm.count == 1:
         reduction = share_k and network is not None and network.reduction
         grids = partitions(cores, reduction=reduction)
     found = []
     for grid in grids:
-        problem = problem_of(target, c, grid, shape)
+        problem = problem_of(target, c, grid, gemm)
         choice, tiles, time = cached_gemm(problem, target.rates)
         if time >= 0:
             rest = sum(pipeline_ps(p.pipeline) for p in after_partials(target, c, grid, problem))
             found.append(Tiled(grid, problem, choice, tiles, rest))
     if not found:
         raise c.too_small(choice)
-    return min(found, key=lambda tiled: tiled.order)
+    fastest = min(tiled.time_ps for tiled in found)
+    equal = [tiled for tiled in found if tiled.time_ps <= fastest + slack_ps(fastest)]
+    return min(equal, key=lambda tiled: (tiled.choice.energy_pj, tiled.time_ps))
 
 
 def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[OpPlan, ...]:
@@ -147,7 +157,7 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
     tiled = tiled_product(target, c, gemm, share_k=share_k)
     grid, problem, tiles = tiled.grid, tiled.problem, tiled.tiles
     cores = target.device.cores
-    used = grid[0] * grid[1] * grid[2] if gemm.count == 1 else min(cores, gemm.count)
+    used = cores_of(grid, gemm, cores)
     edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, tiled.choice.temporal_tiles)
     text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
     if cores > 1:
@@ -157,7 +167,8 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
         choice = timed(target, tiled.choice, work, edges)
         text += f"; {bands} bands of queries" if bands > 1 else ""
     else:
-        work, macs, choice = gemm_work(problem, tiled.choice), gemm.macs, tiled.choice
+        work = gemm_work(problem, tiled.choice, sum(edges))
+        macs, choice = gemm.macs, tiled.choice
     passes = weight_passes(problem, tiles)
     own = () if grid[2] > 1 else c.op.work
     # Cores that share M each widen the same weights.
@@ -170,11 +181,11 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
     return product, *after_partials(target, c, grid, problem)
 
 
-def gemm_work(p: GemmProblem, choice: Choice) -> MatrixWork:
-    """Return what one core issues of a product."""
+def gemm_work(p: GemmProblem, choice: Choice, edges: int) -> MatrixWork:
+    """Return what one core issues of a product, beside `edges` cycles at its ends."""
     return matrix_work(
         p.unit, p.products, p.m, p.n, p.k, choice.temporal_tiles, choice.k_spills, p.a_bits,
-        p.w_bits, p.out_bits,
+        p.w_bits, p.out_bits, edges,
     )  # fmt: skip
 
 
@@ -185,15 +196,21 @@ def masked_work(
     a = c.op.attention
     assert a is not None
     masked = MaskedProblem(
-        p.unit, int(c.op.kind == OpKind.QK), a.kv_heads, a.group_size, a.head_dim, int(a.causal),
-        a.window or 0, choice.k_spills, p.a_bits, p.w_bits, p.out_bits,
-    )  # fmt: skip
-    groups = [(g.requests, g.queries, g.keys) for g in a.groups]
-    columns = np.array(groups, dtype=np.int64).T.copy()
-    issued = search_bands(masked, columns[0], columns[1], columns[2], int(columns[1].max()))
-    heads, cores = a.kv_heads * int(columns[0].sum()), target.device.cores
-    share = (core_share(total, heads, cores) for total in issued.work)
-    return MatrixWork(*share), issued.macs, issued.bands
+        unit=p.unit,
+        cores=target.device.cores,
+        scores=int(c.op.kind == OpKind.QK),
+        kv_heads=a.kv_heads,
+        group_size=a.group_size,
+        head_dim=a.head_dim,
+        causal=int(a.causal),
+        window=a.window or 0,
+        k_spills=choice.k_spills,
+        a_bits=p.a_bits,
+        w_bits=p.w_bits,
+        out_bits=p.out_bits,
+    )
+    issued = search_bands(masked, [(g.requests, g.queries, g.keys) for g in a.groups])
+    return issued.work, issued.macs, issued.bands
 
 
 def timed(target: Target, choice: Choice, work: MatrixWork, edges: tuple[int, int]) -> Choice:
@@ -227,12 +244,23 @@ def weight_passes(problem: GemmProblem, tiles: tuple[int, int, int, int]) -> int
 
 
 def register_bits(target: Target, c: Context, macs: int) -> int:
-    """Return the bits that pass from PE to PE: an activation and a partial sum a MAC."""
+    """Return the bits that pass from PE to PE.
+
+    In one pass of a micro-tile (m, n, k), two of its m k activations, n k weights and m n partial
+    sums move on; the third is stationary.
+    """
     matrix = target.device.matrix
     if not isinstance(matrix, SystolicArray) or c.op.pair is None:
         return 0
-    activation = get(pair_formats(c.op.pair)[1])
-    return macs * (int(activation.value_bits) + matrix.pe.accumulator_bits)
+    m, n, k = matrix.pe.micro_tile
+    weight, activation = (int(get(name).value_bits) for name in pair_formats(c.op.pair))
+    moving = {
+        "activations": m * k * activation,
+        "weights": n * k * weight,
+        "sums": m * n * matrix.pe.accumulator_bits,
+    }
+    del moving[STATIONARY[matrix.dataflow]]
+    return macs * sum(moving.values()) // (m * n * k)
 
 
 def matrix_plan(
@@ -251,13 +279,15 @@ def matrix_plan(
         + choice.store_bytes * 8
         + issue.vector_bits[0],
         scratchpad_write_bits=work.write_bits * issue.cores
-        + choice.load_bytes * 8
+        + choice.fill_bytes * 8
         + issue.vector_bits[1],
         register_bits=register_bits(target, c, issue.macs),
         accumulator_read_bits=work.accumulator_read_bits * issue.cores,
         accumulator_write_bits=work.accumulator_write_bits * issue.cores,
         dram_read_bits=choice.load_bytes * 8,
         dram_write_bits=choice.store_bytes * 8,
+        # Copies that a multicast makes on its way, one link further each.
+        noc_bit_hops=(choice.fill_bytes - choice.load_bytes) * 8,
     )
     causes = {
         "weight_load": work.weight_load + edges[0],
@@ -283,6 +313,7 @@ def matrix_plan(
         least_load_bytes=c.least_load_bytes(),
         least_store_bytes=c.least_store_bytes(),
         network_bytes=0,
+        cores=issue.cores,
         stalls_ps=stalls,
         macs_useful=c.op.macs_useful,
         macs_issued=issue.macs,
@@ -316,6 +347,7 @@ def gemv(target: Target, c: Context) -> OpPlan:
     counts = replace(
         plan.counts,
         macs=(),
+        register_bits=0,
         vector_ops=added(
             plan.counts.vector_ops, (("add", plan.macs_issued), ("mul", plan.macs_issued))
         ),

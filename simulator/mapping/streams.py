@@ -17,7 +17,7 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
     """Plan an operation of the vector unit: load what is in memory, work, store."""
     op, source = c.op, c.op.sources[0]
     load, load_pieces = c.moved_bytes(op.inputs, source.rows_read)
-    store, store_pieces = c.moved_bytes(op.outputs, source.rows_written)
+    store, store_pieces = c.moved_bytes(op.outputs, source.rows_written, source.runs_written)
     most = max(load, store)
     steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), -(-4 * most // c.room_bytes))
     read = sum(c.tensor(n).bits for n in op.inputs if n in c.kept)
@@ -59,6 +59,7 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
         least_load_bytes=c.least_load_bytes(),
         least_store_bytes=c.least_store_bytes(),
         network_bytes=0,
+        cores=target.device.cores,
         stalls_ps=(),
         macs_useful=0,
         macs_issued=0,
@@ -112,6 +113,7 @@ def _exchange(
         least_load_bytes=0,
         least_store_bytes=0,
         network_bytes=size * cores,
+        cores=cores,
         stalls_ps=(),
         macs_useful=0,
         macs_issued=0,

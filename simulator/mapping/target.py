@@ -60,8 +60,12 @@ class Target:
         return -(-self.device.vector.cycles(work) // self.device.cores)
 
     def transfer_ps(self, size: int, pieces: int, steps: int) -> int:
-        """Return the ps of one of `steps` equal parts of a transfer, descriptors included."""
-        total = int(np.ceil(size * self.rates.ps_per_byte)) + pieces * self.rates.descriptor_ps
+        """Return the ps of one of `steps` equal parts of a transfer, descriptors included.
+
+        Every core has a DMA and describes its share of the pieces.
+        """
+        described = -(-pieces // self.device.cores) * self.rates.descriptor_ps
+        total = int(np.ceil(size * self.rates.ps_per_byte)) + described
         return -(-total // steps)
 
 
@@ -146,14 +150,19 @@ class Context:
         t = self.tensor(name)
         return self.target.packed_bits(t.format, t.rows, t.columns, t.elements)
 
-    def moved_bytes(self, names: Sequence[str], rows: int | None) -> tuple[int, int]:
-        """Return (bytes, pieces) that cross memory for tensors; `rows` of tables and caches."""
+    def moved_bytes(
+        self, names: Sequence[str], rows: int | None, runs: int | None = None
+    ) -> tuple[int, int]:
+        """Return (bytes, pieces) that cross memory for tensors; `rows` of tables and caches.
+
+        The rows lie in `runs` contiguous pieces (absent: each by itself).
+        """
         burst = self.target.rates.burst_bytes
         total, pieces = 0, 0
         for name in dict.fromkeys(names):
             t = self.tensor(name)
             if rows is not None and t.role in (Role.TABLE, Role.KV):
-                bits, parts = self.target.packed_bits(t.format, rows, t.columns), rows
+                bits, parts = self.target.packed_bits(t.format, rows, t.columns), runs or rows
             else:
                 bits, parts = self.memory_bits(name), 1
             total += padded_bytes(bits, parts, burst)

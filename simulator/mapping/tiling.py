@@ -1,19 +1,21 @@
 """The search for tiles: a matrix product cut to fit the scratchpad.
 
-Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest in the steady
-state wins, among equals the one with the least energy, then the one that is fastest alone. Tile
-counts are powers of two (and the whole), tiles of one operation differ by at most one fold. Loop
-orders are those of `equations.tile_loads`.
+Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest wins, and of
+those that are as fast within a ten thousandth the one with the least energy. Tile counts are powers
+of two (and the whole), tiles of one operation differ by at most one fold. Loop orders are those of
+`equations.tile_loads`.
 
 A tile is what is reused from the scratchpad; a step is what the pipeline hands on. Steps are finer
 than tiles (a product can start when the operands of its first folds are there) and as many for
 every tiling of an operation, so that tilings differ by traffic and stalls, not by how they start.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 from simulator.hardware import equations
 from simulator.hardware.equations import (
@@ -24,11 +26,11 @@ from simulator.hardware.equations import (
     Pipeline,
     accumulator_pieces,
     ceil_div,
-    edges_ps,
     matrix_edges,
     matrix_work,
     pipeline_ps,
     tile_loads,
+    total_cycles,
 )
 from simulator.kernels import compiled
 
@@ -37,6 +39,8 @@ MAX_TILES = 262_144
 #: Steps of one operation: so many, in pieces of its outputs and, if these are few, of K. Assumed:
 #: fine enough for tiles of scratchpads from 128 KiB on, coarse enough to simulate in no time.
 MAX_STEPS = 4096
+#: Tilings within one part in so many of the fastest count as equally fast.
+EQUALLY_FAST = 10_000
 #: Extent of a piece of a dimension that streams through the array.
 STREAMED = 128
 ORDERS = ("n k m", "m k n", "m n k", "n m k")
@@ -62,9 +66,10 @@ class GemmProblem(NamedTuple):
     """`products` products of m x k by k x n on each core, and what crosses memory for all cores.
 
     a_memory_bits, out_memory_bits: 0 where the tensor stays on chip. side_memory_bits: what joined
-    operations read, once. *_shards: cores among which an operand is cut; *_copies: cores that read
-    the same part one by one. ready_cycles: vector cycles to widen all weights once; post_cycles:
-    vector cycles on all outputs. room_bytes: scratchpad left beside resident activations.
+    operations read, once. *_shards: cores among which an operand is cut; *_readers: cores that want
+    the same part; *_copies: how many of them read it one by one (without multicast). ready_cycles:
+    vector cycles to widen all weights once; post_cycles: vector cycles on all outputs. room_bytes:
+    scratchpad left beside resident activations.
     """
 
     unit: MatrixModel
@@ -82,6 +87,8 @@ class GemmProblem(NamedTuple):
     side_memory_bits: int
     a_shards: int
     w_shards: int
+    a_readers: int
+    w_readers: int
     a_copies: int
     w_copies: int
     ready_cycles: int
@@ -92,8 +99,9 @@ class GemmProblem(NamedTuple):
 class Choice(NamedTuple):
     """One tiling and everything that follows from it; footprint -1 where it does not fit.
 
-    needed_bytes: what it takes at least; slot_bytes: scratchpad that one load step takes;
-    ring_bytes: scratchpad that all load steps in flight may take.
+    needed_bytes: what it takes at least; fill_bytes: what loads write into the scratchpads of all
+    cores, copies included; slot_bytes: scratchpad that one load step takes; ring_bytes: scratchpad
+    that all load steps in flight may take.
     """
 
     footprint_bytes: int
@@ -101,6 +109,7 @@ class Choice(NamedTuple):
     energy_pj: float
     load_bytes: int
     store_bytes: int
+    fill_bytes: int
     slot_bytes: int
     ring_bytes: int
     temporal_tiles: int
@@ -171,12 +180,41 @@ def gemm_steps(p: GemmProblem) -> tuple[int, int]:
     return outputs, min(ceil_div(p.k, grain_k), ceil_div(MAX_STEPS, outputs))
 
 
+class Traffic(NamedTuple):
+    """What a tiling moves and holds, before its cycles are counted; see `Choice`.
+
+    load_ps, store_ps: of all transfers; w_loads: passes over the weights; slots as in `Pipeline`.
+    """
+
+    load_bytes: int
+    store_bytes: int
+    fill_bytes: int
+    load_ps: int
+    store_ps: int
+    w_loads: int
+    k_spills: int
+    needed_bytes: int
+    outputs: int
+    every: int
+    slots: int
+    slot_bytes: int
+    ring_bytes: int
+
+
 @register_jitable
-def gemm_choice(
+def held_sum_bytes(unit: MatrixModel) -> int:
+    """Return the bytes of partial sums that the arrays hold themselves, in PEs or accumulators."""
+    held = unit.accumulator_entries * (unit.columns // unit.column_grain)
+    if unit.kind == OUTPUT_STATIONARY:
+        held += unit.rows * unit.columns
+    return held * unit.arrays * unit.accumulator_bits // 8
+
+
+@register_jitable
+def gemm_traffic(
     p: GemmProblem, rates: Rates, tile_m: int, tile_n: int, tile_k: int, order: int
-) -> Choice:
-    """Price one tiling of a product; see the classes for units."""
-    unit = p.unit
+) -> Traffic:
+    """Return what crosses the memory and what lies in the scratchpad for one tiling."""
     tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
     tiles_k = ceil_div(p.k, tile_k)
     outputs, every = gemm_steps(p)
@@ -191,6 +229,7 @@ def gemm_choice(
     store = padded_bytes(p.out_memory_bits, out_pieces, burst)
     side = padded_bytes(p.side_memory_bits, p.products * tiles_m * tiles_n, burst)
     load = a_loads * p.a_copies * a_once + w_loads * p.w_copies * w_once + side
+    fill = a_loads * p.a_readers * a_once + w_loads * p.w_readers * w_once + side
     a_core, w_core = ceil_div(a_once, p.a_shards), ceil_div(w_once, p.w_shards)
     tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * tiles_m * tiles_k)
     core = a_loads * a_core + w_loads * w_core + ceil_div(side, max(p.a_shards, p.w_shards))
@@ -199,10 +238,9 @@ def gemm_choice(
     if p.ready_cycles > 0:
         static += 2 * ceil_div(tile_k * tile_n * p.w_bits, 8)
     k_spills = 0
-    if tiles_k > 1 and unit.kind != OUTPUT_STATIONARY:
+    if tiles_k > 1:
         held = partial_sum_bytes(p, order, tile_m, tile_n)
-        own = unit.accumulator_entries * unit.columns * unit.arrays * unit.accumulator_bits // 8
-        if held > own:
+        if held > held_sum_bytes(p.unit):
             static += held
             k_spills = tiles_k - 1
     free = p.room_bytes - static - tile
@@ -212,14 +250,6 @@ def gemm_choice(
     steps = outputs * every
     slot = ceil_div(core, steps)
     slots = steps if slot == 0 else 1 + free // slot
-    pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
-    work = matrix_work(
-        unit, p.products, p.m, p.n, p.k, pieces, k_spills, p.a_bits, p.w_bits, p.out_bits
-    )
-    first, last = matrix_edges(unit, p.m, p.n, p.k, pieces)
-    cycles = work.busy + work.weight_load + work.fill_drain + work.operand + work.conversion
-    main = cycles_ps(rates, cycles + first + last)
-
     descriptors = 0
     if a_once > 0:
         descriptors += a_loads * p.products * tiles_m * tiles_k
@@ -229,101 +259,181 @@ def gemm_choice(
     store_ps = int(np.ceil(store * rates.ps_per_byte))
     if store > 0:
         store_ps += p.products * tiles_m * tiles_n * rates.descriptor_ps
-    pipeline = Pipeline(
+    needed = static + tile + (max(tile, slot) if steps > 1 else 0)
+    return Traffic(
+        load, store, fill, load_ps, store_ps, w_loads, k_spills, needed, outputs, every,
+        max(1, min(slots, steps)), slot, free + slot,
+    )  # fmt: skip
+
+
+@register_jitable
+def gemm_work(p: GemmProblem, pieces: int, k_spills: int) -> tuple[int, int]:
+    """Return the ps of all main steps, edges included, and the scratchpad bits of a product."""
+    first, last = matrix_edges(p.unit, p.m, p.n, p.k, pieces)
+    w = matrix_work(
+        p.unit, p.products, p.m, p.n, p.k, pieces, k_spills, p.a_bits, p.w_bits, p.out_bits,
+        first + last,
+    )  # fmt: skip
+    return total_cycles(w) + first + last, w.read_bits + w.write_bits
+
+
+@register_jitable
+def gemm_pipeline(p: GemmProblem, rates: Rates, t: Traffic, cycles: int) -> Pipeline:
+    """Return the pipeline of a tiling whose main steps take `cycles` in all."""
+    steps, main = t.outputs * t.every, cycles_ps(rates, cycles)
+    return Pipeline(
         steps,
-        every,
-        max(1, min(slots, steps)),
-        rates.latency_ps if load > 0 else 0,
-        ceil_div(load_ps, steps),
-        ceil_div(cycles_ps(rates, p.ready_cycles * w_loads), steps),
+        t.every,
+        t.slots,
+        rates.latency_ps if t.load_bytes > 0 else 0,
+        ceil_div(t.load_ps, steps),
+        ceil_div(cycles_ps(rates, p.ready_cycles * t.w_loads), steps),
         main // steps,
         main - main // steps * steps,
-        ceil_div(cycles_ps(rates, p.post_cycles), outputs),
+        ceil_div(cycles_ps(rates, p.post_cycles), t.outputs),
         0,
-        ceil_div(store_ps, outputs),
+        ceil_div(t.store_ps, t.outputs),
     )
-    needed = static + tile + (max(tile, slot) if steps > 1 else 0)
-    energy = (load + store) * 8 * (rates.pj_per_memory_bit + rates.pj_per_scratchpad_bit)
-    energy += (work.read_bits + work.write_bits) * rates.pj_per_scratchpad_bit
-    footprint = needed if needed <= p.room_bytes else -1
-    room = free + slot
-    return Choice(footprint, needed, energy, load, store, slot, room, pieces, k_spills, pipeline)
-
-
-class Rank(NamedTuple):
-    """What tilings are compared by: time in the steady state, energy, time alone, footprint."""
-
-    steady_ps: int
-    energy_pj: float
-    time_ps: int
-    footprint_bytes: int
 
 
 @register_jitable
-def rank_of(choice: Choice) -> Rank:
-    """Return the rank of a choice: starting a few ns earlier is not worth more traffic."""
-    time = pipeline_ps(choice.pipeline)
-    steady = time - edges_ps(choice.pipeline)
-    return Rank(steady, choice.energy_pj, time, choice.footprint_bytes)
+def energy_of(t: Traffic, rates: Rates, scratchpad_bits: int) -> float:
+    """Return the energy in pJ by which tilings that are equally fast are told apart."""
+    energy = (t.load_bytes + t.store_bytes) * 8 * rates.pj_per_memory_bit
+    return energy + (scratchpad_bits + (t.fill_bytes + t.store_bytes) * 8) * (
+        rates.pj_per_scratchpad_bit
+    )
+
+
+def gemm_choice(
+    p: GemmProblem, rates: Rates, tile_m: int, tile_n: int, tile_k: int, order: int
+) -> Choice:
+    """Price one tiling of a product; see the classes for units."""
+    t = gemm_traffic(p, rates, tile_m, tile_n, tile_k, order)
+    pieces = temporal_pieces(p, ceil_div(p.m, tile_m), ceil_div(p.n, tile_n), ceil_div(p.k, tile_k))
+    cycles, bits = gemm_work(p, pieces, t.k_spills)
+    return Choice(
+        t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
+        t.needed_bytes,
+        energy_of(t, rates, bits),
+        t.load_bytes,
+        t.store_bytes,
+        t.fill_bytes,
+        t.slot_bytes,
+        t.ring_bytes,
+        pieces,
+        t.k_spills,
+        gemm_pipeline(p, rates, t, cycles),
+    )
 
 
 @register_jitable
-def better(rank: Rank, best: Rank) -> bool:
-    """Tell whether a rank beats the best so far; a best time of -1 is none."""
-    if best.time_ps < 0 or rank.steady_ps != best.steady_ps:
-        return best.time_ps < 0 or rank.steady_ps < best.steady_ps
-    if rank.energy_pj != best.energy_pj:
-        return rank.energy_pj < best.energy_pj
-    if rank.time_ps != best.time_ps:
-        return rank.time_ps < best.time_ps
-    return rank.footprint_bytes < best.footprint_bytes
+def slack_ps(time_ps: int) -> int:
+    """Return by how much more a tiling may take and still count as fast as one of `time_ps`.
+
+    A ten thousandth: to start a few ns earlier is not worth ten times the traffic.
+    """
+    return time_ps // EQUALLY_FAST
+
+
+#: Columns of a table of tilings that fit; the last hold the sizes of the tiles and the order.
+TIME, FOOTPRINT, TILES = range(3)
+FOUND = TILES + 4
+
+
+@register_jitable
+def best_of(found: NDArray[np.int64], energies: NDArray[np.float64], count: int) -> int:
+    """Return which tiling has the least (energy, time, footprint) of those equally fast."""
+    fastest = found[0, TIME]
+    for i in range(count):
+        fastest = min(fastest, found[i, TIME])
+    limit = fastest + slack_ps(fastest)
+    best = -1
+    for i in range(count):
+        if found[i, TIME] > limit:
+            continue
+        rank = (energies[i], found[i, TIME], found[i, FOOTPRINT])
+        if best < 0 or rank < (energies[best], found[best, TIME], found[best, FOOTPRINT]):
+            best = i
+    return best
+
+
+@register_jitable
+def cuts(folds: int) -> int:
+    """Return into how many different counts of tiles powers of two cut so many folds."""
+    count, tiles = 1, 1
+    while tiles < folds:
+        count, tiles = count + 1, 2 * tiles
+    return count
+
+
+@register_jitable
+def tile_size(extent: int, folds: int, grain: int, cut: int) -> int:
+    """Return the size of a tile where `folds` are cut into 2^cut tiles, as far as they go."""
+    return min(extent, ceil_div(folds, min(1 << cut, folds)) * grain)
 
 
 @compiled(equations)
-def search_gemm(  # noqa: C901 - one loop a dimension, and the two reasons to skip a candidate
-    p: GemmProblem, rates: Rates
-) -> tuple[Choice, tuple[int, int, int, int], int]:
-    """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
-
-    Tiles of fewer than STREAMED rows are looked at only if nothing else fits. Where nothing fits at
-    all, the tiling that needs least and -1.
-    """
+def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a candidate
+    p: GemmProblem, rates: Rates, found: NDArray[np.int64], energies: NDArray[np.float64]
+) -> tuple[tuple[int, int, int, int], int]:
+    """Look at all tilings; see `search_gemm`. `found` and `energies` are room to work in."""
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
     folds_k = ceil_div(p.k, grain_k)
-    tiles = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
-    best = Rank(0, 0.0, -1, 0)
-    least_needed = -1
-    w_bits = p.w_memory_bits / (p.w_shards * p.products * p.n * p.k)
-    cut_m = 1
-    tile_m = p.m
-    while cut_m < 2 * folds_m and (cut_m == 1 or tile_m > STREAMED or best.time_ps < 0):
-        tile_m = min(p.m, ceil_div(folds_m, min(cut_m, folds_m)) * grain_m)
-        cut_n = 1
-        while cut_n < 2 * folds_n:
-            tile_n = min(p.n, ceil_div(folds_n, min(cut_n, folds_n)) * grain_n)
-            cut_k = 1
-            while cut_k < 2 * folds_k:
-                tile_k = min(p.k, ceil_div(folds_k, min(cut_k, folds_k)) * grain_k)
-                count = ceil_div(p.m, tile_m) * ceil_div(p.n, tile_n) * ceil_div(p.k, tile_k)
-                if count > MAX_TILES:
+    taken = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
+    least_needed = limit = -1
+    count = 0
+    # Cycles depend on how the temporal dimension is cut and on spills: mostly those of before.
+    known_pieces, known_spills, cycles, bits = -1, -1, 0, 0
+    for cut_m in range(cuts(folds_m)):
+        tile_m = tile_size(p.m, folds_m, grain_m, cut_m)
+        for cut_n in range(cuts(folds_n)):
+            tile_n = tile_size(p.n, folds_n, grain_n, cut_n)
+            for cut_k in range(cuts(folds_k)):
+                tile_k = tile_size(p.k, folds_k, grain_k, cut_k)
+                tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
+                tiles_k = ceil_div(p.k, tile_k)
+                if tiles_m * tiles_n * tiles_k > MAX_TILES:
                     break
-                cut_k *= 2
-                if tile_n * tile_k * w_bits > 8 * p.room_bytes:
-                    continue
+                pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
                 for order in range(4 if tile_k < p.k else 2):
-                    choice = gemm_choice(p, rates, tile_m, tile_n, tile_k, order)
-                    if choice.footprint_bytes < 0:
-                        if least_needed < 0 or choice.needed_bytes < least_needed:
-                            least_needed = choice.needed_bytes
-                            if best.time_ps < 0:
-                                tiles = (tile_m, tile_n, tile_k, order)
+                    t = gemm_traffic(p, rates, tile_m, tile_n, tile_k, order)
+                    if t.needed_bytes > p.room_bytes:
+                        if least_needed < 0 or t.needed_bytes < least_needed:
+                            least_needed = t.needed_bytes
+                            if count == 0:
+                                taken = (tile_m, tile_n, tile_k, order)
                         continue
-                    rank = rank_of(choice)
-                    if better(rank, best):
-                        best = rank
-                        tiles = (tile_m, tile_n, tile_k, order)
-            cut_n *= 2
-        cut_m *= 2
-    # Only the tiles are kept on the way: whole choices would take Numba seconds to compile.
-    return gemm_choice(p, rates, tiles[0], tiles[1], tiles[2], tiles[3]), tiles, best.time_ps
+                    if limit >= 0 and t.load_ps + t.store_ps > limit:
+                        continue
+                    if pieces != known_pieces or t.k_spills != known_spills:
+                        cycles, bits = gemm_work(p, pieces, t.k_spills)
+                        known_pieces, known_spills = pieces, t.k_spills
+                    time = pipeline_ps(gemm_pipeline(p, rates, t, cycles))
+                    if limit < 0 or time + slack_ps(time) < limit:
+                        limit = time + slack_ps(time)
+                    found[count, TIME], found[count, FOOTPRINT] = time, t.needed_bytes
+                    found[count, TILES], found[count, TILES + 1] = tile_m, tile_n
+                    found[count, TILES + 2], found[count, TILES + 3] = tile_k, order
+                    energies[count] = energy_of(t, rates, bits)
+                    count += 1
+    time = -1
+    if count > 0:
+        i = best_of(found, energies, count)
+        time = found[i, TIME]
+        taken = (found[i, TILES], found[i, TILES + 1], found[i, TILES + 2], found[i, TILES + 3])
+    return taken, time
+
+
+def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int], int]:
+    """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
+
+    Where nothing fits, the tiling that needs least and -1.
+    """
+    grains = zip((p.m, p.n, p.k), granules(p.unit), strict=True)
+    most = 4 * prod(cuts(ceil_div(extent, grain)) for extent, grain in grains)
+    found, energies = np.empty((most, FOUND), dtype=np.int64), np.empty(most)
+    # Only the tiles come out of the kernel: whole choices would take Numba seconds to compile.
+    tiles, time = scan_gemm(p, rates, found, energies)
+    return gemm_choice(p, rates, *tiles), tiles, time

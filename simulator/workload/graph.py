@@ -170,7 +170,8 @@ class Graph:
                 op.kind.value,
                 [numbers[name] for name in op.inputs],
                 [numbers[name] for name in op.outputs],
-                *(op.gemm, op.attention, op.vector_work, op.rows_read, op.rows_written),
+                *(op.gemm, op.attention, op.vector_work),
+                *(op.rows_read, op.rows_written, op.runs_written),
             )
             for op in self.order()
         ]

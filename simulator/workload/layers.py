@@ -114,7 +114,17 @@ class Block:
         new_rows = attention.tokens * m.kv_heads
         values = 2 * new_rows * m.head_dim
         work = vector.kv_append(values, 2 * new_rows, m.head_dim, self.formats.activations, kv)
-        b.op("kv_append", OpKind.KV_APPEND, (k, v), caches, work, rows_written=new_rows)
+        # A cache holds the rows of one request and head one after the other.
+        runs = m.kv_heads * sum(group.requests for group in attention.groups)
+        b.op(
+            "kv_append",
+            OpKind.KV_APPEND,
+            (k, v),
+            caches,
+            work,
+            rows_written=new_rows,
+            runs_written=runs,
+        )
         return caches
 
     def attention(self, x: str, attention: Attention) -> str:

@@ -251,7 +251,8 @@ class Op:
     """One operation; `inputs` and `outputs` are tensor names of the graph that holds it.
 
     `vector_work` is pairs (function, element operations). `rows_read` is the number of rows that
-    are gathered from each TABLE input, `rows_written` that of rows written into each KV output.
+    are gathered from each TABLE input, `rows_written` that of rows written into each KV output,
+    `runs_written` the contiguous runs that these lie in.
     """
 
     name: str
@@ -264,6 +265,7 @@ class Op:
     note: str = ""
     rows_read: int | None = None
     rows_written: int | None = None
+    runs_written: int | None = None
 
     @property
     def macs_useful(self) -> int:

@@ -97,11 +97,16 @@ def test_the_first_operation_that_cannot_be_multiplied_is_named() -> None:
 def test_what_is_narrower_is_widened_and_paid_for(
     weights: str, activations: str, widened: int
 ) -> None:
-    """A device of fp16 MACs converts narrower weights on its vector unit, once on each core."""
+    """A device of fp16 MACs converts narrower operands on its vector unit.
+
+    Weights once on each core that reads them, activations once.
+    """
     device = load_device("onnxim_4core")
     counts = total_counts(plan(product(weights, activations), device, load_profile(device.energy)))
     assert [pair for pair, _ in counts.macs] == ["fp16xfp16"]
-    assert dict(counts.vector_ops).get("convert", 0) in (widened, 2 * widened, 4 * widened)
+    converted = dict(counts.vector_ops).get("convert", 0)
+    converted -= 8 * 64 if activations == "int8" else 0
+    assert converted in (widened, 2 * widened, 4 * widened)
 
 
 @pytest.mark.parametrize("rung", ["roofline", "analytic", "tile"])

@@ -221,7 +221,7 @@ def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
     device = load_device(name)
     result = simulate(device, prefill(load_model("gpt-2"), sequence=64), rung)
     cores = result.resolved["run"]["cores_used"]
-    assert cores in (2, 4)
+    assert cores > 1
     gathers = [record for record in result.records if record.kind == "all_gather"]
     per_layer = ["normed_attention", "attended", "normed_ffn", "active"]
     names = [f"layers.{i}.gather_{tensor}" for i in range(12) for tensor in per_layer]
@@ -232,12 +232,14 @@ def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
     values = 12 * 64 * (3 * 768 + 3072) + 768
     noc = result.traffic["noc"]
     assert noc.bytes_sent == noc.bytes_received == noc.bytes_closed_form
-    assert noc.bytes_sent == (cores - 1) * 2 * values
+    # Where shares are no whole bytes, each gather rounds down by less than a byte a core.
+    assert 0 <= (cores - 1) * 2 * values - noc.bytes_sent < cores * len(gathers)
     assert result.bytes["noc"] == noc.bytes_sent
+    # Copies of weights that a multicast makes on its way pass a link too.
     price = load_profile(device.energy).noc_pj_per_bit_hop.nominal
-    assert result.energy_breakdown_j["noc"] == pytest.approx(
-        8 * noc.bytes_sent * price * 1e-12, rel=1e-9
-    )
+    gathered = sum(record.energy_by_component["noc"] for record in gathers)
+    assert gathered == pytest.approx(8 * noc.bytes_sent * price * 1e-12, rel=1e-9)
+    assert result.energy_breakdown_j["noc"] >= gathered * (1 - 1e-9)
     assert len(result.check()) == 10
 
 

@@ -19,7 +19,7 @@ from simulator.mapping.attention import (
     search_attention,
 )
 from simulator.mapping.target import rates_of
-from simulator.mapping.tiling import rank_of
+from simulator.mapping.tiling import EQUALLY_FAST, Choice
 from simulator.workload import Attention, AttentionGroup
 
 DEVICE = variant("generic_npu_128", {"matrix.rows": 4, "matrix.columns": 2})
@@ -63,19 +63,22 @@ def problem(a: Attention, room_bytes: int = 10**6) -> AttentionProblem:
         ready_cycles_per_kilokey=0,
         softmax_cycles_per_kiloscore=1024,
         vector_lanes=4,
+        mul_cycles=1,
         room_bytes=room_bytes,
     )
 
 
-def columns(a: Attention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def groups(a: Attention) -> list[tuple[int, int, int]]:
     """Return requests, queries and keys of all groups."""
-    found = np.array([(g.requests, g.queries, g.keys) for g in a.groups], dtype=np.int64).T.copy()
-    return found[0], found[1], found[2]
+    return [(g.requests, g.queries, g.keys) for g in a.groups]
 
 
-def totals(a: Attention, q_tile: int, kv_tile: int, hold: int) -> AttentionTotals:
+def totals(a: Attention, q_tile: int, kv_tile: int, hold: int, cores: int = 1) -> AttentionTotals:
     """Return what the package counts."""
-    return attention_totals(problem(a), *columns(a), q_tile, kv_tile, hold)
+    [found] = attention_totals(
+        problem(a)._replace(cores=cores), groups(a), [(q_tile, kv_tile, hold)]
+    )
+    return found
 
 
 def visible(a: Attention, group: AttentionGroup) -> np.ndarray:
@@ -202,36 +205,78 @@ def cuts(extent: int) -> list[int]:
     return sorted({-(-extent // min(power, extent)) for power in powers})
 
 
+def rank(choice: Choice) -> tuple[float, int, int]:
+    """Return by what tilings that are equally fast are told apart."""
+    return choice.energy_pj, pipeline_ps(choice.pipeline), choice.footprint_bytes
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_search_finds_the_best_of_all_candidates(name: str) -> None:
     a = CASES[name]
-    requests, queries, keys = columns(a)
-    heads = a.kv_heads * int(requests.sum())
-    longest, most = int(keys.max()), int(queries.max())
+    heads = a.kv_heads * sum(g.requests for g in a.groups)
+    longest, most = max(g.keys for g in a.groups), max(g.queries for g in a.groups)
     feasible = 0
     for room in (60, 150, 300, 600, 1500, 10**5):
         p = problem(a, room)
-        ranks = []
+        choices = []
         for q_tile, folds in product(cuts(most), cuts(-(-longest // UNIT.columns))):
             kv_tile = min(longest, folds * UNIT.columns)
             for hold in range(2 if q_tile < most else 1):
-                t = attention_totals(p, requests, queries, keys, q_tile, kv_tile, hold)
+                [t] = attention_totals(p, groups(a), [(q_tile, kv_tile, hold)])
                 choice = attention_choice(p, t, RATES, heads, longest, q_tile, kv_tile, hold)
                 if choice.needed_bytes <= room:
-                    ranks.append(rank_of(choice))
-        choice, found, tiles, time = search_attention(
-            p, RATES, requests, queries, keys, heads, longest, most
-        )
-        assert (time >= 0) == bool(ranks)
-        if not ranks:
+                    choices.append(choice)
+        choice, found, tiles, time = search_attention(p, RATES, groups(a))
+        assert (time >= 0) == bool(choices)
+        if not choices:
             continue
         feasible += 1
-        assert rank_of(choice) == min(ranks)
+        fastest = min(pipeline_ps(other.pipeline) for other in choices)
+        limit = fastest + fastest // EQUALLY_FAST
+        assert rank(choice) == min(
+            rank(other) for other in choices if pipeline_ps(other.pipeline) <= limit
+        )
         assert time == pipeline_ps(choice.pipeline)
         assert choice.footprint_bytes == choice.needed_bytes <= room
-        assert found == attention_totals(p, requests, queries, keys, *tiles)
+        assert [found] == attention_totals(p, groups(a), [tiles])
         assert choice == attention_choice(p, found, RATES, heads, longest, *tiles)
     assert feasible >= 2
+
+
+def cycles(t: AttentionTotals) -> int:
+    """Return the cycles of the busiest core."""
+    return t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cores_share_whole_heads_and_the_busiest_sets_the_time(name: str) -> None:
+    """Never less than a fair share, nor than the longest head; one core has all."""
+    a = CASES[name]
+    heads = a.kv_heads * sum(g.requests for g in a.groups)
+    one = totals(a, 2, 4, 0)
+    alone = [
+        totals(Attention(a.group_size, 1, HEAD_DIM, (AttentionGroup(1, g.queries, g.keys),),
+                         a.causal, a.window), 2, 4, 0)
+        for g in a.groups
+    ]  # fmt: skip
+    longest = max(cycles(t) for t in alone)
+    for cores in range(1, heads + 1):
+        t = totals(a, 2, 4, 0, cores)
+        assert (t.scores, t.keys_loaded, t.pairs) == (one.scores, one.keys_loaded, one.pairs)
+        fair = -(-cycles(one) // cores)
+        assert max(longest, fair) <= cycles(t) <= fair + longest
+        assert one.scores_most == one.scores
+        assert t.scores_most <= one.scores
+        if len(a.groups) == 1:
+            assert t.busy * heads == one.busy * -(-heads // cores)
+    assert cycles(totals(a, 2, 4, 0, heads)) == longest
+
+
+def test_the_longest_request_goes_to_a_core_of_its_own() -> None:
+    """One long and three short requests on two cores: not one of each sort on each core."""
+    mixed = Attention(1, 1, HEAD_DIM, (AttentionGroup(3, 1, 10), AttentionGroup(1, 1, 100)))
+    long = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 1, 100),))
+    assert totals(mixed, 1, 100, 0, 2).busy == totals(long, 1, 100, 0).busy
 
 
 def test_keys_are_held_where_room_allows_and_only_there() -> None:
@@ -240,12 +285,11 @@ def test_keys_are_held_where_room_allows_and_only_there() -> None:
     Where memory is slow, to hold 4 KiB of keys and values is faster than to load them again.
     """
     a = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 256, 256),), causal=False)
-    requests, queries, keys = columns(a)
     slow = RATES._replace(ps_per_byte=10**5)
     loaded = {}
     for room in (4000, 16_000):
         p = problem(a, room)
-        _, t, tiles, time = search_attention(p, slow, requests, queries, keys, 1, 256, 256)
+        _, t, tiles, time = search_attention(p, slow, groups(a))
         assert time > 0
         assert tiles[0] < 256
         assert tiles[2] == (room == 16_000)

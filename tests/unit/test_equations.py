@@ -141,7 +141,9 @@ def test_micro_tiles_widen_an_array(dataflow: str, kind: int, extent: tuple[int,
     unit = model(matrix, "int4xint8")
     assert (unit.kind, (unit.rows, unit.columns, unit.temporal)) == (kind, extent)
     assert unit.passes == 3 * 2
-    assert unit.move_rows_per_cycle == 3 * 4
+    # The skew and the moves of a fold are those of 8 x 4 elements, whatever each multiplies.
+    assert (unit.rows // unit.row_grain, unit.columns // unit.column_grain) == (8, 4)
+    assert unit.move_rows_per_cycle == 3
     device = variant("generic_npu_128", {"matrix": matrix})
     rate = unit.rows * unit.columns * unit.temporal / unit.passes
     assert device.matrix.macs_per_cycle("int4xint8") == rate == 8 * 4 * 24 / 6
@@ -171,6 +173,8 @@ def test_an_array_as_the_equations_see_it() -> None:
         kind=WEIGHT_STATIONARY,
         rows=8,
         columns=4,
+        row_grain=1,
+        column_grain=1,
         temporal=1,
         passes=1,
         move_rows_per_cycle=1,

@@ -161,21 +161,29 @@ def test_what_joins_a_product(
     )
 
 
-# A product of 2 x 300 by 300 x 5: 1,500 weights, 10 outputs, 3 groups of 128 along K (the last of
-# 44). Converted weights count once each; a float takes the scales with them.
+# A product of 2 x 300 by 300 x 5: 1,500 weights, 600 activations, 10 outputs, 3 groups of 128 along
+# K (the last of 44). Converted weights count once each, with their zero points; a float takes the
+# scales with them. Scales of activations multiply the outputs once more.
 CONVERT: VectorWork = (("convert", 1500),)
 FLOAT_SCALED: VectorWork = (("convert", 1500), ("mul", 1500))
 CASES: list[tuple[str, str, str, VectorWork, VectorWork]] = [
     ("int8", "int8", "int8xint8", (), ()),
-    ("int8-channel", "int8-token", "int8xint8", (), (("mul", 10),)),
+    ("int8-channel", "int8-token", "int8xint8", (), (("mul", 20),)),
     ("int8-tensor", "int8", "int8xint8", (), (("mul", 10),)),
     ("int8-g128", "int8", "int8xint8", (), (("add", 30), ("mul", 30))),
     ("int4", "int8", "int8xint8", CONVERT, ()),
     ("int4-channel", "int8", "int8xint8", CONVERT, (("mul", 10),)),
     ("int4-g128", "int8", "int8xint8", CONVERT, (("add", 30), ("mul", 30))),
     ("int4-g64", "int8", "int8xint8", CONVERT, (("add", 50), ("mul", 50))),
-    ("int4-g128-asym", "int8", "int8xint8", CONVERT, (("add", 30), ("mul", 30))),
-    ("ternary-tensor", "int8-token", "int8xint8", CONVERT, (("mul", 10),)),
+    (
+        "int4-g128-asym", "int8", "int8xint8",
+        (("add", 1500), ("convert", 1500)), (("add", 30), ("mul", 30)),
+    ),
+    # Not widened: the zero points are corrected by the sums of the activations.
+    ("int8-g128-asym", "int8", "int8xint8", (), (("add", 30 + 600 + 30), ("mul", 30 + 30))),
+    ("int8-channel-asym", "int8", "int8xint8", (), (("add", 600 + 10), ("mul", 10 + 10))),
+    ("int8", "int8-g128", "int8xint8", (), (("add", 30), ("mul", 30))),
+    ("ternary-tensor", "int8-token", "int8xint8", CONVERT, (("mul", 20),)),
     ("fp16", "fp16", "fp16xfp16", (), ()),
     ("int4", "fp16", "fp16xfp16", CONVERT, ()),
     ("int4-g128", "fp16", "fp16xfp16", FLOAT_SCALED, ()),
@@ -189,8 +197,8 @@ CASES: list[tuple[str, str, str, VectorWork, VectorWork]] = [
     ("nf4-g64", "fp16", "fp16xfp16", FLOAT_SCALED, ()),
     ("fp8_e4m3fn", "fp16", "fp16xfp16", CONVERT, ()),
     ("fp8_e4m3fn-channel", "fp16", "fp16xfp16", FLOAT_SCALED, ()),
-    ("fp16", "int8", "fp16xfp16", (), ()),
-    ("mxfp4", "int8", "fp16xfp16", FLOAT_SCALED, ()),
+    ("fp16", "int8", "fp16xfp16", (), (("convert", 600),)),
+    ("mxfp4", "int8", "fp16xfp16", FLOAT_SCALED, (("convert", 600),)),
 ]  # fmt: skip
 
 
@@ -209,7 +217,7 @@ def test_a_pair_that_the_element_multiplies_is_not_widened() -> None:
         ("int4-g128", "int8", "int4xint8", groups),
         ("ternary-tensor", "int8", "ternaryxint8", (("mul", 10),)),
         ("fp8_e4m3fn", "fp8_e4m3fn", "fp8_e4m3fnxfp8_e4m3fn", ()),
-        ("int4-g128", "int4-token", "int4xint8", groups),
+        ("int4-g128", "int4-token", "int4xint8", added(groups, (("convert", 600), ("mul", 10)))),
     ):
         op = product_of(weights, activations, on)
         assert (op.pair, op.work) == (pair, work)
@@ -263,11 +271,12 @@ def test_integer_attention_scales_scores_and_outputs() -> None:
     graph = prefill(tiny_model(), sequence=8, **args).segments[1].graph
     ops = {op.name: op for op in lower(graph, device("int8xint8"), fused_attention=True)}
     assert ops["attention"].widen == ()
-    scaling = (("mul", 4 * 36 + 8 * 4 * 64),)
+    # Scales of queries and keys, of probabilities and values.
+    scaling = (("mul", 2 * (4 * 36 + 8 * 4 * 64)),)
     assert ops["attention"].work == added(graph.op("softmax").vector_work, scaling)
     parts = {op.name: op for op in lower(graph, device("int8xint8"), fused_attention=False)}
-    assert parts["qk"].work == (("mul", 4 * 36),)
-    assert parts["pv"].work == (("mul", 8 * 4 * 64),)
+    assert parts["qk"].work == (("mul", 2 * 4 * 36),)
+    assert parts["pv"].work == (("mul", 2 * 8 * 4 * 64),)
 
 
 def test_what_is_no_product_passes_unchanged() -> None:

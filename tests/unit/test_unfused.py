@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from plans import tiny_model, variant
 
 from simulator.api import load_device, load_model, simulate
-from simulator.hardware.equations import ADDER_TREE, OUTPUT_STATIONARY, matrix_work
+from simulator.hardware.equations import (
+    ADDER_TREE,
+    OUTPUT_STATIONARY,
+    matrix_work,
+    total_cycles,
+)
 from simulator.hardware.models import matrix_model
-from simulator.mapping.attention import QUERY_TILES
-from simulator.mapping.unfused import MaskedProblem, banded, search_bands, total_cycles
+from simulator.mapping.attention import QUERY_TILES, room_for
+from simulator.mapping.unfused import Issued, MaskedProblem, banded, search_bands
 from simulator.workload import decode_step, prefill
 
 DEVICE = variant("generic_npu_128", {"matrix.rows": 4, "matrix.columns": 2})
@@ -28,6 +33,7 @@ def problems(draw: st.DrawFn) -> tuple[MaskedProblem, list[Group]]:
     causal = draw(st.integers(0, 1))
     p = MaskedProblem(
         unit=draw(st.sampled_from(UNITS)),
+        cores=1,
         scores=draw(st.integers(0, 1)),
         kv_heads=draw(st.integers(1, 3)),
         group_size=draw(st.integers(1, 3)),
@@ -44,8 +50,10 @@ def problems(draw: st.DrawFn) -> tuple[MaskedProblem, list[Group]]:
     return p, [(requests, queries, queries + past) for requests, queries, past in groups]
 
 
-def columns(groups: list[Group]) -> list[np.ndarray]:
-    return list(np.array(groups, dtype=np.int64).T.copy())
+def issued_in(p: MaskedProblem, groups: list[Group], bands: int) -> Issued:
+    """Return what the package counts for one number of bands."""
+    columns = np.array(groups, dtype=np.int64).T.copy()
+    return banded(p, *columns, bands, room_for(p.cores, len(groups)))
 
 
 def seen(p: MaskedProblem, query: int, queries: int, keys: int) -> set[int]:
@@ -78,7 +86,7 @@ def test_bands_issue_the_tiles_that_a_query_sees(
     drawn: tuple[MaskedProblem, list[Group]], bands: int
 ) -> None:
     p, groups = drawn
-    issued = banded(p, *columns(groups), bands)
+    issued = issued_in(p, groups, bands)
     walked = walk(p, groups, bands)
     assert issued.macs == sum(count * m * keys * p.head_dim for count, m, keys in walked)
     busy = 0
@@ -94,9 +102,9 @@ def test_bands_issue_the_tiles_that_a_query_sees(
 def test_the_search_takes_the_fastest_cut(drawn: tuple[MaskedProblem, list[Group]]) -> None:
     p, groups = drawn
     most = max(queries for _, queries, _ in groups)
-    found = search_bands(p, *columns(groups), most)
+    found = search_bands(p, groups)
     cuts = [1] if not p.causal else [2**i for i in range(7) if 2**i <= min(most, QUERY_TILES)]
-    times = {cut: total_cycles(banded(p, *columns(groups), cut).work) for cut in cuts}
+    times = {cut: total_cycles(issued_in(p, groups, cut).work) for cut in cuts}
     assert total_cycles(found.work) == min(times.values())
     assert found.bands == min(times, key=lambda cut: (times[cut], cut))
 
