@@ -2,9 +2,9 @@
 
 The same resources as the tile executor, with fewer waits: operations take the queue of their loads,
 their main unit and the vector unit one after the other, but the stages of one do not delay those of
-another (its stores do not delay the next one's loads), and loads run ahead as far as the slots of
-their own operation allow. Every wait that is kept holds in the executor too, so the result is never
-above it; one operation alone is exact.
+another (its stores do not delay the next one's loads, nor the next one's stores its own), and loads
+run ahead as far as the slots of their own operation allow. Every wait that is kept holds in the
+executor too, so the result is never above it; one operation alone is exact.
 """
 
 from collections.abc import Sequence
@@ -61,6 +61,8 @@ class _State:
         # One room for all: to ask for a new one each time would take as long as the recurrence.
         self.room = flow_room(max(op.pipeline.steps for op in ops))
         self.dram = -loads_ahead_ps
+        self.ahead = loads_ahead_ps > 0
+        self.stores = False
         self.free = {"matrix": 0, "vector": 0, "noc": 0}
         self.results: list[int] = []
         self.stored: list[int] = []
@@ -73,8 +75,12 @@ class _State:
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
         gated = min(op.free_loads, op.pipeline.steps - 1)
+        # In the executor a load passes by the stores of its own operation while those of an earlier
+        # one, or loads that began before the segment, are in their way.
+        apart = int(self.stores or self.ahead)
+        self.stores |= op.store_bytes > 0
         vector_from = self.free["vector"]
-        times = flow(op.pipeline, begin, gated, gate, main_from, vector_from, self.room)
+        times = flow(op.pipeline, begin, gated, gate, main_from, vector_from, apart, self.room)
         if op.load_bytes:
             self.dram = times.loaded
         self.free[op.unit] = times.main

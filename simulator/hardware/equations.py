@@ -468,6 +468,7 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     gate: int,
     main_from: int,
     vector_from: int,
+    apart: int,
     ends: NDArray[np.int64],
 ) -> Times:
     """Return when one operation is done, step by step: a flow shop with its buffers.
@@ -476,8 +477,9 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     `vector_from`, all at the earliest. Between neighbouring stages stand two buffers, for loads
     `slots`. Stages on one unit take turns in a fixed order: the memory by `load_before_store`, the
     vector unit with post `steps_behind` main and ready two steps before it, the matrix unit with
-    second `steps_behind` main. With `second`, `every` is 1. `ends` is room to work in,
-    `flow_room`.
+    second `steps_behind` main. With `apart` 1, loads and stores each have a memory of their own: a
+    lower bound where stores of other operations are still to come before these. With `second`,
+    `every` is 1. `ends` is room to work in, `flow_room`.
     """
     after_main, after_post, after_second = followers(p)
     freeing = SECOND if p.second > 0 else MAIN
@@ -485,7 +487,7 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     for row in range(ends.shape[0]):
         for i in range(p.steps + 2):
             ends[row, i] = min(begin, 0)
-    loaded = memory = vector = posted = result = begin
+    loaded = memory = writing = vector = posted = result = begin
     matrix = main_end = main_from
     loads, stores = 0 if p.load > 0 else p.steps, 0 if p.store > 0 else outputs
     ahead = load_before_store(p)
@@ -493,8 +495,8 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     output, piece, length = 0, 1 - p.every - behind, p.post // pieces
     for turn in range(p.steps + p.every + 1):
         # The memory goes on in its order as far as what is done by now allows.
-        while loads < p.steps or stores < outputs:
-            if stores < outputs and (loads == p.steps or ahead < loads):
+        while loads < p.steps or (stores < outputs and apart == 0):
+            if stores < outputs and apart == 0 and (loads == p.steps or ahead < loads):
                 if stores == finished:
                     break
                 memory = max(memory, ends[RESULT, 2 + stores]) + p.store
@@ -548,7 +550,12 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
             freed += 1
         ends[RESULT, 2 + output] = result
         finished += 1
-    done = memory if p.store > 0 else result
+        if p.store > 0 and apart == 1:
+            writing = max(writing, result) + p.store
+            ends[STORE, 2 + output] = writing
+    done = result
+    if p.store > 0:
+        done = memory if apart == 0 else writing
     return Times(loaded, main_end, posted if p.post > 0 else main_end, result, done)
 
 
@@ -559,7 +566,7 @@ def flow_room(steps: int) -> NDArray[np.int64]:
 
 def flow_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, step by step."""
-    return flow_times(p, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
+    return flow_times(p, 0, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
 
 
 @register_jitable
