@@ -41,12 +41,13 @@ def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
 class _Books:
     """Adds up steps: records, intervals, unit times and traffic.
 
-    `group` is how many cores are booked together (`core_group`).
+    `group` is how many cores are booked together (`core_group`); `trace`: keep every tile.
     """
 
-    def __init__(self, profile: EnergyProfile, group: int) -> None:
+    def __init__(self, profile: EnergyProfile, group: int, *, trace: bool) -> None:
         self.profile = profile
         self.group = group
+        self.trace = trace
         self.records: list[OpRecord] = []
         self.columns: list[np.ndarray] = []
         self.tiles: list[np.ndarray] = []
@@ -96,7 +97,8 @@ class _Books:
         if carried and loaded is not None:
             busy[loaded, DRAM] += carried
             first[loaded, DRAM] = carried_first
-            self.tiles.append(_same(DRAM, loaded + offset, self.ahead))
+            if self.trace:
+                self.tiles.append(_same(DRAM, loaded + offset, self.ahead))
         starts = np.where(absent, np.iinfo(np.int64).max, first).min(axis=1)
         ends = np.where(absent, 0, last).max(axis=1)
         for index, op in enumerate(step.segment.ops):
@@ -109,9 +111,10 @@ class _Books:
         busy[:, :DRAM] *= groups[:, None]
         columns = (unit, op_index + offset, first[where], last[where], busy[where])
         self.columns.append(np.stack(columns))
-        tile_unit, tile_op, tile_start, tile_end = run.tiles
-        times = (tile_start + step.start_ps, tile_end + step.start_ps)
-        self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
+        if self.trace:
+            tile_unit, tile_op, tile_start, tile_end = run.tiles
+            times = (tile_start + step.start_ps, tile_end + step.start_ps)
+            self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
         self.waited += run.waited_ps
         self.sent += run.sent_bytes
         self.received += run.received_bytes
@@ -302,7 +305,7 @@ def assemble(
     trace: bool,
 ) -> Result:
     """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
-    books = _Books(profile, core_group(plan, device))
+    books = _Books(profile, core_group(plan, device), trace=trace)
     for step in steps:
         if step.run is None:
             books.bounded(step)
@@ -348,5 +351,5 @@ def assemble(
             "workload": dict(workload.resolved),
             "run": {**run_options, "cores_used": plan.cores},
         },
-        tiles=books.tile_intervals() if trace else None,
+        tiles=books.tile_intervals(),
     )

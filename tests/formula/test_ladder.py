@@ -172,6 +172,22 @@ def test_in_flight_bytes_bound_the_bandwidth() -> None:
     assert bounded.latency_ps == slower.latency_ps
 
 
+def test_loads_that_pass_by_the_stores_of_their_own_operation_are_no_later_in_the_bound() -> None:
+    """Cores without a network store each activation; the next weights are loaded meanwhile."""
+    changes = {
+        "cores": 8, "network": None, "memory.bandwidth": "3 TB/s", "memory.latency": "0 ns",
+        "scratchpad.capacity": "80 MiB", "dma.burst": "1 B", "clock": "500 MHz",
+        "vector.lanes": 16, "matrix.dataflow": "input_stationary", "matrix.rows": 8,
+        "matrix.columns": 64, "matrix.arrays": 2, "matrix.conversions_per_cycle": 16,
+    }  # fmt: skip
+    device = variant("generic_npu_128", changes)
+    work = prefill(
+        tiny_model(), sequence=300, batch=2, weights="int8", activations="int8", kv="int8"
+    )
+    times = [simulate(device, work, rung).latency_ps for rung in RUNGS]
+    assert times == sorted(times)
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_twice_the_work_takes_twice_the_energy(rung: str) -> None:
     device = load_device("generic_npu_128")

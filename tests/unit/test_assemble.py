@@ -16,6 +16,7 @@ from simulator.config import dump_yaml, replace
 from simulator.cost import load_profile
 from simulator.engine.assemble import area_mm2
 from simulator.hardware import Device
+from simulator.mapping.planner import plan
 from simulator.results import Result, UnitRecord
 from simulator.workload import Workload, gemm, prefill
 
@@ -241,6 +242,62 @@ def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
     assert gathered == pytest.approx(8 * noc.bytes_sent * price * 1e-12, rel=1e-9)
     assert result.energy_breakdown_j["noc"] >= gathered * (1 - 1e-9)
     assert len(result.check()) == 10
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "micro_tile", "bits"),
+    [
+        # Of activations (8 bits), weights (8) and sums (32), the one that stays does not move.
+        ("weight_stationary", [1, 1, 1], 8 + 32),
+        ("output_stationary", [1, 1, 1], 8 + 8),
+        ("input_stationary", [1, 1, 1], 8 + 32),
+        # 16 products add up to one sum; each takes an activation.
+        ("weight_stationary", [1, 1, 16], 8 + 2),
+        # A weight serves 4 rows, an activation 2 columns.
+        ("output_stationary", [4, 2, 1], 4 + 2),
+    ],
+)
+def test_what_moves_from_element_to_element(
+    dataflow: str, micro_tile: list[int], bits: int
+) -> None:
+    """Seen by its price: a profile in which only registers cost."""
+    prices = {"matrix.dataflow": dataflow, "matrix.pe.micro_tile": micro_tile}
+    made = plan(product(), npu(**prices), load_profile("jouppi_7nm"))
+    [op] = made.segments[0].ops
+    assert op.counts.register_bits == bits * op.macs_issued
+
+
+def test_new_keys_and_values_are_written_in_one_run_a_head_and_request() -> None:
+    """2 key-value heads, 3 prompts of 64: 6 descriptors for keys, 6 for values, not 64 of each."""
+    work = prefill(tiny_model(), sequence=64, batch=3)
+    slow = {"dma.descriptor_cycles": 10_000, "scratchpad.capacity": "20 MiB"}
+    made = plan(work, npu(**slow), load_profile("jouppi_7nm"))
+    [append] = [op for op in made.segments[1].ops if op.name == "kv_append"]
+    p = append.pipeline
+    bytes_ps = append.store_bytes
+    assert p.steps * p.store == pytest.approx(bytes_ps + 2 * 2 * 3 * 10_000_000, rel=1e-3)
+
+
+def test_an_operation_on_some_of_the_cores_leaves_the_others_idle() -> None:
+    """Four cores for 8 x 128 by 128 x 128: whatever the plan uses, the rest is idle time."""
+    result = simulate(load_device("onnxim_4core"), gemm(32, 4096, 4096))
+    used = result.resolved["run"]["cores_used"]
+    matrix = units(result)["matrix"]
+    busy = 32 * 4096 * 4096 / (128 * 128)
+    assert matrix.busy_ps / matrix.instances * 4 == pytest.approx(busy * 1000, rel=0.02)
+    assert used <= 4
+    result.check()
+
+
+def test_a_product_on_the_vector_unit_has_a_roofline_of_its_own() -> None:
+    device = npu(**{"vector.gemv": True, "vector.lanes": 128})
+    work = gemm(1, 256, 256, weights="int8", activations="int8")
+    result = simulate(device, work, "roofline")
+    assert len(result.check()) == 10
+    # 65,536 MACs on 128 lanes at the clock of the device.
+    at_peak = 65_536 / 128 * 1e12 / device.clock_hz
+    assert result.latency_ps == pytest.approx(at_peak, rel=1e-6)
+    assert result.roofline_by == "vector"
 
 
 def test_one_core_has_no_network() -> None:

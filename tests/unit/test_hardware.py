@@ -49,6 +49,13 @@ def test_bytes_in_flight_over_latency_limit_the_bandwidth(
     assert device.memory_latency_ps == {"100 ns": 100_000, "0 ns": 0, "400 ps": 400}[latency]
 
 
+def test_each_core_has_bytes_in_flight_of_its_own() -> None:
+    few = {"memory__latency": "100 ns", "dma__in_flight": "20 kB", "network": NETWORK}
+    assert npu(cores=1, **few).memory_bytes_per_s == pytest.approx(0.2e12)
+    assert npu(cores=3, **few).memory_bytes_per_s == pytest.approx(0.6e12)
+    assert npu(cores=8, **few).memory_bytes_per_s == 1e12
+
+
 def test_an_ideal_memory_answers_at_once() -> None:
     memory = {"kind": "ideal", "capacity": "1 TB", "source": "test"}
     device = npu(memory=memory, dma__in_flight="1 B", dma__descriptor_cycles=7)
