@@ -93,9 +93,10 @@ def simulate(
 ) -> Result:
     """Simulate a workload on a device.
 
-    rung: "roofline" (peaks only), "analytic" (closed forms), "tile" (events). attention: "fused"
-    (scores stay in the core) or "unfused". trace: keep the interval of every tile. memo: remember
-    equal segments (the result is the same either way). progress: called once per segment.
+    rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events).
+    attention: "fused" (scores stay in the core) or "unfused". trace: keep the interval of every
+    tile. memo: remember equal segments (the result is the same either way). progress: called once
+    per segment.
 
     Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
     where memory or scratchpad is too small.

@@ -115,7 +115,9 @@ class _Books:
             tile_unit, tile_op, tile_start, tile_end = run.tiles
             times = (tile_start + step.start_ps, tile_end + step.start_ps)
             self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
-        self.waited += run.waited_ps
+        waited = run.waited_ps.copy()
+        waited[:, :DRAM] *= groups[:, None]
+        self.waited += waited.sum(axis=0)
         self.sent += run.sent_bytes
         self.received += run.received_bytes
         self.noc_sent += run.noc_sent_bytes
@@ -188,7 +190,7 @@ def _units(
         stalls = dict(causes)
         instances = device.cores // group if name in PER_CORE else 1
         if name in PER_CORE and waited[index]:
-            stalls["dram"] = int(waited[index]) * (plan.cores // group)
+            stalls["dram"] = int(waited[index])
         idle = instances * latency_ps - busy - sum(stalls.values())
         records.append(
             UnitRecord(name=name, busy_ps=busy, stall_ps=stalls, idle_ps=idle, instances=instances)

@@ -37,12 +37,13 @@ WAITS, READY, OTHER_READY, APART, COUNTED, START, END, ARRIVAL = range(8)
 #: Columns of `Tables.queues`: the place in `order` of the next task and of the end of the queue.
 HEAD, STOP = range(2)
 #: Columns of `Tables.units`. The queues it serves (NO_QUEUE: no second); the running task, -1 if
-#: none; when the last task ended; ps spent idle because loads were not there.
-QUEUE_A, QUEUE_B, RUNNING, LAST_END, WAITED = range(5)
+#: none; when the last task ended.
+QUEUE_A, QUEUE_B, RUNNING, LAST_END = range(4)
 NO_QUEUE = len(QUEUES)
 DRAM = UNITS.index("dram")
-#: Columns of `Tables.traffic`, in bytes by operation, foreign tasks last.
-SENT, RECEIVED = range(2)
+#: Columns of `Tables.books`, by operation, foreign tasks last: bytes; then ps that each unit spent
+#: idle because loads were not there.
+SENT, RECEIVED, WAITED = range(3)
 #: Columns of `Tables.heap`: events by time, then by what happened to which task.
 TIME, PAYLOAD = range(2)
 #: Columns of the table of loads that were started before time 0: the transfer ends (0: has ended),
@@ -59,7 +60,7 @@ class Tables(NamedTuple):
     state: Array
     queues: Array
     units: Array
-    traffic: Array
+    books: Array
     heap: Array
 
 
@@ -82,14 +83,14 @@ def tables(graph: TaskGraph) -> Tables:
     state[:, START : ARRIVAL + 1] = -1
     queues = np.zeros((NO_QUEUE + 1, 2), dtype=np.int64)
     queues[:NO_QUEUE, HEAD], queues[:NO_QUEUE, STOP] = first[:-1], first[1:]
-    units = np.zeros((len(UNITS), 5), dtype=np.int64)
+    units = np.zeros((len(UNITS), 4), dtype=np.int64)
     units[:, RUNNING] = -1
     for unit in range(len(UNITS)):
         served = [*np.flatnonzero(unit == UNIT_OF_QUEUE), NO_QUEUE]
         units[unit, [QUEUE_A, QUEUE_B]] = served[:2]
-    traffic = np.zeros((graph.ops + 1, 2), dtype=np.int64)
+    books = np.zeros((graph.ops + 1, WAITED + len(UNITS)), dtype=np.int64)
     heap = np.empty((2 * count + 2, 2), dtype=np.int64)
-    return Tables(tasks, graph.successors, order, state, queues, units, traffic, heap)
+    return Tables(tasks, graph.successors, order, state, queues, units, books, heap)
 
 
 @register_jitable
@@ -172,6 +173,7 @@ def begin(
     tasks: Array,
     state: Array,
     units: Array,
+    books: Array,
     heap: Array,
     size: int,
     unit: int,
@@ -186,7 +188,7 @@ def begin(
     units[unit, RUNNING] = task
     before = max(units[unit, LAST_END], state[task, OTHER_READY])
     if time > before and state[task, READY] > state[task, OTHER_READY]:
-        units[unit, WAITED] += time - before
+        books[tasks[task, OP], WAITED + unit] += time - before
     size = push(heap, size, end, ENDED * count + task)
     if state[task, APART] == 1:
         size = push(heap, size, end + tasks[task, LATENCY], ARRIVED * count + task)
@@ -213,7 +215,7 @@ def dispatch(
     state: Array,
     queues: Array,
     units: Array,
-    traffic: Array,
+    books: Array,
     heap: Array,
     size: int,
     time: int,
@@ -225,8 +227,8 @@ def dispatch(
         task = choose(tasks, order, state, queues, units[unit, QUEUE_A], units[unit, QUEUE_B])
         if task >= 0:
             queues[tasks[task, QUEUE], HEAD] += 1
-            traffic[tasks[task, OP], SENT] += tasks[task, SIZE]
-            size = begin(tasks, state, units, heap, size, unit, task, time)
+            books[tasks[task, OP], SENT] += tasks[task, SIZE]
+            size = begin(tasks, state, units, books, heap, size, unit, task, time)
     return size
 
 
@@ -243,7 +245,7 @@ def execute(t: Tables, heads: Array, own: int) -> tuple[int, int]:
     left = own
     time = 0
     while left > 0:
-        size = dispatch(tasks, t.order, state, t.queues, units, t.traffic, heap, size, time)
+        size = dispatch(tasks, t.order, state, t.queues, units, t.books, heap, size, time)
         if size == 0:
             return DEADLOCK, time
         time = heap[0, TIME]
@@ -258,7 +260,7 @@ def execute(t: Tables, heads: Array, own: int) -> tuple[int, int]:
                 if state[task, APART] == 1:
                     continue
             if state[task, COUNTED] == 0:
-                t.traffic[tasks[task, OP], RECEIVED] += tasks[task, SIZE]
+                t.books[tasks[task, OP], RECEIVED] += tasks[task, SIZE]
             deliver(tasks, t.successors, state, task, time)
             if task < own:
                 left -= 1

@@ -37,10 +37,10 @@ class Entry:
 class SegmentRun:
     """What the executor measured: times in ps from the segment's start, bytes.
 
-    first, last, busy: per operation and unit (operations x units; first is -1 where the unit did
-    nothing). carried: memory time of loads for the next segment, spent before this one ended, and
-    when the first of them started. tiles: unit, operation, start and end of each own task; ahead:
-    start and end of each load for the next segment, as far as this one goes.
+    first, last, busy, waited: per operation and unit (operations x units; first is -1 where the
+    unit did nothing). carried: memory time of loads for the next segment, spent before this one
+    ended, and when the first of them started. tiles: unit, operation, start and end of each own
+    task; ahead: start and end of each load for the next segment, as far as this one goes.
     """
 
     makespan_ps: int
@@ -131,7 +131,7 @@ def _measured(
     """Sum tasks to operations and units, and say what the next segment will find."""
     times = (executor.START, executor.END, executor.ARRIVAL)
     start, end, arrival = (tables.state[:, column].copy() for column in times)
-    sent, received = tables.traffic.T
+    sent, received = tables.books[:, executor.SENT], tables.books[:, executor.RECEIVED]
     own = slice(0, graph.own)
     shape = (graph.ops, len(UNITS))
     unit = UNIT_OF_QUEUE[graph.queue]
@@ -155,7 +155,7 @@ def _measured(
         busy=busy,
         carried_ps=int(carried.sum()),
         carried_first_ps=int(start[begun].min(initial=makespan)),
-        waited_ps=tables.units[:, executor.WAITED].copy(),
+        waited_ps=tables.books[:-1, executor.WAITED :].copy(),
         sent_bytes=int(sent[~networked].sum()),
         received_bytes=int(received[~networked].sum()),
         noc_sent_bytes=int(sent[networked].sum()),

@@ -101,7 +101,7 @@ class Dma(Part):
 
 
 class Dram(Part):
-    """Memory as bandwidth x efficiency + latency (commands come with `--rung command`)."""
+    """Memory as bandwidth x efficiency + latency: no banks, no commands."""
 
     kind: Literal["dram"]
     capacity_bytes: Bytes = Field(alias="capacity")

@@ -1,16 +1,17 @@
 """The one set of equations: cycles, refetches and pipelines as pure functions of integers.
 
-The tiling search calls them on candidate tilings, the analytic rung on operations, the tile
-executor on one step. They hold no objects and compile under Numba as they stand (`register_jitable`
-leaves the Python function usable). All times are integers: cycles of the core clock, or ps.
+The tiling search calls them on candidate tilings, the analytic rung on operations; the tile
+executor runs the pipelines that come out. They hold no objects and compile under Numba as they
+stand (`register_jitable` leaves the Python function usable). All times are integers: cycles of the
+core clock, or ps.
 
 Sources: systolic folds, Samajdar et al., "SCALE-Sim: Systolic CNN Accelerator Simulator"
 (arXiv 1811.02883), equation for one fold 2R + C + T - 2; the cases with double-buffered weights and
 overlapping folds follow from when the stationary plane is free. Pipeline: the critical paths of a
 flow shop whose steps are equal.
 
-Steps of an operation are taken as equal: tiles of one operation differ by one fold at most, and
-each step carries the mean. Totals (cycles, bytes, folds) are exact; which step is the short one is
+Steps of an operation are taken as equal: its last tiles may be smaller, and each step carries the
+mean. Totals (cycles, bytes, folds) are exact; which step is the short one is
 not modelled.
 """
 
@@ -391,9 +392,10 @@ def tile_loads(order: int, tiles_m: int, tiles_n: int, tiles_k: int) -> tuple[in
 class Pipeline(NamedTuple):
     """One operation as a pipeline of equal steps; all durations in ps.
 
-    load, ready, main occur in each of `steps`; post and store in every `every`-th. extra is what
-    the last main step takes longer (the remainder of an integer division). latency: from the end
-    of a load's transfer to its data; slots: loads in flight or held before main frees one.
+    load, ready, main occur in each of `steps`; post, second (the matrix unit again, as in fused
+    attention) and store in every `every`-th. extra is what the last main step takes longer (the
+    remainder of an integer division). latency: from the end of a load's transfer to its data;
+    slots: loads in flight or held before main frees one.
     """
 
     steps: int

@@ -34,6 +34,7 @@ from simulator.mapping.tiling import (
     Rates,
     cuts,
     cycles_ps,
+    energy_of,
     padded_bytes,
     slack_ps,
     tile_size,
@@ -101,7 +102,7 @@ class AttentionTotals(NamedTuple):
     accumulator_write_bits: int
 
 
-#: What `group_totals` counts: the fields of `MatrixWork`, then its own.
+#: What `add_group` counts: the fields of `MatrixWork`, then its own.
 BUSY, MOVE, SKEW, OPERAND, CONVERSION, READ, WRITE, HELD_READ, HELD_WRITE = range(9)
 SCORE_CYCLES, PAIRS, SCORES, KEYS, RESCALED = range(9, 14)
 TOTALS = 14
@@ -342,8 +343,7 @@ def attention_choice(
         ceil_div(int(np.ceil(store * rates.ps_per_byte)), steps),
     )
     needed = static + tile + max(tile, slot)
-    energy = (load + store) * 8 * (rates.pj_per_memory_bit + rates.pj_per_scratchpad_bit)
-    energy += (t.read_bits + t.write_bits) * rates.pj_per_scratchpad_bit
+    energy = energy_of(load, store, load, t.read_bits + t.write_bits, rates)
     footprint = needed if needed <= p.room_bytes else -1
     room = free + slot
     return Choice(footprint, needed, energy, load, store, load, slot, room, 1, 0, pipeline)

@@ -150,13 +150,14 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
 
 
 def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork, VectorWork]:
-    """Return (widening of all weights, work on outputs) that a weight format asks for.
+    """Return (widening of all weights, work on what scales reach) that a weight format asks for.
 
     A format that is not multiplied as it is converts once per element read, where its zero point is
     subtracted; if the target is a float, scales are applied there too. Otherwise scales multiply
-    outputs, once an output, or once an output and group, with an addition. A zero point of weights
-    that are not widened is corrected by the sums of the activations: summed up once, multiplied and
-    added once an output (and group), as in MixPE, arXiv 2411.16158, equation 5.
+    outputs (those of values: probabilities), once each, or once each and group, with an addition. A
+    zero point of weights that are not widened is corrected by the sums of the activations: summed
+    up once, multiplied and added once an output (and group), as in MixPE, arXiv 2411.16158,
+    equation 5.
     """
     size = product_size(op)
     scaled = form.granularity != "none"
@@ -165,39 +166,53 @@ def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork,
         widen = added((("convert", size.weights),), (("add", size.weights * zeros),))
         if scaled and multiplied.startswith(("fp", "bf")):
             return added(widen, (("mul", size.weights),)), ()
-        return widen, scaling(form, size)
-    corrections = size.outputs * groups_of(form, size)
+        return widen, scaling(form, size.weight_scaled, size.reduction)
+    corrections = size.weight_scaled * groups_of(form, size.reduction)
     sums = (("add", size.activations + corrections), ("mul", corrections))
-    return (), added(scaling(form, size), sums if zeros else ())
+    own = scaling(form, size.weight_scaled, size.reduction)
+    return (), added(own, sums if zeros else ())
 
 
 def activation_work(op: Lowered, form: Format, multiplied: str) -> VectorWork:
-    """Return the work that an activation format asks for: conversion, scaling of the outputs."""
+    """Return the work that an activation format asks for: conversion, scaling of the outputs.
+
+    A zero point is subtracted in the conversion; without one, it is corrected by the sums of the
+    weights, which are known: a multiplication and an addition an output (and group).
+    """
     size = product_size(op)
-    convert = () if form.base == multiplied else (("convert", size.activations),)
-    return added(convert, scaling(form, size))
+    zeros = form.zero_bits > 0
+    own = scaling(form, size.outputs, size.reduction)
+    if form.base != multiplied:
+        convert = (("convert", size.activations), ("add", size.activations * zeros))
+        return added(convert, own)
+    corrections = zeros * size.outputs * groups_of(form, size.reduction)
+    return added(own, (("add", corrections), ("mul", corrections)))
 
 
-def groups_of(form: Format, size: "ProductSize") -> int:
-    """Return the scale groups along the reduction."""
-    grouped = form.granularity == "group" and form.group is not None
-    return -(-size.reduction // form.group) if grouped and form.group else 1
+def groups_of(form: Format, reduction: int) -> int:
+    """Return the scale groups along a reduction."""
+    return -(-reduction // form.group) if form.granularity == "group" and form.group else 1
 
 
-def scaling(form: Format, size: "ProductSize") -> VectorWork:
-    """Return the multiplications of outputs by the scales of one operand; groups add up too."""
+def scaling(form: Format, elements: int, reduction: int) -> VectorWork:
+    """Return the multiplications of elements by the scales of an operand; groups add up too."""
     if form.granularity == "none":
         return ()
-    each = size.outputs * groups_of(form, size)
+    each = elements * groups_of(form, reduction)
     return added((("mul", each),), (("add", each),) if form.granularity == "group" else ())
 
 
 class ProductSize(NamedTuple):
-    """Elements of a product or of attention, and the length of its reduction."""
+    """Elements of a product or of attention.
+
+    weight_scaled: what the scales of weights multiply; reduction: the length along which a scale
+    group of an operand lies.
+    """
 
     weights: int
     activations: int
     outputs: int
+    weight_scaled: int
     reduction: int
 
 
@@ -205,18 +220,30 @@ def product_size(op: Lowered) -> ProductSize:
     """Return the sizes of a product or of attention; InputError for anything else."""
     if op.gemm is not None:
         g = op.gemm
-        return ProductSize(g.count * g.n * g.k, g.count * g.m * g.k, g.count * g.m * g.n, g.k)
+        outputs = g.count * g.m * g.n
+        return ProductSize(g.count * g.n * g.k, g.count * g.m * g.k, outputs, outputs, g.k)
     a = op.attention
     if a is None:
         raise InputError(f"{op.name} is not a product")
     rows, queries = a.cache_rows * a.head_dim, a.tokens * a.heads * a.head_dim
+    # A scale of values lies along the keys, the reduction of PV: it multiplies the probabilities.
+    qk = ProductSize(rows, queries, a.scores, a.scores, a.head_dim)
+    pv = ProductSize(rows, a.scores, queries, a.scores, a.head_dim)
     match op.kind:
         case OpKind.QK:
-            return ProductSize(rows, queries, a.scores, a.head_dim)
+            return qk
         case OpKind.PV:
-            return ProductSize(rows, a.scores, queries, a.head_dim)
+            return pv
+        case "attention":
+            return ProductSize(
+                qk.weights + pv.weights,
+                qk.activations + pv.activations,
+                qk.outputs + pv.outputs,
+                qk.weight_scaled + pv.weight_scaled,
+                a.head_dim,
+            )
         case _:
-            return ProductSize(2 * rows, queries + a.scores, a.scores + queries, a.head_dim)
+            raise InputError(f"{op.name} is not a product")
 
 
 def gather(

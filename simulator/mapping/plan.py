@@ -11,8 +11,6 @@ from hashlib import blake2b
 from simulator.cost import Counts
 from simulator.hardware.equations import Pipeline
 
-UNITS = ("matrix", "vector", "dram", "noc")
-
 
 @dataclass(frozen=True, slots=True)
 class OpPlan:

@@ -150,7 +150,8 @@ def plan(
 
     More cores share work but exchange activations; small or memory-bound workloads may do best on
     few. Activations on chip save traffic, but several cores have to gather them, and they leave
-    less room for tiles. Candidates are `core_counts` and ACTIVATION_SHARES of the scratchpad. For
+    less room for tiles. Candidates are `core_counts` and, of the scratchpad,
+    ACTIVATION_SHARES (HALVES on several cores, down to nothing). For
     each number of cores the plan with the least `bound_ps` is looked at; among these, the one with
     the least `duration_ps` is taken, which is never below its bound. Raises InputError where the
     device cannot multiply a format, InfeasibleError where memory or scratchpad is too small.

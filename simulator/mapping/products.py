@@ -134,7 +134,8 @@ def tiled_product(target: Target, c: Context, gemm: Gemm, *, share_k: bool) -> T
     """Return the best grid of cores and the best tiles on each; InfeasibleError where none fits."""
     cores, network = target.device.cores, target.device.network
     grids: tuple[Grid, ...] = ((1, 1, 1),)
-    if gemm.count == 1:
+    # The heads of attention are dealt out whole.
+    if gemm.count == 1 and c.op.gemm is not None:
         reduction = share_k and network is not None and network.reduction
         grids = partitions(cores, reduction=reduction)
     found = []
@@ -355,4 +356,5 @@ def gemv(target: Target, c: Context) -> OpPlan:
         accumulator_write_bits=0,
     )
     pipeline = p._replace(ready=0, main=main + p.ready, extra=0, post=0)
-    return replace(plan, unit="vector", pipeline=pipeline, counts=counts, stalls_ps=())
+    cores = target.device.cores
+    return replace(plan, unit="vector", pipeline=pipeline, counts=counts, stalls_ps=(), cores=cores)

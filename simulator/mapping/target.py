@@ -31,6 +31,11 @@ def rates_of(device: Device, profile: EnergyProfile) -> Rates:
     )
 
 
+#: Why an activation spills.
+TOO_LARGE = "is larger than the scratchpad"
+BY_CHOICE = "leaves room for what else lives then, or comes back faster from memory"
+
+
 class Target:
     """A device as the planner sees it."""
 
@@ -134,13 +139,17 @@ class Context:
         return total
 
     def spills(self) -> tuple[tuple[str, int, str], ...]:
-        """Return (tensor, bytes, why) of activations that cross memory for want of room."""
-        return tuple(
-            (name, self.tensor(name).bytes, "does not fit in the scratchpad while it lives")
+        """Return (tensor, bytes, why) of activations that cross memory."""
+        capacity = self.target.device.scratchpad.capacity_bytes
+        spilled = (
+            self.tensor(name)
             for name in (*self.op.inputs, *self.op.outputs)
             if name not in self.kept
             and name not in self.outside
             and self.tensor(name).role is Role.ACTIVATION
+        )
+        return tuple(
+            (t.name, t.bytes, TOO_LARGE if t.bytes > capacity else BY_CHOICE) for t in spilled
         )
 
     def memory_bits(self, name: str) -> int:

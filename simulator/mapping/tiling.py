@@ -1,13 +1,14 @@
 """The search for tiles: a matrix product cut to fit the scratchpad.
 
 Each candidate is priced by the closed forms of `hardware/equations.py`; the fastest wins, and of
-those that are as fast within a ten thousandth the one with the least energy. Tile counts are powers
-of two (and the whole), tiles of one operation differ by at most one fold. Loop orders are those of
+those that are as fast within a ten thousandth the one with the least energy. The folds of each
+dimension are cut by powers of two, rounded up to whole folds. Loop orders are those of
 `equations.tile_loads`.
 
 A tile is what is reused from the scratchpad; a step is what the pipeline hands on. Steps are finer
-than tiles (a product can start when the operands of its first folds are there) and as many for
-every tiling of an operation, so that tilings differ by traffic and stalls, not by how they start.
+than tiles (a product can start when the operands of its first folds are there) and, but for small
+scratchpads, as many for every tiling of an operation, so that tilings differ by traffic and stalls,
+not by how they start.
 """
 
 from math import prod
@@ -297,12 +298,14 @@ def gemm_pipeline(p: GemmProblem, rates: Rates, t: Traffic, cycles: int) -> Pipe
 
 
 @register_jitable
-def energy_of(t: Traffic, rates: Rates, scratchpad_bits: int) -> float:
-    """Return the energy in pJ by which tilings that are equally fast are told apart."""
-    energy = (t.load_bytes + t.store_bytes) * 8 * rates.pj_per_memory_bit
-    return energy + (scratchpad_bits + (t.fill_bytes + t.store_bytes) * 8) * (
-        rates.pj_per_scratchpad_bit
-    )
+def energy_of(load: int, store: int, fill: int, scratchpad_bits: int, rates: Rates) -> float:
+    """Return the energy in pJ by which tilings that are equally fast are told apart.
+
+    load, store: bytes of memory; fill: bytes that loads write into scratchpads; reads stand for
+    writes in the price.
+    """
+    memory = (load + store) * 8 * rates.pj_per_memory_bit
+    return memory + (scratchpad_bits + (fill + store) * 8) * rates.pj_per_scratchpad_bit
 
 
 def gemm_choice(
@@ -315,7 +318,7 @@ def gemm_choice(
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
         t.needed_bytes,
-        energy_of(t, rates, bits),
+        energy_of(t.load_bytes, t.store_bytes, t.fill_bytes, bits, rates),
         t.load_bytes,
         t.store_bytes,
         t.fill_bytes,
@@ -416,7 +419,8 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
                     found[count, TIME], found[count, FOOTPRINT] = time, t.needed_bytes
                     found[count, TILES], found[count, TILES + 1] = tile_m, tile_n
                     found[count, TILES + 2], found[count, TILES + 3] = tile_k, order
-                    energies[count] = energy_of(t, rates, bits)
+                    moved = (t.load_bytes, t.store_bytes, t.fill_bytes)
+                    energies[count] = energy_of(moved[0], moved[1], moved[2], bits, rates)
                     count += 1
     time = -1
     if count > 0:

@@ -76,7 +76,7 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class Spill:
-    """A tensor that did not fit on chip: `bytes` moved to and from DRAM for `op`, and why."""
+    """An activation that is not kept on chip: `bytes` moved to or from DRAM for `op`, and why."""
 
     tensor: str
     op: str

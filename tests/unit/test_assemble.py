@@ -279,14 +279,24 @@ def test_new_keys_and_values_are_written_in_one_run_a_head_and_request() -> None
 
 
 def test_an_operation_on_some_of_the_cores_leaves_the_others_idle() -> None:
-    """Four cores for 8 x 128 by 128 x 128: whatever the plan uses, the rest is idle time."""
-    result = simulate(load_device("onnxim_4core"), gemm(32, 4096, 4096))
-    used = result.resolved["run"]["cores_used"]
+    """A product bound by memory takes two of four cores: half of the matrix time is idle."""
+    device = load_device("onnxim_4core")
+    work = gemm(32, 4096, 4096)
+    [op] = plan(work, device, load_profile(device.energy)).segments[0].ops
+    assert op.cores == 2
+    result = simulate(device, work)
     matrix = units(result)["matrix"]
-    busy = 32 * 4096 * 4096 / (128 * 128)
-    assert matrix.busy_ps / matrix.instances * 4 == pytest.approx(busy * 1000, rel=0.02)
-    assert used <= 4
+    assert matrix.instances == 2
+    assert matrix.busy_ps * 2 == pytest.approx(32 * 4096 * 4096 / (128 * 128) * 1000, rel=0.02)
+    assert matrix.idle_ps >= result.latency_ps
+    assert matrix.stall_ps["dram"] <= result.latency_ps
     result.check()
+
+
+def test_a_product_on_the_vector_units_takes_all_cores() -> None:
+    device = replace(load_device("tpu_v4"), {"vector.gemv": True})
+    [op] = plan(gemm(1, 256, 256), device, load_profile(device.energy)).segments[0].ops
+    assert (op.unit, op.cores) == ("vector", device.cores)
 
 
 def test_a_product_on_the_vector_unit_has_a_roofline_of_its_own() -> None:

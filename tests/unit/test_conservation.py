@@ -107,7 +107,7 @@ def test_data_that_arrive_but_are_not_received(monkeypatch: pytest.MonkeyPatch) 
 
     def execute(*arguments: Any) -> Any:
         done = real(*arguments)
-        received = arguments[0].traffic[:, executor.RECEIVED]
+        received = arguments[0].books[:, executor.RECEIVED]
         received[np.flatnonzero(received)[0]] -= 1
         return done
 

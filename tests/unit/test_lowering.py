@@ -183,6 +183,9 @@ CASES: list[tuple[str, str, str, VectorWork, VectorWork]] = [
     ("int8-g128-asym", "int8", "int8xint8", (), (("add", 30 + 600 + 30), ("mul", 30 + 30))),
     ("int8-channel-asym", "int8", "int8xint8", (), (("add", 600 + 10), ("mul", 10 + 10))),
     ("int8", "int8-g128", "int8xint8", (), (("add", 30), ("mul", 30))),
+    # Sums of weights are known beforehand: they correct the zero points of activations.
+    ("int8", "int8-token-asym", "int8xint8", (), (("add", 10), ("mul", 10 + 10))),
+    ("fp16", "int8-token-asym", "fp16xfp16", (), (("add", 600), ("convert", 600), ("mul", 10))),
     ("ternary-tensor", "int8-token", "int8xint8", CONVERT, (("mul", 20),)),
     ("fp16", "fp16", "fp16xfp16", (), ()),
     ("int4", "fp16", "fp16xfp16", CONVERT, ()),
@@ -271,12 +274,13 @@ def test_integer_attention_scales_scores_and_outputs() -> None:
     graph = prefill(tiny_model(), sequence=8, **args).segments[1].graph
     ops = {op.name: op for op in lower(graph, device("int8xint8"), fused_attention=True)}
     assert ops["attention"].widen == ()
-    # Scales of queries and keys, of probabilities and values.
-    scaling = (("mul", 2 * (4 * 36 + 8 * 4 * 64)),)
+    # Scores by the scales of queries and keys; probabilities by those of values; outputs by those
+    # of probabilities.
+    scaling = (("mul", 3 * 4 * 36 + 8 * 4 * 64),)
     assert ops["attention"].work == added(graph.op("softmax").vector_work, scaling)
     parts = {op.name: op for op in lower(graph, device("int8xint8"), fused_attention=False)}
     assert parts["qk"].work == (("mul", 2 * 4 * 36),)
-    assert parts["pv"].work == (("mul", 2 * 8 * 4 * 64),)
+    assert parts["pv"].work == (("mul", 4 * 36 + 8 * 4 * 64),)
 
 
 def test_what_is_no_product_passes_unchanged() -> None:

@@ -254,9 +254,12 @@ def test_a_plan_reports_what_it_spills_once_for_each_reader_and_writer() -> None
     spilled = [(op.name, name, size) for op in layer.ops for name, size, _ in op.spills]
     assert spilled == expected
     assert len({name for _, name, _ in spilled}) >= 3
-    assert {why for op in layer.ops for *_, why in op.spills} == {
-        "does not fit in the scratchpad while it lives"
+    whys = {(size > 300_000, why) for op in layer.ops for _, size, why in op.spills}
+    assert whys <= {
+        (True, "is larger than the scratchpad"),
+        (False, "leaves room for what else lives then, or comes back faster from memory"),
     }
+    assert whys
 
 
 def test_candidates_are_each_number_of_cores_with_each_different_residency() -> None:

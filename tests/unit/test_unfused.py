@@ -130,3 +130,19 @@ def test_a_causal_prefill_issues_little_more_than_its_triangle() -> None:
 def test_each_request_of_a_ragged_step_has_its_own_length(context: list[int]) -> None:
     useful, unfused = issued(decode_step(tiny_model(), context=context), "unfused")
     assert unfused == useful == 2 * 2 * 4 * 64 * sum(context)
+
+
+@pytest.mark.parametrize("attention", ["fused", "unfused"])
+def test_one_head_stays_on_one_core(attention: str) -> None:
+    """With two key-value heads, two cores share the work; with one, the other core is idle."""
+    device = variant("tpu_v4", {"cores": 2})
+    spans = {}
+    for kv_heads in (1, 2):
+        work = prefill(tiny_model(kv_heads=kv_heads), sequence=512, weights="int8", kv="int8")
+        result = simulate(device, work, attention=attention)
+        result.check()
+        mine = [op for op in result.records if op.kind in ("attention", "qk", "pv")]
+        matrix = result.units[0]
+        spans[kv_heads] = (sum(op.latency_ps for op in mine), matrix.busy_ps / matrix.instances)
+    assert spans[1][0] > 1.2 * spans[2][0]
+    assert spans[1][1] == pytest.approx(spans[2][1], rel=0.15)
