@@ -13,128 +13,23 @@ stored five to a byte. What the bits mean as numbers is not modelled here.
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator
 
 from simulator.config import did_you_mean
 from simulator.errors import InputError
-
-Kind = Literal["int", "uint", "float", "ternary", "codebook", "block"]
-Granularity = Literal["none", "tensor", "channel", "token", "group"]
+from simulator.formats.format import Format, Granularity, Kind, ceil_of
 
 _SCALE_BITS = 16
 _SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
 _SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
-_SMALL_FLOAT = re.compile(r"_e\d+m(\d+)")
-_SIGNIFICAND_BITS = {"fp32": 24, "tf32": 11, "fp16": 11, "bf16": 8}
 _SUMMARY = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
     "mxfp*, mxint8, nvfp4, nf4, ternary, bitmod3, bitmod4"
 )
-
-
-@dataclass(frozen=True)
-class Format:
-    """How the elements of a tensor are stored, and the metadata that stands beside them.
-
-    `value_bits` is the payload of one element (8/5 for ternary), `scale_bits`, `zero_bits` and
-    `selector_bits` the metadata of one scale group. A vector is one run along the reduction
-    axis: an output channel of a weight, a token of an activation.
-    """
-
-    name: str
-    base: str
-    kind: Kind
-    value_bits: Fraction
-    granularity: Granularity = "none"
-    group: int | None = None
-    scale_bits: int = 0
-    zero_bits: int = 0
-    selector_bits: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse impossible combinations with an `InputError` that lists all of them."""
-        problems = []
-        if self.value_bits <= 0:
-            problems.append(f"value_bits must be > 0, got {self.value_bits}")
-        if min(self.scale_bits, self.zero_bits, self.selector_bits) < 0:
-            problems.append("scale_bits, zero_bits and selector_bits must be >= 0")
-        if (self.granularity == "group") != (self.group is not None and self.group >= 1):
-            problems.append(f"granularity {self.granularity!r} does not fit group {self.group}")
-        if (self.granularity == "none") != (self.metadata_bits_per_group == 0):
-            problems.append("metadata needs a granularity, and a granularity metadata")
-        if problems:
-            raise InputError([f"format {self.name!r}: {problem}" for problem in problems])
-
-    @property
-    def significand_bits(self) -> int:
-        """Bits of a float's significand, the hidden one included; 0 for other kinds."""
-        if self.kind != "float":
-            return 0
-        small = _SMALL_FLOAT.search(self.base)
-        return int(small[1]) + 1 if small else _SIGNIFICAND_BITS[self.base]
-
-    @property
-    def metadata_bits_per_group(self) -> int:
-        """Bits of scale, zero point and selector of one scale group."""
-        return self.scale_bits + self.zero_bits + self.selector_bits
-
-    def scales(self, rows: int, reduction: int) -> int:
-        """Return how many scale groups `rows` vectors of `reduction` elements have."""
-        match self.granularity:
-            case "none":
-                return 0
-            case "tensor":
-                return min(1, rows * reduction)
-            case "channel" | "token":
-                return rows if reduction else 0
-            case "group":
-                return rows * -(-reduction // (self.group or 1))
-            case _:
-                raise ValueError(f"unknown granularity {self.granularity!r}")
-
-    def payload_bits(self, rows: int, reduction: int, word_bits: int | None = None) -> int:
-        """Return the bits of the elements alone, rounded up to a whole bit.
-
-        With `word_bits` no value straddles two words and each vector starts in a new word: int3
-        fits 10 times into 32 bits, ternary 20 times.
-        """
-        if word_bits is None:
-            return _ceil(rows * reduction * self.value_bits)
-        per_word = int(word_bits / self.value_bits)
-        if per_word < 1:
-            raise InputError(f"a word of {word_bits} bits does not hold one {self.base} value")
-        return rows * -(-reduction // per_word) * word_bits
-
-    def metadata_bits(self, rows: int, reduction: int) -> int:
-        """Return the bits of all scales, zero points and selectors of the vectors."""
-        return self.scales(rows, reduction) * self.metadata_bits_per_group
-
-    def bits(self, rows: int, reduction: int) -> int:
-        """Return the bits of `rows` vectors of `reduction` elements, metadata included."""
-        return self.payload_bits(rows, reduction) + self.metadata_bits(rows, reduction)
-
-    def bits_per_value(self, reduction: int | None = None) -> Fraction:
-        """Return the mean bits of one element of a long run of vectors, exactly.
-
-        Without `reduction` only the metadata of full groups is counted; a scale per tensor is
-        spread over all its elements and never counted here.
-        """
-        if self.granularity == "group":
-            length = self.group or 1 if reduction is None else reduction
-        elif self.granularity in ("channel", "token") and reduction is not None:
-            length = reduction
-        else:
-            return self.value_bits
-        return self.value_bits + Fraction(self.metadata_bits(1, length), length)
-
-
-def _ceil(value: Fraction) -> int:
-    return -(-value.numerator // value.denominator)
 
 
 def _bases() -> dict[str, Format]:
@@ -194,6 +89,10 @@ SHORTHANDS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
         "w1.58a8": ("ternary-tensor", "int8-token", "fp16"),
     }
 )
+
+
+#: The names of all base formats, in table order.
+ALL: tuple[str, ...] = tuple(_BASES)
 
 
 def all_names() -> list[str]:
@@ -267,7 +166,7 @@ def _with_suffixes(name: str, base: Format, suffixes: Sequence[str]) -> Format:
         granularity=granularity,
         group=group,
         scale_bits=scale_bits,
-        zero_bits=_ceil(base.value_bits) if asym else 0,
+        zero_bits=ceil_of(base.value_bits) if asym else 0,
         selector_bits=base.selector_bits,
     )
 

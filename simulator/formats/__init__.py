@@ -1,0 +1,28 @@
+"""Number formats: names, exact bits per value, and conversion of values to codes and back."""
+
+from simulator.formats.format import Format, Granularity, Kind
+from simulator.formats.names import (
+    ALL,
+    SHORTHANDS,
+    FormatName,
+    all_names,
+    expand_shorthand,
+    format_of,
+    get,
+)
+from simulator.formats.rounding import Overflow, Rounding
+
+__all__ = [
+    "ALL",
+    "SHORTHANDS",
+    "Format",
+    "FormatName",
+    "Granularity",
+    "Kind",
+    "Overflow",
+    "Rounding",
+    "all_names",
+    "expand_shorthand",
+    "format_of",
+    "get",
+]

@@ -1,0 +1,1 @@
+"""Datapaths computed bit for bit: scalar specifications, and kernels that equal them."""
