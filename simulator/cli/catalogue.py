@@ -68,7 +68,7 @@ def formats(
 
 
 def _record(one: "Format") -> dict[str, Any]:
-    bits = one.bits_per_value()
+    bits = one.bits_per_value
     return {
         "name": one.name,
         "kind": one.kind,
@@ -117,7 +117,7 @@ def _shorthand_table(shorthands: dict[str, tuple[str, str, str]]) -> str:
 
 def bits_text(one: "Format") -> str:
     """Write the exact bits per value; a scale per vector is spread over its K values."""
-    text = exact(one.bits_per_value())
+    text = exact(one.bits_per_value)
     if one.granularity in ("channel", "token"):
         return f"{text} + {one.metadata_bits_per_group}/K"
     return text

@@ -8,14 +8,22 @@ activation.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.errors import InputError
+from simulator.formats.rounding import Overflow, Rounding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from simulator.formats.conversion import Encoded
+    from simulator.formats.minifloat import Codes, Floats
 
 Kind = Literal["int", "uint", "float", "ternary", "codebook", "block"]
 Granularity = Literal["none", "tensor", "channel", "token", "group"]
 
-_SMALL_FLOAT = re.compile(r"_e\d+m(\d+)")
+_SMALL_FLOAT = re.compile(r"e\d+m(\d+)")
 _SIGNIFICAND_BITS = {"fp32": 24, "tf32": 11, "fp16": 11, "bf16": 8}
 
 
@@ -98,19 +106,33 @@ class Format:
         """Return the bits of `rows` vectors of `reduction` elements, metadata included."""
         return self.payload_bits(rows, reduction) + self.metadata_bits(rows, reduction)
 
-    def bits_per_value(self, reduction: int | None = None) -> Fraction:
-        """Return the mean bits of one element of a long run of vectors, exactly.
+    @property
+    def bits_per_value(self) -> Fraction:
+        """Bits of one element with its share of the metadata of a full group, exactly.
 
-        Without `reduction` only the metadata of full groups is counted; a scale per tensor is
-        spread over all its elements and never counted here.
+        What a vector or a tensor shares is spread over all of it and not counted here.
         """
-        if self.granularity == "group":
-            length = self.group or 1 if reduction is None else reduction
-        elif self.granularity in ("channel", "token") and reduction is not None:
-            length = reduction
-        else:
+        if self.granularity != "group":
             return self.value_bits
-        return self.value_bits + Fraction(self.metadata_bits(1, length), length)
+        return self.value_bits + Fraction(self.metadata_bits_per_group, self.group or 1)
+
+    def encode(
+        self,
+        values: "ArrayLike",
+        rounding: Rounding | str = Rounding.NEAREST_EVEN,
+        overflow: Overflow | str = Overflow.SATURATE,
+        seed: int = 0,
+    ) -> "Codes | Encoded":
+        """Return the codes of values (`conversion.encode`); an `Encoded` if scales are shared."""
+        from simulator.formats.conversion import encode
+
+        return encode(self, values, rounding, overflow, seed)
+
+    def decode(self, encoded: "NDArray[np.integer[Any]] | Encoded") -> "Floats":
+        """Return the values of what `encode` gave (`conversion.decode`)."""
+        from simulator.formats.conversion import decode
+
+        return decode(self, encoded)
 
 
 def ceil_of(value: Fraction) -> int:

@@ -1,4 +1,4 @@
-"""Minifloats: sign, exponent and mantissa in 3 to 16 bits, with or without infinities and NaN.
+"""Minifloats: 3 to 16 bits (and the 19 of TF32), with or without infinities and NaN.
 
 The codes of a format, read as integers without their sign, stand in the order of their values, so a
 conversion rounds on the grid of codes: exactly, from float32 or float64, with one rounding.
@@ -60,8 +60,8 @@ class Minifloat:
             problems.append(f"exponent_bits must be 1 to 8, got {self.exponent_bits}")
         if self.mantissa_bits < 0:
             problems.append(f"mantissa_bits must be >= 0, got {self.mantissa_bits}")
-        if not 3 <= self.bits <= 16:
-            problems.append(f"a minifloat has 3 to 16 bits, got {self.bits}")
+        if self.bits not in (*range(3, 17), 19):
+            problems.append(f"a minifloat has 3 to 16 bits, or TF32's 19, got {self.bits}")
         if not -126 <= self.bias <= 127:
             problems.append(f"bias must be -126 to 127, got {self.bias}")
         if self.specials == "ieee" and self.mantissa_bits == 0:
@@ -194,6 +194,8 @@ def _power(exponent: int) -> Fraction:
 
 def storage(bits: int) -> type[np.unsignedinteger[Any]]:
     """Return the unsigned integer that holds codes of so many bits."""
+    if bits > 16:
+        return np.uint32
     return np.uint8 if bits <= 8 else np.uint16
 
 
@@ -208,7 +210,8 @@ def table(form: Minifloat) -> NDArray[np.float32]:
 @lru_cache(maxsize=64)
 def grid(form: Minifloat) -> NDArray[np.float64]:
     """Return the magnitudes of all codes up to the one beyond the largest, in order."""
-    magnitudes = np.array([float(form.magnitude(code)) for code in range(form.largest + 2)])
+    finite = decode(form, np.arange(form.largest + 1)).astype(np.float64)
+    magnitudes = np.append(finite, float(form.magnitude(form.largest + 1)))
     magnitudes.flags.writeable = False
     return magnitudes
 
@@ -219,6 +222,11 @@ def decode(form: Minifloat, codes: NDArray[np.integer[Any]]) -> NDArray[np.float
         raise InputError(f"{form.name}: codes must be integers, got {codes.dtype}")
     if codes.size and (int(codes.min()) < 0 or int(codes.max()) >= 1 << form.bits):
         raise InputError(f"{form.name}: codes must be 0 to {(1 << form.bits) - 1}")
+    if form.exponent_bits == 8 and form.bias == 127 and form.specials == "ieee" and form.signed:
+        # The first bits of a float32: BF16, TF32. A signalling NaN would warn its readers.
+        values = (codes.astype(np.uint32) << np.uint32(32 - form.bits)).view(np.float32)
+        values[np.isnan(values)] = np.nan
+        return values
     return np.take(table(form), codes)
 
 

@@ -33,7 +33,7 @@ FAR = Int(25)
 #: Mask of the shifts of a lane, and the shift that leaves only copies of the sign.
 LANE = Int(31)
 #: Stands for a code that the format lacks; no code has this bit.
-REFUSED = Int(1 << 16)
+REFUSED = Int(1 << 20)
 FIRST_FACTOR, SECOND_FACTOR, RANDOM = np.uint32(FIRST_MIX), np.uint32(SECOND_MIX), Int(RANDOM_BITS)
 
 

@@ -5,9 +5,9 @@ One grammar everywhere: a base (`int4`, `bf16`, `mxfp4`, ...), then a granularit
 that are not FP16. Without a granularity the plain codes are meant and no scale is counted.
 
 Block formats follow OCP Microscaling v1.0 (32 elements, one 8-bit E8M0 scale); NVFP4 has 16
-elements and one 8-bit E4M3 scale (its FP32 scale per tensor is not counted); BitMoD (Chen et al.,
-HPCA 2025) has groups of 128 with an 8-bit scale and a 2-bit choice of special value; ternary is
-stored five to a byte. What the bits mean as numbers is not modelled here.
+elements and one 8-bit E4M3 scale (its FP32 scale per tensor is not counted), NVINT4 likewise;
+BitMoD (Chen et al., HPCA 2025) has groups of 128 with an 8-bit scale and a 2-bit choice of special
+value; ternary is stored five to a byte. What the bits mean as numbers: `conversion`.
 """
 
 import functools
@@ -28,8 +28,23 @@ _SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
 _SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
 _SUMMARY = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
-    "mxfp*, mxint8, nvfp4, nf4, ternary, bitmod3, bitmod4"
+    "fp3_e2m0, e8m0, ue5m3, ue4m3, mxfp*, mxint8, nvfp4, nvint4, nf4, flint4, pot4, ternary, "
+    "bitmod3, bitmod4"
 )
+
+#: Stored bits. TF32 has 19 significant ones and is stored in 32 (NVIDIA A100 white paper).
+_FLOATS = {
+    **{"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16},
+    **{"fp8_e4m3fn": 8, "fp8_e5m2": 8, "fp8_e3m4": 8, "fp8_e4m3fnuz": 8, "fp8_e5m2fnuz": 8},
+    **{"fp6_e2m3fn": 6, "fp6_e3m2fn": 6, "fp4_e2m1fn": 4, "fp3_e2m0": 3},
+    **{"e8m0": 8, "ue5m3": 8, "ue4m3": 7},
+}
+#: Bits of an element, elements of a block.
+_BLOCKS = {
+    **{"mxfp4": (4, 32), "mxfp6_e2m3": (6, 32), "mxfp6_e3m2": (6, 32)},
+    **{"mxfp8_e4m3": (8, 32), "mxfp8_e5m2": (8, 32), "mxint8": (8, 32)},
+    **{"nvfp4": (4, 16), "nvint4": (4, 16)},
+}
 
 
 def _bases() -> dict[str, Format]:
@@ -46,20 +61,12 @@ def _bases() -> dict[str, Format]:
         add(f"int{bits}", "int", bits)
     for bits in range(1, 17):
         add(f"uint{bits}", "uint", bits)
-    # tf32 has 19 significant bits but is stored in 32 (NVIDIA A100 white paper).
-    for name, bits in (("fp32", 32), ("tf32", 32), ("fp16", 16), ("bf16", 16)):
+    for name, bits in _FLOATS.items():
         add(name, "float", bits)
-    for name in ("fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fnuz", "fp8_e5m2fnuz"):
-        add(name, "float", 8)
-    for name in ("fp6_e2m3fn", "fp6_e3m2fn"):
-        add(name, "float", 6)
-    add("fp4_e2m1fn", "float", 4)
-    for name, bits in (("mxfp4", 4), ("mxfp6_e2m3", 6), ("mxfp6_e3m2", 6)):
-        add(name, "block", bits, group=32)
-    for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxint8"):
-        add(name, "block", 8, group=32)
-    add("nvfp4", "block", 4, group=16)
-    add("nf4", "codebook", 4)
+    for name, (bits, block) in _BLOCKS.items():
+        add(name, "block", bits, group=block)
+    for name in ("nf4", "flint4", "pot4"):
+        add(name, "codebook", 4)
     add("ternary", "ternary", Fraction(8, 5))
     add("bitmod3", "codebook", 3, group=128, selector=2)
     add("bitmod4", "codebook", 4, group=128, selector=2)

@@ -1,8 +1,7 @@
 """Minifloats by name: one table, each entry with where it is defined.
 
-The names are those of `formats.names`, plus the types of scales (E8M0, UE5M3, UE4M3). Two entries
-are not fixed by a standard and are defined here: `fp3_e2m0` by BitMoD's FP3 and `ue5m3` as E5M3
-without a sign, with NaN where E4M3FN has it.
+The names are those of `formats.names`. Two entries are not fixed by a standard and are defined
+here: `fp3_e2m0` by BitMoD's FP3 and `ue5m3` as E5M3 without a sign, with NaN where E4M3FN has it.
 """
 
 from types import MappingProxyType
@@ -31,6 +30,8 @@ FP3_E2M0 = Minifloat("fp3_e2m0", 2, 0, 1, "none")
 BF16 = Minifloat("bf16", 8, 7, 127)
 #: IEEE 754-2019, binary16.
 FP16 = Minifloat("fp16", 5, 10, 15)
+#: NVIDIA A100 white paper: the first 19 bits of float32.
+TF32 = Minifloat("tf32", 8, 10, 127)
 #: OCP Microscaling Formats v1.0, section 5.4.1: 2^-127 to 2^127, 255 is NaN.
 E8M0 = Minifloat("e8m0", 8, 0, 127, "fn", signed=False, has_zero=False)
 #: 8 bits without a sign, bias 15, only the code of all ones is NaN: largest 114688. Defined here.
@@ -54,6 +55,7 @@ PRESETS: MappingProxyType[str, Minifloat] = MappingProxyType(
             FP3_E2M0,
             BF16,
             FP16,
+            TF32,
             E8M0,
             UE5M3,
             UE4M3,

@@ -11,7 +11,8 @@ float64 quotient cannot fall on a tie, or across one, by its own rounding.
 - A scale too small for its format becomes its smallest value; -0 is 0.
 
 Sources: Jacob et al., CVPR 2018 (zero points; the range always holds 0). Courbariaux et al., arXiv
-1412.7024 (dynamic fixed point). Not here: search for better scales.
+1412.7024 (dynamic fixed point). Ma et al., arXiv 2402.17764 (ternary). Not here: search for better
+scales.
 """
 
 from collections.abc import Sequence
@@ -184,6 +185,39 @@ def dynamic_fixed_point_one(
     step = Fraction(2) ** exponent
     whole = [round_one(Fraction(value) / step, rounding) for value in values]
     return [min(integer.highest, max(integer.lowest, code)) for code in whole], exponent
+
+
+def absmean(
+    values: Floats,
+    sharing: Sharing = "tensor",
+    group: int | tuple[int, int] | None = None,
+    *,
+    rounding: Rounding = Rounding.NEAREST_EVEN,
+    scale_bits: int = 16,
+    seed: int = 0,
+) -> Scaled:
+    """Quantise to -1, 0 and 1 with the mean magnitude of each group as its scale (BitNet b1.58).
+
+    The scale is rounded to FP16 or FP32 before it divides; a group of zeros has scale 1. Source: Ma
+    et al., arXiv 2402.17764, equations 1 to 3 (whose epsilon of 1e-5 is left out). Errors: those of
+    `rtn`.
+    """
+    exact = checked("absmean", values)
+    sizes = group_sizes("absmean", values.shape, sharing, group)
+    counts = reduce_groups(np.add, np.ones(values.shape), sizes)
+    means = reduce_groups(np.add, np.abs(exact), sizes) / counts
+    scales = scales_of("absmean", means, 1, scale_bits)
+    quotients = exact / spread(scales, sizes, values.shape).astype(np.float64)
+    codes = np.clip(round_all(np.clip(quotients, -1, 1), rounding, seed), -1, 1)
+    return Scaled(codes.astype(np.int8), scales, None, sizes, 2, scale_bits)
+
+
+def absmean_one(
+    values: Sequence[float], rounding: Rounding = Rounding.NEAREST_EVEN, scale_bits: int = 16
+) -> tuple[list[int], float]:
+    """Return the codes and the scale of one group; stochastic rounding draws 0 for each."""
+    scale = scale_one(sum(abs(value) for value in values) / len(values), scale_bits)
+    return [round_one(max(-1.0, min(1.0, value / scale)), rounding) for value in values], scale
 
 
 def code_range(bits: int, asymmetric: bool) -> tuple[int, int, int]:

@@ -137,22 +137,34 @@ def vs_quant(
     sizes = group_sizes("vs_quant", values.shape, "group", group)
     low, high, top = code_range(bits, asymmetric=False)
     ideal = reduce_groups(np.maximum, np.abs(values), sizes) / top
-    most = (1 << scale_bits) - 1
-    whole = group_sizes("vs_quant", ideal.shape, "channel", None)
-    channels = scales_of("vs_quant", reduce_groups(np.maximum, ideal, whole), most, 16)
-    scales = np.clip(np.rint(ideal / channels.astype(np.float64)), 1, most)
+    scales, channels = integer_scales("vs_quant", ideal, scale_bits)
     stored = scales * channels.astype(np.float64)
     quotients = exact / spread(stored, sizes, values.shape)
     codes = np.clip(round_all(quotients, rounding, seed), low, high)
     return TwoLevel(
         codes.astype("int8" if bits <= 8 else "int16"),
-        scales.astype(np.uint8),
+        scales,
         None,
-        channels.astype(np.float16),
+        channels,
         group,
         bits,
         scale_bits,
     )
+
+
+def integer_scales(
+    what: str, ideal: Doubles, scale_bits: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Return integer scales of groups (..., groups), at least 1, and the channels' FP16 scales.
+
+    ideal: the scales that groups would like; the largest of a channel gets the largest integer.
+    Errors: InputError, that starts with `what`, for a channel scale beyond FP16.
+    """
+    most = (1 << scale_bits) - 1
+    whole = group_sizes(what, ideal.shape, "channel", None)
+    channels = scales_of(what, reduce_groups(np.maximum, ideal, whole), most, 16)
+    scales = np.clip(np.rint(ideal / channels.astype(np.float64)), 1, most)
+    return scales.astype(np.uint8), channels.astype(np.float16)
 
 
 def vs_quant_one(

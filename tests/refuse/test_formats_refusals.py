@@ -11,7 +11,8 @@ from simulator.formats import FormatName, expand_shorthand, get
 
 KNOWN = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
-    "mxfp*, mxint8, nvfp4, nf4, ternary, bitmod3, bitmod4"
+    "fp3_e2m0, e8m0, ue5m3, ue4m3, mxfp*, mxint8, nvfp4, nvint4, nf4, flint4, pot4, ternary, "
+    "bitmod3, bitmod4"
 )
 SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
 

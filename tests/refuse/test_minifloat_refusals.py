@@ -20,8 +20,8 @@ NO_NAN = "fp4_e2m1fn has no NaN to overflow to; use overflow='saturate'"
     [
         ((0, 3, 7), ["exponent_bits must be 1 to 8, got 0"]),
         ((9, 3, 7), ["exponent_bits must be 1 to 8, got 9"]),
-        ((8, 8, 127), ["a minifloat has 3 to 16 bits, got 17"]),
-        ((1, 0, 1, "none"), ["a minifloat has 3 to 16 bits, got 2"]),
+        ((8, 8, 127), ["a minifloat has 3 to 16 bits, or TF32's 19, got 17"]),
+        ((1, 0, 1, "none"), ["a minifloat has 3 to 16 bits, or TF32's 19, got 2"]),
         ((4, -1, 7, "fn"), ["mantissa_bits must be >= 0, got -1"]),
         ((4, 3, 128), ["bias must be -126 to 127, got 128"]),
         ((4, 3, -127), ["bias must be -126 to 127, got -127"]),
@@ -32,7 +32,7 @@ NO_NAN = "fp4_e2m1fn has no NaN to overflow to; use overflow='saturate'"
         ((8, 7, 127, "fn"), ["the largest exponent must be <= 127, as float32's, got 128"]),
         ((8, 7, 126), ["the largest exponent must be <= 127, as float32's, got 128"]),
         ((2, 1, -125, "none"), ["the largest exponent must be <= 127, as float32's, got 128"]),
-        ((0, 0, 200), ["exponent_bits must be 1 to 8, got 0", "a minifloat has 3 to 16 bits, got 1", "bias must be -126 to 127, got 200", "infinity and NaN cannot be told apart without mantissa bits"]),
+        ((0, 0, 200), ["exponent_bits must be 1 to 8, got 0", "a minifloat has 3 to 16 bits, or TF32's 19, got 1", "bias must be -126 to 127, got 200", "infinity and NaN cannot be told apart without mantissa bits"]),
     ],
 )  # fmt: skip
 def test_an_impossible_format_is_refused(fields: Any, problems: list[str]) -> None:

@@ -230,7 +230,7 @@ def test_the_scale_is_right_on_both_sides_of_every_power_of_two(form: BlockForma
 @pytest.mark.parametrize("name", [name for name in BLOCK_FORMATS if name != "nvint4"])
 def test_bits_per_value_are_those_of_the_name(name: str) -> None:
     form = BLOCK_FORMATS[name]
-    assert form.bits_per_value == get(name).bits_per_value()
+    assert form.bits_per_value == get(name).bits_per_value
     blocks = form.encode(np.ones((3, 64), np.float32))
     assert blocks.bits_per_value == form.bits_per_value
     short = form.encode(np.ones((3, 33), np.float32))
