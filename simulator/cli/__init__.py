@@ -1,6 +1,7 @@
 """The command `nibblesim`.
 
-Exit codes: 0 fine, 2 bad input, 3 infeasible; 1 for a result that breaks its own conservation laws.
+Exit codes: 0 fine, 2 bad input, 3 infeasible; 1 for a result that breaks its own conservation laws
+and for a datapath that is not bit-exact.
 With `--json` every command prints one JSON object on stdout and nothing else there, errors
 included. What commands need is imported inside them: `nibblesim --help` loads typer alone.
 """
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.cli import catalogue, describe, output, run
+from simulator.cli import catalogue, describe, output, run, verify
 from simulator.errors import NibblesimError
 
 
@@ -67,6 +68,7 @@ app.command()(run.run)
 app.command()(run.gemm)
 app.command()(run.topology)
 app.command("export-topology")(run.export_topology)
+app.command()(verify.verify)
 
 
 def main() -> None:

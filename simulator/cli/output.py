@@ -48,12 +48,14 @@ def show_error(error: NibblesimError, *, as_json: bool) -> None:
 
 
 @contextmanager
-def progress(segments: int) -> Iterator[Callable[[], object] | None]:
-    """Yield what to call after each segment: a bar on a terminal after a second, None in a pipe."""
+def progress(
+    count: int, doing: str = "simulating", what: str = "segments"
+) -> Iterator[Callable[[], object] | None]:
+    """Yield what to call after each of `count`: a bar on a terminal, None in a pipe."""
     if not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=segments, desc="simulating", unit=" segments", delay=1, leave=False) as bar:
+    with tqdm(total=count, desc=doing, unit=f" {what}", delay=1, leave=False) as bar:
         yield bar.update

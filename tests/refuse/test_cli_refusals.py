@@ -185,6 +185,20 @@ REFUSALS = {
         ("export-topology", "gpt-2", "none/t.csv", "--phase", "decode", "--context", "8"),
         "none/t.csv: cannot be written: No such file or directory",
     ),
+    "datapath and --all": (("verify", "lut", "--all"), "give a datapath or --all, not both"),
+    "shape of a product": (
+        ("verify", "lut", "--shape", "512x4096"),
+        "--shape: expected MxNxK, as 512x4096x4096, got '512x4096'",
+    ),
+    "formats of a datapath": (
+        ("verify", "mixpe", "--weight-format", "nf4-g64"),
+        "mixpe: weights must be int4 with a scale, got nf4-g64",
+    ),
+    "data of a datapath": (
+        ("verify", "mixpe", "--data", "gausian"),
+        "unknown data 'gausian'; did you mean 'gaussian'? known: gaussian, outlier_channels, "
+        "student_t",
+    ),
 }
 
 
