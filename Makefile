@@ -14,7 +14,7 @@ demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the comma
 test: .venv/.installed-test ## all tests on two workers; benchmarks run once, untimed
 	$(BIN)/python -m pytest -n 2 --benchmark-disable
 
-exhaustive: .venv/.installed-test ## minutes: all float32 inputs of the five OCP formats
+exhaustive: .venv/.installed-test ## minutes: all float32 inputs of five formats, all W4A16 products
 	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: .venv/.installed-dev ## style, layout and types

@@ -8,9 +8,12 @@ of the bank:
     acc = acc + (((p0 + p1) + (p2 + p3)) + ...)
 
 With one lane it is a sequential accumulation. Products, tree and accumulator round to formats of
-their own. FP32 products are rounded to FP32; a fused multiply-add is not modelled here.
+their own, from narrow to wide: the kernel adds in float32, and wider values would round twice on
+their way to FP16 or BF16. For the same reason products in FP16 or BF16 are of values of at most 12
+significant bits. FP32 products are rounded to FP32; a fused multiply-add is not modelled here.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,8 @@ from simulator.errors import InputError
 
 #: Formats that an operation may round to.
 ROUNDED = ("fp16", "bf16", "fp32")
+#: Bits of a float32 that a significand of 12 bits leaves 0.
+_BELOW_12_BITS = np.uint32(0xFFF)
 
 
 def rounded_one(value: float, kind: str) -> np.float32:
@@ -84,7 +89,8 @@ def gemm_tree(
 
     kinds: format that products, the tree and the accumulator round to. Operands are float32 and
     hold values of the operands' own formats. Errors: InputError for other dtypes, shapes that do
-    not fit, lanes that are no power of two up to 64, unknown formats.
+    not fit, lanes that are no power of two up to 64, unknown formats, formats from wide to narrow
+    or from FP16 to BF16, values of more than 12 significant bits where products are not FP32.
     """
     _check(activations, weights, lanes, kinds)
     from simulator.numerics.mac_tree_kernel import KINDS, tree_sums
@@ -117,3 +123,20 @@ def _check(
             problems.append(f"unknown accumulator '{kind}'{near}")
     if problems:
         raise InputError(problems)
+    for before, after in pairwise(kinds):
+        if after not in (before, "fp32"):
+            problems.append(f"sums of {before} values would round twice to {after}")
+    if kinds[0] != "fp32":
+        problems += [
+            f"{name}: {kinds[0]} products are of values of at most 12 significant bits"
+            for name, array in (("activations", activations), ("weights", weights))
+            if too_precise(array)
+        ]
+    if problems:
+        raise InputError(problems)
+
+
+def too_precise(values: NDArray[np.float32]) -> bool:
+    """Tell whether a value has more than 12 significant bits: products of 12 are exact in FP32."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return bool((((bits & _BELOW_12_BITS) != 0) & ~np.isnan(values)).any())

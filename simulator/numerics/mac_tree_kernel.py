@@ -26,21 +26,26 @@ def tree_sums(
     rows, depth = activations.shape
     columns = weights.shape[1]
     result = np.zeros((rows, columns), dtype=np.float32)
+    # Sums go to other rows than they come from: in place, `add_rows` is not vectorised.
     level = np.zeros((lanes, BLOCK), dtype=np.float32)
-    for m in range(rows):
-        for first in range(0, columns, BLOCK):
-            width = min(BLOCK, columns - first)
-            total = result[m, first : first + width]
-            for start in range(0, depth, lanes):
+    above = np.zeros((lanes, BLOCK), dtype=np.float32)
+    sums = np.zeros(BLOCK, dtype=np.float32)
+    for first in range(0, columns, BLOCK):
+        width = min(BLOCK, columns - first)
+        for start in range(0, depth, lanes):
+            # A burst of weights serves all rows while it is in the cache.
+            for m in range(rows):
                 for lane in range(lanes):
-                    x = activations[m, start + lane]
                     row = weights[start + lane, first : first + width]
-                    multiply_row(level[lane, :width], x, row, product)
+                    multiply_row(level[lane, :width], activations[m, start + lane], row, product)
                 count = lanes
                 while count > 1:
                     count //= 2
                     for pair in range(count):
                         left, right = level[2 * pair, :width], level[2 * pair + 1, :width]
-                        add_rows(level[pair, :width], left, right, tree)
-                add_rows(total, total, level[0, :width], accumulator)
+                        add_rows(above[pair, :width], left, right, tree)
+                    level, above = above, level
+                total = result[m, first : first + width]
+                add_rows(sums[:width], total, level[0, :width], accumulator)
+                total[:] = sums[:width]
     return result

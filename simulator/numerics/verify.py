@@ -18,8 +18,9 @@ from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.numerics.data import KINDS, random_matrix, read_matrix
-from simulator.numerics.datapaths import DATAPATHS, Datapath, Operands
+from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.metrics import max_relative_error, max_ulp, sqnr_db
+from simulator.numerics.operands import Datapath, Operands
 
 #: M, N, K that is checked unless told, and how many outputs the specification computes.
 SHAPE = (64, 1024, 4096)

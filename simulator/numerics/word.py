@@ -52,6 +52,8 @@ class Word:
         """Multiply."""
         return self._done("mul", self.value * int(other))
 
+    __rmul__ = __mul__
+
     def __lshift__(self, amount: int) -> "Word":
         """Shift by a fixed amount: wires."""
         return self._done("shift", self.value << amount)

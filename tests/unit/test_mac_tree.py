@@ -11,7 +11,7 @@ from simulator.numerics.mac_tree import ROUNDED, dot_tree, gemm_tree, rounded_on
 
 DTYPES = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
 SAME = [(kind, kind, kind) for kind in ROUNDED]
-MIXED = [("fp16", "fp32", "fp32"), ("bf16", "bf16", "fp32"), ("fp32", "fp16", "bf16")]
+MIXED = [("fp16", "fp32", "fp32"), ("bf16", "bf16", "fp32"), ("fp16", "fp16", "fp32")]
 
 
 @given(st.floats(allow_nan=False, width=64))
@@ -111,6 +111,8 @@ def test_any_shape(shape: tuple[int, int, int]) -> None:
     [
         (3, SAME[0], "lanes must be a power of two from 1 to 64, got 3"),
         (4, ("fp16", "fp17", "fp32"), "unknown accumulator 'fp17'; did you mean 'fp16'?"),
+        (1, ("fp16", "fp16", "bf16"), "sums of fp16 values would round twice to bf16"),
+        (1, ("fp32", "fp32", "fp16"), "sums of fp32 values would round twice to fp16"),
     ],
 )
 def test_what_is_refused(lanes: int, kinds: tuple[str, str, str], message: str) -> None:
@@ -121,3 +123,13 @@ def test_what_is_refused(lanes: int, kinds: tuple[str, str, str], message: str) 
     with pytest.raises(InputError) as error:
         gemm_tree(x.astype(np.float64), x, 4, SAME[0])
     assert str(error.value) == "activations: expected float32, got float64"
+
+
+def test_values_that_would_round_twice_are_refused() -> None:
+    fine, precise = np.full((1, 4), 1 + 2.0**-11), np.full((1, 4), 1 + 2.0**-12)
+    x, w = fine.astype(np.float32), precise.astype(np.float32)
+    assert gemm_tree(w, w, 4, ("fp32", "fp32", "fp32")).shape == (1, 1)
+    assert gemm_tree(x, x, 4, ("bf16", "bf16", "bf16"))[0, 0] == 4
+    with pytest.raises(InputError) as error:
+        gemm_tree(x, w, 4, ("bf16", "bf16", "bf16"))
+    assert str(error.value) == "weights: bf16 products are of values of at most 12 significant bits"

@@ -11,7 +11,8 @@ import pytest
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.numerics.data import KINDS
-from simulator.numerics.datapaths import DATAPATHS, Datapath, Operands
+from simulator.numerics.datapaths import DATAPATHS
+from simulator.numerics.operands import Datapath, Operands
 from simulator.numerics.verify import verify
 
 SMALL = (3, 5, 300)
@@ -25,6 +26,10 @@ WEIGHTS = {
     "bipolar": ("int2-g128", "int4-g64-asym", "int8-channel"),
     "ternary": ("ternary-tensor", "ternary-g64", "ternary-channel"),
     "dequantise": ("int4-g128", "nf4-g64", "mxfp4", "fp8_e4m3fn", "bitmod4", "fp16"),
+    "figna": ("int4-g128", "int8-channel", "int3-tensor"),
+    "t_mac": ("int4-g128", "int2-g64-asym", "int3-g64"),
+    "t_mac_exact": ("int4-g128", "int2-g64-asym"),
+    "l_mul": ("bf16",),
     "pim_fp16": ("fp16",),
     "pim_bf16": ("bf16",),
 }
@@ -190,6 +195,15 @@ def test_operands_of_one_output_are_rows() -> None:
         ),
         ("pim_fp16", "bf16", None, "pim_fp16: both operands must be fp16, got bf16"),
         ("dequantise", None, "int8-token", "dequantise: activations must be fp16, got int8-token"),
+        ("figna", "int4-g128-asym", None, "figna: weights must be symmetric, got int4-g128-asym"),
+        ("figna", "nf4-g64", None, "figna: weights must be int2 to int8 with a scale, got nf4-g64"),
+        ("t_mac", "int4-g32", None, "t_mac: groups must be multiples of 64, got int4-g32"),
+        (
+            "t_mac",
+            "int4-channel",
+            None,
+            "t_mac: weights must be int1 to int4 in groups, got int4-channel",
+        ),
         ("mixpe", "int44", None, "unknown format 'int44'; did you mean 'int4'?"),
     ],
 )

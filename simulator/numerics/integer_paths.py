@@ -1,0 +1,237 @@
+"""Integer datapaths for `verify`: exact sums of codes in a group, then dequantisation.
+
+What follows the sums is common to all of them (equation 5 of MixPE): the sum of activations times
+the zero point is subtracted in integers, then float32 multiplies by the scale of the group, adds up
+groups in order, and multiplies by the scale of the token. Each of these three operations rounds
+once; the integers before are exact.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.formats import Format
+from simulator.formats.conversion import Encoded
+from simulator.numerics.bit_serial import (
+    dot_bipolar,
+    dot_planes,
+    gemm_bipolar,
+    gemm_planes,
+    ternary_product,
+)
+from simulator.numerics.exact import gemm_exact
+from simulator.numerics.lut import GROUP, dot_lut, gemm_lut
+from simulator.numerics.operands import (
+    Codes,
+    Datapath,
+    Operands,
+    Values,
+    integer_weights,
+    signed_weights,
+    ternary_weights,
+)
+from simulator.numerics.shift_add import gemm_w4a8, product_w4a8
+from simulator.numerics.t_mac import GROUP as TABLE
+from simulator.numerics.t_mac import dot_twice, gemm_t_mac_exact
+
+Exact = NDArray[np.int64]
+
+
+Inner = Callable[[Codes, Codes, Operands], Exact]
+
+
+def _dequantised(inner: Inner, operands: Operands) -> Values:
+    """Return what the module says: groups of integer sums, scaled and added up in float32."""
+    x, w = operands.x, operands.w
+    assert isinstance(x, Encoded)
+    assert isinstance(w, Encoded)
+    depth, rows = x.codes.shape[1], len(w.codes)
+    group = w.sizes[1] if w.sizes[1] > 1 else max(1, depth)
+    total = np.zeros((len(x.codes), rows), dtype=np.float32)
+    for index, start in enumerate(range(0, depth, group)):
+        part = slice(start, start + group)
+        codes = x.codes[:, part]
+        sums = inner(codes, w.codes[:, part], operands)
+        if w.zeros is not None:
+            zeros = np.broadcast_to(w.zeros[:, index], rows).astype(np.int64)
+            sums = sums - codes.sum(axis=1, dtype=np.int64)[:, None] * zeros
+        total += sums.astype(np.float32) * w.scales[:, index].astype(np.float32)
+    return total * x.scales.astype(np.float32)
+
+
+def _bits(operands: Operands) -> tuple[int, int]:
+    """Return the bits of activations and weights; those of ternary weights in two's complement."""
+    w = operands.w_format
+    return int(operands.x_format.value_bits), 2 if w.kind == "ternary" else int(w.value_bits)
+
+
+def _by_outputs(dot: Callable[[list[int], list[int], Operands], int]) -> Inner:
+    """Return a scalar dot product as a function of matrices of one row."""
+
+    def inner(x: Codes, w: Codes, operands: Operands) -> Exact:
+        value = dot([int(each) for each in x[0]], [int(each) for each in w[0]], operands)
+        return np.array([[value]], dtype=np.int64)
+
+    return inner
+
+
+def _centred(product: Callable[[Codes, Codes, Operands], Exact]) -> Inner:
+    """Return a product of two's complement weights for unsigned ones: the offset is added back."""
+
+    def inner(x: Codes, w: Codes, operands: Operands) -> Exact:
+        signed, offset = signed_weights(w, operands)
+        sums = product(x, signed, operands)
+        added: Exact = sums + offset * x.sum(axis=1, dtype=np.int64)[:, None]
+        return added
+
+    return inner
+
+
+def _shift_add(x: Codes, w: Codes, _operands: Operands) -> Exact:
+    return gemm_w4a8(x.astype(np.int8), w.astype(np.int8)).astype(np.int64)
+
+
+def _shift_add_one(x: list[int], w: list[int], _operands: Operands) -> int:
+    return sum(int(product_w4a8(q, value)) for value, q in zip(x, w, strict=True))
+
+
+def _planes(x: Codes, w: Codes, operands: Operands) -> Exact:
+    return gemm_planes(x, w, *_bits(operands))
+
+
+def _planes_one(x: list[int], w: list[int], operands: Operands) -> int:
+    return dot_planes(x, w, *_bits(operands))
+
+
+def _odd(sums: Exact, x: Codes, w: Codes) -> Exact:
+    """Return sum x w from the sum of (2 x + 1)(2 w + 1), which is what bipolar planes hold."""
+    shared = 2 * x.sum(axis=1, dtype=np.int64)[:, None] + 2 * w.sum(axis=1, dtype=np.int64)
+    products: Exact = (sums - shared - x.shape[1]) // 4
+    return products
+
+
+def _bipolar(x: Codes, w: Codes, operands: Operands) -> Exact:
+    x_bits, w_bits = _bits(operands)
+    x_codes = x.astype(np.int64) + (1 << x_bits - 1)
+    w_codes = w.astype(np.int64) + (1 << w_bits - 1)
+    return _odd(gemm_bipolar(x_codes, w_codes, x_bits, w_bits), x, w)
+
+
+def _bipolar_one(x: list[int], w: list[int], operands: Operands) -> int:
+    x_bits, w_bits = _bits(operands)
+    x_codes = [value + (1 << x_bits - 1) for value in x]
+    w_codes = [value + (1 << w_bits - 1) for value in w]
+    sums = dot_bipolar(x_codes, w_codes, x_bits, w_bits)
+    return (sums - 2 * sum(x) - 2 * sum(w) - len(x)) // 4
+
+
+def _ternary_one(x: list[int], w: list[int], _operands: Operands) -> int:
+    return sum(int(ternary_product(q, value)) for value, q in zip(x, w, strict=True))
+
+
+def _look_up(x: Codes, w: Codes, operands: Operands) -> Exact:
+    bits = _bits(operands)[1]
+    codes = w.astype(np.int64) + (1 << bits - 1)
+    # Tables hold sums for 2 w + 1: the shared sum of activations is taken away.
+    twice = gemm_lut(x, codes, bits).astype(np.int64) - x.sum(axis=1, dtype=np.int64)[:, None]
+    products: Exact = twice // 2
+    return products
+
+
+def _look_up_one(x: list[int], w: list[int], operands: Operands) -> int:
+    bits, padding = _bits(operands)[1], -len(x) % GROUP
+    codes = [value + (1 << bits - 1) for value in w] + [0] * padding
+    return (int(dot_lut([*x, *[0] * padding], codes, bits)) - sum(x)) // 2
+
+
+def _exactly(x: Codes, w: Codes, _operands: Operands) -> Exact:
+    return gemm_exact(x, w)
+
+
+def _integer_path(
+    name: str,
+    summary: str,
+    formats: tuple[str, str],
+    refused: Callable[[Format, Format], str],
+    product: Inner,
+    dot: Callable[[list[int], list[int], Operands], int],
+) -> Datapath:
+    kernel, specification = _centred(product), _centred(_by_outputs(dot))
+    return Datapath(
+        name,
+        summary,
+        *formats,
+        refused,
+        lambda operands: _dequantised(kernel, operands),
+        lambda operands: float(_dequantised(specification, operands)[0, 0]),
+        lambda operands: _dequantised(_exactly, operands),
+    )
+
+
+def _unsigned(w: Codes, operands: Operands) -> Exact:
+    return w.astype(np.int64) + (1 << _bits(operands)[1] - 1)
+
+
+def _full_tables(x: Codes, w: Codes, operands: Operands) -> Exact:
+    codes = _unsigned(w, operands)
+    return gemm_t_mac_exact(x, codes, _bits(operands)[1]).astype(np.int64)
+
+
+def _full_tables_one(x: list[int], w: list[int], operands: Operands) -> int:
+    bits, padding = _bits(operands)[1], [0] * (-len(x) % TABLE)
+    codes = [value + (1 << bits - 1) for value in w] + padding
+    return int(dot_twice([*x, *padding], codes, bits)) // 2
+
+
+W4A8 = ("int4-g128", "int8-token")
+INTEGER_PATHS = (
+    _integer_path(
+        "mixpe_w4a8",
+        "MixPE: INT4 x INT8 by shift and add",
+        W4A8,
+        integer_weights(4),
+        _shift_add,
+        _shift_add_one,
+    ),
+    _integer_path(
+        "lut",
+        "LUT tensor core: half tables, bit by bit",
+        W4A8,
+        integer_weights(8),
+        _look_up,
+        _look_up_one,
+    ),
+    _integer_path(
+        "t_mac_exact",
+        "T-MAC: full tables that are not rounded",
+        W4A8,
+        integer_weights(4),
+        _full_tables,
+        _full_tables_one,
+    ),
+    _integer_path(
+        "abq",
+        "ABQ: AND and popcount of bit planes",
+        W4A8,
+        integer_weights(8),
+        _planes,
+        _planes_one,
+    ),
+    _integer_path(
+        "bipolar",
+        "bipolar planes: XOR and popcount",
+        W4A8,
+        integer_weights(8),
+        _bipolar,
+        _bipolar_one,
+    ),
+    _integer_path(
+        "ternary",
+        "ternary weights: add, subtract or skip",
+        ("ternary-tensor", "int8-token"),
+        ternary_weights,
+        _planes,
+        _ternary_one,
+    ),
+)

@@ -1,0 +1,130 @@
+"""What a datapath is to `verify`: operands, formats that it takes, kernel and specification."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.formats import Format
+from simulator.formats.conversion import Encoded
+
+Values = NDArray[np.float32]
+Codes = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Activations (M, K) and weights (N, K) as a format holds them."""
+
+    x: Encoded | NDArray[Any]
+    w: Encoded | NDArray[Any]
+    x_format: Format
+    w_format: Format
+
+    def x_values(self) -> NDArray[np.float64]:
+        """Return the values of the activations."""
+        return np.asarray(self.x_format.decode(self.x), np.float64)
+
+    def w_values(self) -> NDArray[np.float64]:
+        """Return the values of the weights."""
+        return np.asarray(self.w_format.decode(self.w), np.float64)
+
+    def rows(self, m: int, n: int) -> "Operands":
+        """Return one row of each, for one output."""
+        return Operands(_row(self.x, m), _row(self.w, n), self.x_format, self.w_format)
+
+
+def _row(array: Encoded | NDArray[Any], row: int) -> Encoded | NDArray[Any]:
+    if not isinstance(array, Encoded):
+        return array[row : row + 1]
+
+    def own(metadata: NDArray[Any]) -> NDArray[Any]:
+        # What a tensor shares has one row.
+        return metadata[row : row + 1] if len(metadata) > 1 else metadata
+
+    return replace(
+        array,
+        codes=array.codes[row : row + 1],
+        scales=own(array.scales),
+        zeros=None if array.zeros is None else own(array.zeros),
+        sizes=(1, *array.sizes[1:]),
+        selectors=None if array.selectors is None else own(array.selectors),
+    )
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """A datapath: `run` computes all outputs, `one` the output of `Operands` of one row each.
+
+    refused: what is wrong with (weights, activations) formats, "" if nothing. oracle: all outputs
+    by another way that is exact, None where the path rounds. mantissa_bits: of the result.
+    """
+
+    name: str
+    summary: str
+    weight_format: str
+    activation_format: str
+    refused: Callable[[Format, Format], str]
+    run: Callable[[Operands], Values]
+    one: Callable[[Operands], float]
+    oracle: Callable[[Operands], Values] | None
+    mantissa_bits: int = 23
+
+
+def signed_weights(w: Codes, operands: Operands) -> tuple[Codes, int]:
+    """Return codes in two's complement and what was taken away: half the range of unsigned ones."""
+    if operands.w_format.zero_bits == 0:
+        return w, 0
+    offset = 1 << int(operands.w_format.value_bits) - 1
+    return w.astype(np.int64) - offset, offset
+
+
+def integer_activations(weights: Format, activations: Format) -> str:
+    """Return what is wrong with activations of an integer datapath."""
+    if activations.kind != "int" or activations.granularity not in ("token", "tensor"):
+        return f"activations must be int1 to int8 by token or tensor, got {activations.name}"
+    if activations.value_bits > 8 or activations.zero_bits:
+        return f"activations must be symmetric and of 8 bits at most, got {activations.name}"
+    return ""
+
+
+def integer_weights(bits: int) -> Callable[[Format, Format], str]:
+    """Return a check for symmetric or asymmetric integer weights of at most so many bits."""
+
+    def refused(weights: Format, activations: Format) -> str:
+        if weights.kind != "int" or weights.granularity == "none" or weights.value_bits > bits:
+            return f"weights must be int2 to int{bits} with a scale, got {weights.name}"
+        return integer_activations(weights, activations)
+
+    return refused
+
+
+def ternary_weights(weights: Format, activations: Format) -> str:
+    """Return what is wrong with the formats of a ternary datapath."""
+    if weights.kind != "ternary" or weights.granularity == "none":
+        return f"weights must be ternary with a scale, got {weights.name}"
+    return integer_activations(weights, activations)
+
+
+def plain(base: str) -> Callable[[Format, Format], str]:
+    """Return a check that both operands are of one plain format."""
+
+    def refused(weights: Format, activations: Format) -> str:
+        wrong = next((each.name for each in (weights, activations) if each.name != base), "")
+        return f"both operands must be {base}, got {wrong}" if wrong else ""
+
+    return refused
+
+
+def fp16_activations(weights: Format, activations: Format) -> str:
+    """Return what is wrong with activations that have to be FP16."""
+    return "" if activations.name == "fp16" else f"activations must be fp16, got {activations.name}"
+
+
+def int4_and_fp16(weights: Format, activations: Format) -> str:
+    """Return what is wrong with the formats of INT4 weights and FP16 activations."""
+    if weights.kind != "int" or weights.granularity == "none" or weights.value_bits != 4:
+        return f"weights must be int4 with a scale, got {weights.name}"
+    return fp16_activations(weights, activations)
