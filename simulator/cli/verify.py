@@ -129,5 +129,8 @@ def _table(found: list["Check"]) -> str:
     ]
     heads = ("datapath", "exact", "SQNR dB", "ULP", "relative", "s", "formats", "compared with")
     m, n, k = found[0].shape
-    note = "exact: every bit as compared; SQNR, largest error in ULP and relative: against float64"
+    note = (
+        "exact: equal in every bit to its scalar specification at so many outputs; SQNR, largest "
+        "error in ULP of the result and relative: against float64"
+    )
     return Table(f"Datapaths, {m} x {n} x {k}", heads, tuple(rows), "<<>>>><<", note).text()

@@ -436,7 +436,7 @@ def test_verify_prints_a_row_and_an_object() -> None:
     assert "mixpe     yes" in text
     (found,) = parsed(*command)["checks"]
     assert found["bit_exact"] is True
-    assert found["reference"] == "scalar specification (24 outputs)"
+    assert found["reference"] == "specification (24)"
     assert set(found) >= {"name", "sqnr_db", "max_ulp", "max_relative_error", "seconds"}
 
 

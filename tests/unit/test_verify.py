@@ -42,8 +42,8 @@ def test_datapaths_are_bit_exact_in_every_format_that_they_take(name: str, weigh
     found = verify(name, SMALL, weights)
     assert found.bit_exact
     assert found.weight_format == weights
-    assert found.reference.startswith("scalar specification (15 outputs)")
-    assert found.reference.endswith(", exact integers (all 15)") == (name in INTEGERS)
+    assert found.reference.startswith("specification (15)")
+    assert found.reference.endswith(", exact integers (all)") == (name in INTEGERS)
 
 
 def test_every_datapath_is_checked_here() -> None:
@@ -75,7 +75,7 @@ def test_any_shape_will_do(name: str, shape: tuple[int, int, int]) -> None:
 
 def test_many_outputs_are_compared_where_there_are_many() -> None:
     found = verify("ternary", (30, 40, 8))
-    assert found.reference == "scalar specification (256 outputs), exact integers (all 1200)"
+    assert found.reference == "specification (256), exact integers (all)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
