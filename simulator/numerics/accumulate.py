@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.config import did_you_mean
 from simulator.errors import InputError
+from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
-from simulator.numerics.mac_tree import ROUNDED, rounded_one, too_precise
+from simulator.numerics.mac_tree import ROUNDED, rounded_one
 from simulator.numerics.word import Number, Word
 
 Floats = NDArray[np.float32]
@@ -152,27 +152,11 @@ def gemm_finite(
 
 
 def _check_floats(activations: Floats, weights: Floats, kinds: tuple[str, str]) -> None:
-    given = (("activations", activations), ("weights", weights))
-    problems = [
-        f"{name}: expected float32, got {array.dtype}"
-        for name, array in given
-        if array.dtype != np.float32
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
-    for kind in dict.fromkeys(kinds):
-        if kind not in ROUNDED:
-            near = did_you_mean(kind, ROUNDED) or f"; known: {', '.join(ROUNDED)}"
-            problems.append(f"unknown accumulator '{kind}'{near}")
-    if not problems and kinds[0] != "fp32":
-        problems += [
-            f"{name}: {kinds[0]} products are of values of at most 12 significant bits"
-            for name, array in given
-            if too_precise(array)
-        ]
+    problems = refusals.dtypes(np.float32, activations=activations, weights=weights)
+    problems += refusals.shapes(activations, weights)
+    problems += refusals.accumulators(kinds, ROUNDED)
+    if not problems:
+        problems = refusals.precision(kinds[0], activations=activations, weights=weights)
     if problems:
         raise InputError(problems)
 

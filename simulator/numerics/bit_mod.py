@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from simulator.config import did_you_mean
 from simulator.errors import InputError
 from simulator.formats.codebook import bitmod
+from simulator.numerics import refusals
 from simulator.numerics.word import Number, bit, masked
 
 #: Lanes of an element, bits that alignment keeps below a significand, bits of a scale.
@@ -244,16 +245,9 @@ def _check_kinds(
     kind: str,
     group: int,
 ) -> None:
-    problems = [
-        f"{name}: expected {wanted.__name__}, got {array.dtype}"
-        for name, array, wanted in (
-            ("activations", activations, np.float16),
-            ("weights", weights, np.integer),
-            ("scales", scales, np.uint8),
-            ("selectors", selectors, np.integer),
-        )
-        if array is not None and not np.issubdtype(array.dtype, wanted)
-    ]
+    problems = refusals.dtypes(np.float16, activations=activations)
+    problems += refusals.dtypes(np.uint8, scales=scales)
+    problems += refusals.dtypes(np.integer, weights=weights, selectors=selectors)
     if kind not in TERMS:
         problems.append(_unknown(kind))
     elif kind.startswith("fp") != (selectors is not None):
@@ -273,18 +267,10 @@ def _check_shapes(
     selectors: NDArray[Any] | None,
     group: int,
 ) -> None:
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        raise InputError(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    if problems := refusals.shapes(activations, weights):
+        raise InputError(problems)
     expected = (weights.shape[0], -(-weights.shape[1] // group))
-    problems = [
-        f"{name}: expected shape {expected}, got {array.shape}"
-        for name, array in (("scales", scales), ("selectors", selectors))
-        if array is not None and array.shape != expected
-    ]
-    if problems:
+    if problems := refusals.metadata(expected, scales=scales, selectors=selectors):
         raise InputError(problems)
 
 

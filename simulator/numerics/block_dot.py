@@ -29,6 +29,7 @@ from simulator.errors import InputError
 from simulator.formats.block import BlockFormat, Blocks
 from simulator.formats.integer import FixedPoint
 from simulator.formats.minifloat import decode
+from simulator.numerics import refusals
 from simulator.numerics.word import Number
 
 #: Bits of the integers that a float64 holds exactly, and that the two limbs of a wide sum hold.
@@ -180,12 +181,7 @@ def _check(activations: Blocks, weights: Blocks) -> bool:
         and one.scales.shape
         != (expected := (one.codes.shape[0], -(-one.codes.shape[1] // one.form.block)))
     ]
-    shapes = activations.codes.shape, weights.codes.shape
-    if any(len(shape) != 2 for shape in shapes) or shapes[0][1:] != shapes[1][1:]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{shapes[0]} and {shapes[1]}"
-        )
+    problems += refusals.shapes(activations.codes, weights.codes)
     problems += [
         f"{name}: codes must be 0 to {(1 << one.form.element.bits) - 1}"
         for name, one in (("activations", activations), ("weights", weights))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.numerics import refusals
 
 #: Integers up to this magnitude are exact in float32.
 EXACT = 2**24
@@ -18,16 +19,8 @@ Integers = NDArray[np.integer[Any]]
 
 def check_operands(activations: NDArray[Any], weights: NDArray[Any]) -> None:
     """Refuse what is not activations (M, K) and weights (N, K) of integers."""
-    problems = [
-        f"{name}: expected integers, got {array.dtype}"
-        for name, array in (("activations", activations), ("weights", weights))
-        if not np.issubdtype(array.dtype, np.integer)
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    problems = refusals.dtypes(np.integer, activations=activations, weights=weights)
+    problems += refusals.shapes(activations, weights)
     if problems:
         raise InputError(problems)
 

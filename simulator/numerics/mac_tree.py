@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.config import did_you_mean
 from simulator.errors import InputError
+from simulator.numerics import refusals
 
 #: Formats that an operation may round to.
 ROUNDED = ("fp16", "bf16", "fp32")
-#: Bits of a float32 that a significand of 12 bits leaves 0.
-_BELOW_12_BITS = np.uint32(0xFFF)
 
 
 def rounded_one(value: float, kind: str) -> np.float32:
@@ -40,8 +38,7 @@ def rounded_one(value: float, kind: str) -> np.float32:
             # float32 first would round twice: the 53 bits are cut to 24, the last one sticky.
             return _bf16(value)
         case _:
-            near = did_you_mean(kind, ROUNDED) or f"; known: {', '.join(ROUNDED)}"
-            raise InputError(f"unknown accumulator '{kind}'{near}")
+            raise InputError(refusals.accumulators([kind], ROUNDED))
 
 
 def _bf16(value: float) -> np.float32:
@@ -105,38 +102,16 @@ def gemm_tree(
 def _check(
     activations: NDArray[Any], weights: NDArray[Any], lanes: int, kinds: tuple[str, str, str]
 ) -> None:
-    problems = [
-        f"{name}: expected float32, got {array.dtype}"
-        for name, array in (("activations", activations), ("weights", weights))
-        if array.dtype != np.float32
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    problems = refusals.dtypes(np.float32, activations=activations, weights=weights)
+    problems += refusals.shapes(activations, weights)
     if lanes not in (1, 2, 4, 8, 16, 32, 64):
         problems.append(f"lanes must be a power of two from 1 to 64, got {lanes}")
-    for kind in dict.fromkeys(kinds):
-        if kind not in ROUNDED:
-            near = did_you_mean(kind, ROUNDED) or f"; known: {', '.join(ROUNDED)}"
-            problems.append(f"unknown accumulator '{kind}'{near}")
+    problems += refusals.accumulators(kinds, ROUNDED)
     if problems:
         raise InputError(problems)
     for before, after in pairwise(kinds):
         if after not in (before, "fp32"):
             problems.append(f"sums of {before} values would round twice to {after}")
-    if kinds[0] != "fp32":
-        problems += [
-            f"{name}: {kinds[0]} products are of values of at most 12 significant bits"
-            for name, array in (("activations", activations), ("weights", weights))
-            if too_precise(array)
-        ]
+    problems += refusals.precision(kinds[0], activations=activations, weights=weights)
     if problems:
         raise InputError(problems)
-
-
-def too_precise(values: NDArray[np.float32]) -> bool:
-    """Tell whether a value has more than 12 significant bits: products of 12 are exact in FP32."""
-    bits = np.ascontiguousarray(values).view(np.uint32)
-    return bool((((bits & _BELOW_12_BITS) != 0) & ~np.isnan(values)).any())

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.formats.rounding import Rounding
+from simulator.numerics import refusals
 from simulator.numerics.word import Number
 
 #: Bits of FP16's significand, the hidden one included, and of FP32's.
@@ -129,17 +130,9 @@ def gemm_pre_aligned(
 def _check(
     activations: NDArray[Any], weights: NDArray[Any], width: int, rounding: Rounding
 ) -> None:
-    given = (("activations", activations, np.float16), ("weights", weights, np.int8))
-    problems = [
-        f"{name}: expected {np.dtype(dtype)}, got {array.dtype}"
-        for name, array, dtype in given
-        if array.dtype != dtype
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    problems = refusals.dtypes(np.float16, activations=activations)
+    problems += refusals.dtypes(np.int8, weights=weights)
+    problems += refusals.shapes(activations, weights)
     if not np.isfinite(activations).all():
         problems.append("activations: must be finite")
     if not SIGNIFICAND_BITS <= width <= WIDEST:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.numerics import refusals
 from simulator.numerics.word import Number, bit, masked
 
 WEIGHT_BITS = 4
@@ -115,16 +116,8 @@ def gemm_grouped(
 
 
 def _check(activations: NDArray[Any], weights: NDArray[Any], signed: bool) -> None:
-    problems = [
-        f"{name}: expected int8, got {array.dtype}"
-        for name, array in (("activations", activations), ("weights", weights))
-        if array.dtype != np.int8
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    problems = refusals.dtypes(np.int8, activations=activations, weights=weights)
+    problems += refusals.shapes(activations, weights)
     low, high = (-8, 7) if signed else (0, 15)
     if weights.size and not low <= int(weights.min()) <= int(weights.max()) <= high:
         problems.append(f"weights: must be {low} to {high}")

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.config import did_you_mean
 from simulator.errors import InputError
+from simulator.numerics import refusals
 from simulator.numerics.mac_tree import rounded_one
 from simulator.numerics.shift_add import product_w4a8, product_w4a16
 from simulator.numerics.word import Number
@@ -144,9 +144,7 @@ def _check_values(activations: Floats, codes: NDArray[np.int8], accumulator: str
         problems.append(f"codes: expected int8, got {codes.dtype}")
     elif codes.size and not -8 <= int(codes.min()) <= int(codes.max()) <= 7:
         problems.append("codes: must be -8 to 7")
-    if accumulator not in ACCUMULATORS:
-        near = did_you_mean(accumulator, ACCUMULATORS) or f"; known: {', '.join(ACCUMULATORS)}"
-        problems.append(f"unknown accumulator '{accumulator}'{near}")
+    problems += refusals.accumulators([accumulator], ACCUMULATORS)
     if problems:
         raise InputError(problems)
 
@@ -158,19 +156,14 @@ def _check_groups(
     zeros: NDArray[np.integer[Any]] | None,
     group: int,
 ) -> None:
-    if activations.ndim != 2 or codes.ndim != 2 or activations.shape[1] != codes.shape[1]:
-        raise InputError(
-            "expected activations (M, K) and codes (N, K), got shapes "
-            f"{activations.shape} and {codes.shape}"
-        )
+    problems = refusals.shapes(activations, codes, "codes")
+    if problems:
+        raise InputError(problems)
     if group < 1:
         raise InputError(f"group must be >= 1, got {group}")
     expected = (codes.shape[0], -(-activations.shape[1] // group))
-    problems = []
-    if scales.dtype != np.float32:
-        problems.append(f"scales: expected float32, got {scales.dtype}")
-    if scales.shape != expected:
-        problems.append(f"scales: expected shape {expected}, got {scales.shape}")
+    problems = refusals.dtypes(np.float32, scales=scales)
+    problems += refusals.metadata(expected, scales=scales)
     if zeros is not None:
         problems += _zero_problems(zeros, expected)
     if problems:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
 from simulator.numerics.word import Number, Word, bit, looked_up
 
@@ -372,29 +373,13 @@ def _check(
     zeros: NDArray[Any] | None,
     setting: Setting,
 ) -> None:
-    problems = [
-        f"{name}: expected {wanted.__name__}, got {array.dtype}"
-        for name, array, wanted in (
-            ("activations", activations, np.float32),
-            ("weights", weights, np.integer),
-            ("scales", scales, np.float32),
-            ("zeros", zeros, np.integer),
-        )
-        if array is not None and not np.issubdtype(array.dtype, wanted)
-    ]
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        problems.append(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    problems = refusals.dtypes(np.float32, activations=activations, scales=scales)
+    problems += refusals.dtypes(np.integer, weights=weights, zeros=zeros)
+    problems += refusals.shapes(activations, weights)
     if problems:
         raise InputError(problems)
     expected = (weights.shape[0], -(-weights.shape[1] // setting.group))
-    problems = [
-        f"{name}: expected shape {expected}, got {array.shape}"
-        for name, array in (("scales", scales), ("zeros", zeros))
-        if array is not None and array.shape != expected
-    ]
+    problems = refusals.metadata(expected, scales=scales, zeros=zeros)
     problems += _code_problems(weights, setting.bits)
     size = np.abs(activations)
     wrong = ~((size == 0) | ((size >= SMALLEST_ACTIVATION) & (size <= LARGEST_ACTIVATION)))

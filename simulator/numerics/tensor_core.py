@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.formats.minifloat import Codes, Minifloat, decode
+from simulator.numerics import refusals
 from simulator.numerics.word import Number
 
 #: The smallest normal exponent of FP32.
@@ -130,11 +131,8 @@ def gemm_tensor_core(
     Operands are codes of the two formats. Errors: InputError for shapes that do not fit, what is
     not a code, formats whose products float64 does not hold with room for the alignment.
     """
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
-        raise InputError(
-            "expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
-        )
+    if problems := refusals.shapes(activations, weights):
+        raise InputError(problems)
     if any(form.exponent_bits > 5 for form in forms):
         raise InputError(
             f"formats of at most 5 exponent bits, got {forms[0].name} and {forms[1].name}"

@@ -266,10 +266,10 @@ def refused(kind: str = "fp4", group: int = 64, **changes: np.ndarray | None) ->
 def test_operands_that_are_refused() -> None:
     floats = np.zeros((3, 130))
     assert refused(activations=floats, weights=floats) == (
-        "activations: expected float16, got float64\nweights: expected integer, got float64"
+        "activations: expected float16, got float64\nweights: expected integers, got float64"
     )
     assert refused(scales=floats, selectors=floats) == (
-        "scales: expected uint8, got float64\nselectors: expected integer, got float64"
+        "scales: expected uint8, got float64\nselectors: expected integers, got float64"
     )
     assert refused("fp5", group=0) == (
         "unknown type 'fp5'; did you mean 'fp4'?\ngroup must be >= 1, got 0"

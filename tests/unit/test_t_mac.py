@@ -347,9 +347,9 @@ def refused(**changes: np.ndarray) -> str:
 def test_operands_that_are_refused() -> None:
     floats = np.zeros((3, 130))
     assert refused(activations=floats) == "activations: expected float32, got float64"
-    assert refused(weights=floats) == "weights: expected integer, got float64"
+    assert refused(weights=floats) == "weights: expected integers, got float64"
     assert refused(scales=floats, zeros=floats) == (
-        "scales: expected float32, got float64\nzeros: expected integer, got float64"
+        "scales: expected float32, got float64\nzeros: expected integers, got float64"
     )
     assert refused(activations=np.zeros((2, 64), np.float32)) == (
         "expected activations (M, K) and weights (N, K), got shapes (2, 64) and (3, 130)"
