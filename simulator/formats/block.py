@@ -18,7 +18,7 @@
 - Decoded values encode to the same codes, except in E4M3 blocks whose scale is subnormal (< 2^-6):
   there the scale is so coarse that the largest element need not be the largest code.
 
-Sources: OCP Microscaling Formats v1.0 (2023), sections 5 and 6.3; MXINT8 leaves the code of -2
+Sources: OCP Microscaling Formats v1.0 (2023); MXINT8 leaves the code of -2
 unused, as it permits. NVIDIA, NVFP4 (Blackwell): block 16, E4M3 scales, tensor scale amax / (448 *
 6). torchao clamps its scales at 2^-6 instead. NVINT4: Chen et al., arXiv 2510.25602. BFP: Darvish
 Rouhani et al., NeurIPS 2020 (MSFP).

@@ -1,7 +1,9 @@
 """Minifloats by name: one table, each entry with where it is defined.
 
-The names are those of `formats.names`. Two entries are not fixed by a standard and are defined
-here: `fp3_e2m0` by BitMoD's FP3 and `ue5m3` as E5M3 without a sign, with NaN where E4M3FN has it.
+The names are those of `formats.names`. Three entries are no standard that was at hand, and are
+defined here: `fp3_e2m0` by BitMoD's FP3, and the scale types `ue5m3` and `ue4m3` as E5M3 and E4M3
+without a sign, with NaN where E4M3FN has it. The other entries with a counterpart in ml_dtypes are
+tested against it.
 """
 
 from types import MappingProxyType
@@ -18,11 +20,11 @@ FP8_E3M4 = Minifloat("fp8_e3m4", 3, 4, 3)
 FP8_E4M3FNUZ = Minifloat("fp8_e4m3fnuz", 4, 3, 8, "fnuz")
 #: Noune et al., arXiv 2206.02915: no infinity, no -0; largest 57344.
 FP8_E5M2FNUZ = Minifloat("fp8_e5m2fnuz", 5, 2, 16, "fnuz")
-#: OCP Microscaling Formats v1.0, section 5.3.2: every code is finite, largest 28.
+#: OCP Microscaling Formats v1.0: every code is finite, largest 28.
 FP6_E3M2FN = Minifloat("fp6_e3m2fn", 3, 2, 3, "none")
-#: OCP Microscaling Formats v1.0, section 5.3.2: every code is finite, largest 7.5.
+#: OCP Microscaling Formats v1.0: every code is finite, largest 7.5.
 FP6_E2M3FN = Minifloat("fp6_e2m3fn", 2, 3, 1, "none")
-#: OCP Microscaling Formats v1.0, section 5.3.3: every code is finite, largest 6.
+#: OCP Microscaling Formats v1.0: every code is finite, largest 6.
 FP4_E2M1FN = Minifloat("fp4_e2m1fn", 2, 1, 1, "none")
 #: 0, -0, +-1, +-2, +-4: the basic values of BitMoD's FP3 (Chen et al., HPCA 2025).
 FP3_E2M0 = Minifloat("fp3_e2m0", 2, 0, 1, "none")
@@ -32,11 +34,11 @@ BF16 = Minifloat("bf16", 8, 7, 127)
 FP16 = Minifloat("fp16", 5, 10, 15)
 #: NVIDIA A100 white paper: the first 19 bits of float32.
 TF32 = Minifloat("tf32", 8, 10, 127)
-#: OCP Microscaling Formats v1.0, section 5.4.1: 2^-127 to 2^127, 255 is NaN.
+#: OCP Microscaling Formats v1.0: 2^-127 to 2^127, 255 is NaN.
 E8M0 = Minifloat("e8m0", 8, 0, 127, "fn", signed=False, has_zero=False)
 #: 8 bits without a sign, bias 15, only the code of all ones is NaN: largest 114688. Defined here.
 UE5M3 = Minifloat("ue5m3", 5, 3, 15, "fn", signed=False)
-#: NVIDIA PTX ISA `ue4m3`: E4M3FN without its sign, 7 bits (stored in 8): largest 448.
+#: assumed: E4M3FN without its sign, 7 bits, largest 448. PTX has a type of this name.
 UE4M3 = Minifloat("ue4m3", 4, 3, 7, "fn", signed=False)
 
 #: Every preset by its name.
