@@ -51,9 +51,9 @@ def formats(
 
     Scales, zero points and other metadata are included.
     """
-    from simulator.formats import SHORTHANDS, all_names, get
+    from simulator.formats import ALL, SHORTHANDS, get
 
-    chosen = names or [*all_names(), *SHORTHANDS]
+    chosen = names or [*ALL, *SHORTHANDS]
     listed = [get(name) for name in chosen if name not in SHORTHANDS]
     shorthands = {name: SHORTHANDS[name] for name in chosen if name in SHORTHANDS}
     if as_json:

@@ -102,11 +102,6 @@ SHORTHANDS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
 ALL: tuple[str, ...] = tuple(_BASES)
 
 
-def all_names() -> list[str]:
-    """Return the names of all base formats, in table order."""
-    return list(_BASES)
-
-
 def expand_shorthand(name: str) -> tuple[str, str, str]:
     """Return the names of the weight, activation and KV formats of for example `w4a8kv4`."""
     if name not in SHORTHANDS:

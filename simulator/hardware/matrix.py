@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from simulator.config import Bytes, Part, did_you_mean
 from simulator.errors import InputError
-from simulator.formats import Format, all_names, get
+from simulator.formats import ALL, Format, get
 
 PositiveInt = Annotated[int, Field(ge=1)]
 #: Kinds of formats whose values are not integers, so that only a float holds them.
@@ -41,9 +41,8 @@ def pair_formats(pair: str) -> tuple[str, str]:
 
     Names may hold an x themselves (mxfp4).
     """
-    known = all_names()
     for place, letter in enumerate(pair):
-        if letter == "x" and pair[:place] in known and pair[place + 1 :] in known:
+        if letter == "x" and pair[:place] in ALL and pair[place + 1 :] in ALL:
             return pair[:place], pair[place + 1 :]
     raise ValueError(f"'{pair}' is not a pair WEIGHTxACTIVATION of known formats")
 

@@ -2,8 +2,8 @@
 
 - ABQ-LLM (Zeng et al., arXiv 2408.08554): y = sum_ij c_ij popcount(X_i AND W_j), c_ij = 2^(i+j),
   negative where exactly one of the two planes is a sign. p x q passes for p and q bits.
-- Bipolar integers (APT-LLM, arXiv 2508.19087): every bit is +1 or -1, so that all planes are alike:
-  y = sum_ij 2^(i+j) (K - 2 popcount(X_i XOR W_j)).
+- Bipolar integers (APT-LLM, arXiv 2508.19087; `formats.integer`): every bit is +1 or -1, so that
+  all planes are alike: y = sum_ij 2^(i+j) (K - 2 popcount(X_i XOR W_j)).
 - Ternary weights (BitNet b1.58, Ma et al. 2024): add, subtract or skip; no multiplication.
 
 All are exact; the golden identities 3 and 6 of the reference. Left out: packing for a machine's own
@@ -37,11 +37,6 @@ def dot_planes(x: list[int], w: list[int], x_bits: int, w_bits: int, *, signed: 
             factor = plane_weight(i, x_bits, signed=signed) * plane_weight(j, w_bits, signed=signed)
             total += factor * ones
     return total
-
-
-def bipolar_value(code: int, bits: int) -> int:
-    """Return the odd integer that a code of bipolar bits stands for: sum of (2 b_i - 1) 2^i."""
-    return 2 * code - ((1 << bits) - 1)
 
 
 def dot_bipolar(x: list[int], w: list[int], x_bits: int, w_bits: int) -> int:

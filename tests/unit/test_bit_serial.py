@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.errors import InputError
+from simulator.formats.integer import Integer
 from simulator.numerics.bit_serial import (
-    bipolar_value,
     dot_bipolar,
     dot_planes,
     gemm_bipolar,
@@ -19,10 +19,21 @@ from simulator.numerics.word import Tally
 
 
 def test_bipolar_codes_are_the_odd_integers() -> None:
-    assert [bipolar_value(code, 1) for code in range(2)] == [-1, 1]
-    assert [bipolar_value(code, 3) for code in range(8)] == [-7, -5, -3, -1, 1, 3, 5, 7]
+    assert [Integer(1, bipolar=True).decode_one(code) for code in range(2)] == [-1, 1]
+    assert [Integer(3, bipolar=True).decode_one(code) for code in range(8)] == [
+        -7,
+        -5,
+        -3,
+        -1,
+        1,
+        3,
+        5,
+        7,
+    ]
     for code in range(16):
-        assert bipolar_value(code, 4) == sum((2 * (code >> i & 1) - 1) << i for i in range(4))
+        assert Integer(4, bipolar=True).decode_one(code) == sum(
+            (2 * (code >> i & 1) - 1) << i for i in range(4)
+        )
 
 
 def test_ternary_weights_add_subtract_or_skip() -> None:
@@ -58,7 +69,9 @@ def test_dot_products_by_planes(drawn: tuple[list[int], list[int], int, int, boo
     assert dot_planes(x, w, p, q, signed=signed) == sum(a * b for a, b in zip(x, w, strict=True))
     if not signed:
         values = zip(
-            (bipolar_value(a, p) for a in x), (bipolar_value(b, q) for b in w), strict=True
+            (Integer(p, bipolar=True).decode_one(a) for a in x),
+            (Integer(q, bipolar=True).decode_one(b) for b in w),
+            strict=True,
         )
         assert dot_bipolar(x, w, p, q) == sum(a * b for a, b in values)
 
@@ -79,7 +92,7 @@ def test_kernels_equal_integer_products_on_any_shape(
         w = random.integers(*bounds[1], (n, k), dtype=np.int32)
         expected = x.astype(np.int64) @ w.astype(np.int64).T
         assert (gemm_planes(x, w, p, q, signed=signed) == expected).all()
-    values = [bipolar_value(codes.astype(np.int64), bits) for codes, bits in ((x, p), (w, q))]
+    values = [Integer(bits, bipolar=True).decode(codes) for codes, bits in ((x, p), (w, q))]
     assert (gemm_bipolar(x, w, p, q) == values[0] @ values[1].T).all()
 
 

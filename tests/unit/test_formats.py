@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.formats import SHORTHANDS, Format, all_names, expand_shorthand, get
+from simulator.formats import ALL, SHORTHANDS, Format, expand_shorthand, get
 
 SUFFIXED = [
     "int4-g128",
@@ -21,7 +21,7 @@ SUFFIXED = [
     "bitmod3-g64",
     "fp8_e4m3fn-channel",
 ]
-ANY_NAME = st.sampled_from([*all_names(), *SUFFIXED])
+ANY_NAME = st.sampled_from([*ALL, *SUFFIXED])
 ROWS, REDUCTION = st.integers(1, 300), st.integers(1, 5000)
 
 
@@ -125,12 +125,12 @@ def test_suffixes_in_any_order_give_one_format(spelled: str, name: str) -> None:
     assert get(spelled).name == name
 
 
-@pytest.mark.parametrize("name", [*all_names(), *SUFFIXED])
+@pytest.mark.parametrize("name", [*ALL, *SUFFIXED])
 def test_every_name_is_its_own(name: str) -> None:
     chosen = get(name)
     assert chosen.name == name
     assert chosen.base == name.split("-")[0]
-    assert chosen.base in all_names()
+    assert chosen.base in ALL
 
 
 def test_the_parts_of_a_name_are_attributes() -> None:
