@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test exhaustive lint bench notebooks clean
+.PHONY: demo test exhaustive mutations lint bench notebooks clean
 
 demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the command says where its files are
 	$(BIN)/nibblesim run tpu_v4 llama-2-7b --phase decode --batch 8 --context 2048 \
@@ -16,6 +16,9 @@ test: .venv/.installed-test ## all tests on two workers; benchmarks run once, un
 
 exhaustive: .venv/.installed-test ## minutes: all float32 inputs of five formats, all W4A16 products
 	$(BIN)/python -m pytest -n 2 -m slow
+
+mutations: .venv/.installed-test ## minutes: break one line at a time; writes tests/mutations/result.md
+	$(BIN)/python tests/mutations/run.py
 
 lint: .venv/.installed-dev ## style, layout and types
 	$(BIN)/ruff check .

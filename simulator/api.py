@@ -89,14 +89,17 @@ def simulate(
     attention: str = "fused",
     trace: bool = False,
     memo: bool = True,
+    verify: bool = False,
+    seed: int = 0,
     progress: Callable[[], object] | None = None,
 ) -> Result:
     """Simulate a workload on a device.
 
     rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events).
     attention: "fused" (scores stay in the core) or "unfused". trace: keep the interval of every
-    tile. memo: remember equal segments (the result is the same either way). progress: called once
-    per segment.
+    tile. memo: remember equal segments (the result is the same either way). verify: also compute a
+    tile of every distinct product bit by bit, on data of `seed` (`Result.numerics`); what is not
+    exact fails `Result.check`. progress: called once per segment.
 
     Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
     where memory or scratchpad is too small.
@@ -147,5 +150,13 @@ def simulate(
         run_options={"rung": rung, "attention": attention},
         trace=trace,
     )
+    if verify:
+        from simulator.engine.sampled import sampled_products
+
+        sampled = sampled_products(
+            workload, device, fused_attention=attention == "fused", seed=seed
+        )
+        seeded = replace(result.provenance, seed=seed)
+        result = replace(result, numerics=sampled, provenance=seeded)
     host = {"python": platform.python_version(), "machine": platform.machine()}
     return replace(result, wall_time_s=time.perf_counter() - began, host=host)

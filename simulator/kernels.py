@@ -39,7 +39,7 @@ def compiled(*modules: ModuleType) -> Callable[[Function], Function]:
         settings.CACHE_DIR = str(cache_folder(*modules))
         try:
             # No kernel divides by zero, and the checks for it cost a tenth of the compile time.
-            kernel: Any = numba.njit(cache=True, error_model="numpy")(function)
+            kernel: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
         finally:
             settings.CACHE_DIR = before
         return cast(Function, kernel)

@@ -76,12 +76,15 @@ def _record(one: "Format") -> dict[str, Any]:
         "group": one.group,
         "value_bits": float(one.value_bits),
         "metadata_bits_per_group": one.metadata_bits_per_group,
+        "outer": one.outer,
+        "outer_bits": one.outer_bits,
         "bits_per_value": float(bits),
         "bits_per_value_exact": str(bits),
     }
 
 
 def _format_table(listed: list["Format"]) -> str:
+    from simulator.formats import PATTERNS
     from simulator.results import Table
 
     rows = [
@@ -98,7 +101,7 @@ def _format_table(listed: list["Format"]) -> str:
     heads = ("format", "kind", "payload", "metadata", "shared by", "bits per value")
     note = (
         "suffixes: -gN group, -channel, -token, -tensor, then -asym, -s8, -s32; K: length of the "
-        "reduction"
+        f"reduction; families, of which a few are listed: {PATTERNS}"
     )
     return Table("Formats", heads, tuple(rows), "<<>>>>", note).text()
 
@@ -119,8 +122,8 @@ def bits_text(one: "Format") -> str:
     """Write the exact bits per value; a scale per vector is spread over its K values."""
     text = exact(one.bits_per_value)
     if one.granularity in ("channel", "token"):
-        return f"{text} + {one.metadata_bits_per_group}/K"
-    return text
+        text += f" + {one.metadata_bits_per_group}/K"
+    return f"{text} + {one.outer_bits}/K" if one.outer == "channel" else text
 
 
 def exact(value: Fraction) -> str:

@@ -97,6 +97,10 @@ OutOption = Annotated[
 TraceOption = Annotated[
     bool, typer.Option("--trace", help="Write every tile, not only every op, to trace.json.")
 ]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify", help="Also compute a tile of each distinct product bit by bit."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 PHASES = ("prefill", "decode")

@@ -26,6 +26,7 @@ from simulator.cli.options import (
     SetOption,
     ShorthandOption,
     TraceOption,
+    VerifyOption,
     WeightOption,
     changed_device,
     formats_of,
@@ -61,6 +62,7 @@ def run(
     changes: SetOption = None,
     out: OutOption = None,
     trace: TraceOption = False,
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a prefill or one decode step."""
@@ -75,7 +77,16 @@ def run(
         formats=formats,
         all_logits=all_logits,
     )
-    _simulate(on, workload, rung, attention=attention, out=out, trace=trace, as_json=as_json)
+    _simulate(
+        on,
+        workload,
+        rung,
+        attention=attention,
+        out=out,
+        trace=trace,
+        verify=verify,
+        as_json=as_json,
+    )
 
 
 def gemm(
@@ -90,6 +101,7 @@ def gemm(
     changes: SetOption = None,
     out: OutOption = None,
     trace: TraceOption = False,
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate one product (M x K) x (K x N)."""
@@ -97,7 +109,7 @@ def gemm(
 
     on = changed_device(device, changes, dataflow)
     workload = product(m, n, k, **two_formats(weight_format, activation_format))
-    _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
+    _simulate(on, workload, rung, out=out, trace=trace, verify=verify, as_json=as_json)
 
 
 def topology(
@@ -112,6 +124,7 @@ def topology(
     changes: SetOption = None,
     out: OutOption = None,
     trace: TraceOption = False,
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a SCALE-Sim GEMM topology.
@@ -122,7 +135,7 @@ def topology(
 
     on = changed_device(device, changes, dataflow)
     workload = read_topology(file, **two_formats(weight_format, activation_format))
-    _simulate(on, workload, rung, out=out, trace=trace, as_json=as_json)
+    _simulate(on, workload, rung, out=out, trace=trace, verify=verify, as_json=as_json)
 
 
 def export_topology(
@@ -160,6 +173,7 @@ def _simulate(
     attention: str = "fused",
     out: str | None,
     trace: bool,
+    verify: bool,
     as_json: bool,
 ) -> None:
     """Simulate, prove the books, write the files, print the summary or the JSON."""
@@ -174,7 +188,13 @@ def _simulate(
     try:
         with output.progress(segments) as tick:
             result = simulate(
-                device, workload, rung, attention=attention, trace=trace, progress=tick
+                device,
+                workload,
+                rung,
+                attention=attention,
+                trace=trace,
+                verify=verify,
+                progress=tick,
             )
     except InfeasibleError as error:
         if folder is not None:

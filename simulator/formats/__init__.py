@@ -3,6 +3,7 @@
 from simulator.formats.format import Format, Granularity, Kind
 from simulator.formats.names import (
     ALL,
+    PATTERNS,
     SHORTHANDS,
     FormatName,
     expand_shorthand,
@@ -13,6 +14,7 @@ from simulator.formats.rounding import Overflow, Rounding
 
 __all__ = [
     "ALL",
+    "PATTERNS",
     "SHORTHANDS",
     "Format",
     "FormatName",

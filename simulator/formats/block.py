@@ -27,6 +27,7 @@ Rouhani et al., NeurIPS 2020 (MSFP).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import frexp, isfinite, ldexp
 from types import MappingProxyType
 from typing import Any
@@ -301,3 +302,12 @@ BLOCK_FORMATS: MappingProxyType[str, BlockFormat] = MappingProxyType(
         )
     }
 )
+
+
+@lru_cache(maxsize=1024)
+def block_format(name: str) -> BlockFormat:
+    """Return the block format that `formats.names` calls so: one of the above, or `bfpM_bN`."""
+    if name in BLOCK_FORMATS:
+        return BLOCK_FORMATS[name]
+    mantissa_bits, block = name.removeprefix("bfp").split("_b")
+    return bfp(int(mantissa_bits), int(block))

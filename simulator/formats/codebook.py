@@ -19,11 +19,12 @@ Sources: each table names its own. Left out: scales (`scale_to` is the plain one
 and the bits that hardware gives to a code where the table below only states an order (flint).
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from math import copysign, inf, isnan, nextafter
 from types import MappingProxyType
@@ -375,6 +376,25 @@ BITMOD_SPECIALS: MappingProxyType[int, tuple[float, ...]] = MappingProxyType(
 TABLES: MappingProxyType[str, Codebook] = MappingProxyType(
     {book.name: book for book in (NF4, FLINT4, FLINT5, POT4, INT4, FP3, FP4)}
 )
+
+#: ANT's choice for each tensor, here each group, in the order of the selector.
+ANT4 = (INT4, FLINT4, POT4)
+
+
+@lru_cache(maxsize=32)
+def tables(name: str) -> tuple[Codebook, ...]:
+    """Return the tables that `formats.names` calls so, by selector; one where there is none."""
+    match re.split(r"(?=\d)", name, maxsplit=1):
+        case ["bitmod", bits]:
+            return bitmod(int(bits))
+        case ["ant", _]:
+            return ANT4
+        case ["pot", bits]:
+            return (pot(int(bits)),)
+        case ["apot", bits]:
+            return (apot(int(bits)),)
+        case _:
+            return (TABLES[name],)
 
 
 def bitmod(bits: int) -> tuple[Codebook, ...]:

@@ -1,8 +1,8 @@
 """A number format: what its values cost in bits, and how values become codes and back.
 
 Metadata is counted exactly: `scale_bits`, `zero_bits` and `selector_bits` belong to one scale
-group. A vector is one run along the reduction axis: an output channel of a weight, a token of an
-activation.
+group, `outer_bits` to the scale above them, of a channel or the tensor. A vector is one run along
+the reduction axis: an output channel of a weight, a token of an activation.
 """
 
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.formats.conversion import Encoded
     from simulator.formats.minifloat import Codes, Floats
 
-Kind = Literal["int", "uint", "float", "ternary", "codebook", "block"]
+Kind = Literal["int", "uint", "fixed", "bipolar", "float", "ternary", "codebook", "block"]
 Granularity = Literal["none", "tensor", "channel", "token", "group"]
 
 _SMALL_FLOAT = re.compile(r"e\d+m(\d+)")
@@ -31,7 +31,9 @@ _SIGNIFICAND_BITS = {"fp32": 24, "tf32": 11, "fp16": 11, "bf16": 8}
 class Format:
     """How the elements of a tensor are stored, and the metadata that stands beside them.
 
-    `value_bits` is the payload of one element (8/5 for ternary).
+    base: the plain format of an element, or the name of a block format or of tables; value_bits:
+    the payload of one element (8/5 for ternary). outer, outer_bits: what shares a second scale, and
+    its bits. power_scales: scales are powers of two, of which the exponent is stored.
     """
 
     name: str
@@ -43,18 +45,23 @@ class Format:
     scale_bits: int = 0
     zero_bits: int = 0
     selector_bits: int = 0
+    outer: Granularity = "none"
+    outer_bits: int = 0
+    power_scales: bool = False
 
     def __post_init__(self) -> None:
         """Refuse impossible combinations with an `InputError` that lists all of them."""
         problems = []
         if self.value_bits <= 0:
             problems.append(f"value_bits must be > 0, got {self.value_bits}")
-        if min(self.scale_bits, self.zero_bits, self.selector_bits) < 0:
-            problems.append("scale_bits, zero_bits and selector_bits must be >= 0")
+        if min(self.scale_bits, self.zero_bits, self.selector_bits, self.outer_bits) < 0:
+            problems.append("scale_bits, zero_bits, selector_bits and outer_bits must be >= 0")
         if (self.granularity == "group") != (self.group is not None and self.group >= 1):
             problems.append(f"granularity {self.granularity!r} does not fit group {self.group}")
         if (self.granularity == "none") != (self.metadata_bits_per_group == 0):
             problems.append("metadata needs a granularity, and a granularity metadata")
+        if self.outer == "group" or (self.outer == "none") != (self.outer_bits == 0):
+            problems.append(f"outer {self.outer!r} does not fit outer_bits {self.outer_bits}")
         if problems:
             raise InputError([f"format {self.name!r}: {problem}" for problem in problems])
 
@@ -73,17 +80,7 @@ class Format:
 
     def scales(self, rows: int, reduction: int) -> int:
         """Return how many scale groups `rows` vectors of `reduction` elements have."""
-        match self.granularity:
-            case "none":
-                return 0
-            case "tensor":
-                return min(1, rows * reduction)
-            case "channel" | "token":
-                return rows if reduction else 0
-            case "group":
-                return rows * -(-reduction // (self.group or 1))
-            case _:
-                raise ValueError(f"unknown granularity {self.granularity!r}")
+        return _shares(self.granularity, self.group, rows, reduction)
 
     def payload_bits(self, rows: int, reduction: int, word_bits: int | None = None) -> int:
         """Return the bits of the elements alone, rounded up to a whole bit.
@@ -100,7 +97,8 @@ class Format:
 
     def metadata_bits(self, rows: int, reduction: int) -> int:
         """Return the bits of all scales, zero points and selectors of the vectors."""
-        return self.scales(rows, reduction) * self.metadata_bits_per_group
+        outer = _shares(self.outer, None, rows, reduction) * self.outer_bits
+        return self.scales(rows, reduction) * self.metadata_bits_per_group + outer
 
     def bits(self, rows: int, reduction: int) -> int:
         """Return the bits of `rows` vectors of `reduction` elements, metadata included."""
@@ -133,6 +131,21 @@ class Format:
         from simulator.formats.conversion import decode
 
         return decode(self, encoded)
+
+
+def _shares(granularity: Granularity, group: int | None, rows: int, reduction: int) -> int:
+    """Return how many scales of a granularity `rows` vectors have."""
+    match granularity:
+        case "none":
+            return 0
+        case "tensor":
+            return min(1, rows * reduction)
+        case "channel" | "token":
+            return rows if reduction else 0
+        case "group":
+            return rows * -(-reduction // (group or 1))
+        case _:
+            raise ValueError(f"unknown granularity {granularity!r}")
 
 
 def ceil_of(value: Fraction) -> int:

@@ -9,9 +9,10 @@
 Source of bipolar integers: APT, arXiv 2409.17870.
 """
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import floor, isinf, isnan
 from typing import Any
 
@@ -262,6 +263,17 @@ class FixedPoint:
         with np.errstate(over="ignore"):
             steps = np.ldexp(values.astype(np.float64), self.fraction_bits)
         return self.integer.encode(steps, rounding, overflow, seed)
+
+
+@lru_cache(maxsize=1024)
+def whole_or_fixed(name: str) -> Integer | FixedPoint:
+    """Return what `formats.names` calls int8, uint8, bipolar8, fix8_2 or ufix8_2."""
+    kind, numbers = re.split(r"(?=\d)", name, maxsplit=1)
+    first, *rest = map(int, numbers.split("_"))
+    signed = not kind.startswith("u")
+    if rest:
+        return FixedPoint(first, rest[0], signed)
+    return Integer(first, signed, bipolar=kind == "bipolar")
 
 
 def refuse_dtype(what: str, values: NDArray[Any]) -> None:

@@ -2,17 +2,34 @@
 
 One grammar everywhere: a base (`int4`, `bf16`, `mxfp4`, ...), then a granularity (`-g128` group,
 `-channel`, `-token`, `-tensor`), then `-asym` for a zero point, then `-s8` or `-s32` for scales
-that are not FP16. Without a granularity the plain codes are meant and no scale is counted.
+that are not FP16. Without a granularity the plain codes are meant and no scale is counted. A base
+is a name of its own or a member of a family, numbers in decimal without leading zeros:
+
+- `fpB_eXmY`: a minifloat of B = 1 + X + Y bits, 3 to 16, bias 2^(X-1) - 1, with subnormals and
+  without infinity and NaN. `fn` after it makes the code of all ones NaN, `ieee` gives the largest
+  exponent to infinity and NaN, `fnuz` makes the code of -0 NaN and the bias 2^(X-1); 8 exponent
+  bits are for `ieee` alone, as no exponent exceeds float32's. The names of standards keep their
+  meaning: fp8_e5m2 and fp8_e3m4 are IEEE, fp6_*fn and fp4_e2m1fn have no NaN.
+- `fixW_I`, `ufixW_I`: fixed point <W,I>, 1 to 16 bits, I of them (0 to 64) before the point.
+- `dfpB`: dynamic fixed point of 2 to 16 bits, an 8-bit exponent for the tensor or what is named.
+- `bipolarB`: 1 to 16 bits, each +-1 times its weight.
+- `potB`, `apotB`: powers of two (2 to 8 bits), sums of them (3 to 7).
+- `bfpM_bN`: block floating point, a sign and M bits (1 to 15), N of them share an 8-bit exponent.
 
 Block formats follow OCP Microscaling v1.0 (32 elements, one 8-bit E8M0 scale); NVFP4 has 16
-elements and one 8-bit E4M3 scale (its FP32 scale per tensor is not counted), NVINT4 likewise;
+elements and one 8-bit E4M3 scale, NVINT4 likewise, `*_t32` also an FP32 scale of the tensor;
 BitMoD (Chen et al., HPCA 2025) has groups of 128 with an 8-bit scale and a 2-bit choice of special
-value; ternary is stored five to a byte. What the bits mean as numbers: `conversion`.
+value; `ant4` (Guo et al., MICRO 2022) groups of 128 with an FP16 scale and a 2-bit choice of int4,
+flint4 and pot4; `qserve` (Lin et al., MLSys 2025) groups of 128 with an 8-bit scale and a 4-bit
+zero point under an FP16 scale of the channel. OliVe codes values in pairs, so that its groups are
+even; ternary is stored five to a byte, `ternary2` four. What the bits mean as numbers:
+`conversion`. Without a name, as one scale a group does not hold it: binary code (`binary_coded`).
 """
 
 import functools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Annotated
@@ -26,10 +43,14 @@ from simulator.formats.format import Format, Granularity, Kind, ceil_of
 _SCALE_BITS = 16
 _SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
 _SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
+#: How the names of families are made; the module says what they mean.
+PATTERNS = "fpB_eXmY (then fn, ieee or fnuz), fixW_I, ufixW_I, dfpB, bipolarB, potB, apotB, bfpM_bN"
 _SUMMARY = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
-    "fp3_e2m0, e8m0, ue5m3, ue4m3, mxfp*, mxint8, nvfp4, nvint4, nf4, flint4, pot4, ternary, "
-    "bitmod3, bitmod4"
+    "fp3_e2m0, e8m0, ue5m3, ue4m3, mxfp*, mxint8, nvfp4, nvint4, nvfp4_t32, nvint4_t32, nf4, "
+    "flint4, flint5, pot4, olive_int4, olive_flint4, olive_int8, ternary, ternary2, bitmod3, "
+    "bitmod4, ant4, qserve; "
+    f"families: {PATTERNS}"
 )
 
 #: Stored bits. TF32 has 19 significant ones and is stored in 32 (NVIDIA A100 white paper).
@@ -45,6 +66,21 @@ _BLOCKS = {
     **{"mxfp8_e4m3": (8, 32), "mxfp8_e5m2": (8, 32), "mxint8": (8, 32)},
     **{"nvfp4": (4, 16), "nvint4": (4, 16)},
 }
+#: Bits of an element; two of them are coded together.
+_PAIRS = {"olive_int4": 4, "olive_flint4": 4, "olive_int8": 8}
+
+_NUMBER = r"(0|[1-9]\d{0,5})"
+_MINIFLOAT = re.compile(rf"fp{_NUMBER}_e{_NUMBER}m{_NUMBER}(?:fn|ieee|fnuz)?")
+_FIXED = re.compile(rf"u?fix{_NUMBER}_{_NUMBER}")
+_BFP = re.compile(rf"bfp{_NUMBER}_b{_NUMBER}")
+_BY_BITS = re.compile(rf"(dfp|bipolar|pot|apot){_NUMBER}")
+#: The fewest and the most bits.
+_RANGES = {"dfp": (2, 16), "bipolar": (1, 16), "pot": (2, 8), "apot": (3, 7)}
+#: A few members of each family, for `ALL`.
+_MEMBERS = (
+    *("fp5_e2m2", "fp7_e3m3fn", "fp10_e5m4ieee", "fp12_e4m7fnuz", "fix8_4", "ufix8_0", "dfp8"),
+    *("dfp16", "bipolar2", "bipolar4", "pot3", "apot4", "apot5", "bfp3_b16", "bfp7_b16"),
+)
 
 
 def _bases() -> dict[str, Format]:
@@ -65,11 +101,27 @@ def _bases() -> dict[str, Format]:
         add(name, "float", bits)
     for name, (bits, block) in _BLOCKS.items():
         add(name, "block", bits, group=block)
+    for name in ("nvfp4", "nvint4"):
+        scaled = f"{name}_t32"
+        table[scaled] = replace(table[name], name=scaled, outer="tensor", outer_bits=32)
     for name in ("nf4", "flint4", "pot4"):
         add(name, "codebook", 4)
+    add("flint5", "codebook", 5)
+    for name, bits in _PAIRS.items():
+        add(name, "codebook", bits)
     add("ternary", "ternary", Fraction(8, 5))
+    add("ternary2", "ternary", 2)
     add("bitmod3", "codebook", 3, group=128, selector=2)
     add("bitmod4", "codebook", 4, group=128, selector=2)
+    add("ant4", "codebook", 4, group=128, selector=2)
+    table["ant4"] = replace(table["ant4"], scale_bits=_SCALE_BITS)
+    table["qserve"] = Format(
+        *("qserve", "int4", "int", Fraction(4), "group", 128),
+        scale_bits=8,
+        zero_bits=4,
+        outer="channel",
+        outer_bits=16,
+    )
     return table
 
 
@@ -98,8 +150,8 @@ SHORTHANDS: MappingProxyType[str, tuple[str, str, str]] = MappingProxyType(
 )
 
 
-#: The names of all base formats, in table order.
-ALL: tuple[str, ...] = tuple(_BASES)
+#: The names of base formats, in table order; of a family (`PATTERNS`) only a few members.
+ALL: tuple[str, ...] = (*_BASES, *_MEMBERS)
 
 
 def expand_shorthand(name: str) -> tuple[str, str, str]:
@@ -115,16 +167,17 @@ def expand_shorthand(name: str) -> tuple[str, str, str]:
 def get(name: str) -> Format:
     """Return the format called `name`; suffixes in any order give one canonical name.
 
-    Raises `InputError`: unknown base or suffix, two granularities, a zero point or a scale width
-    without a granularity, a zero point on anything but integers, a suffix that a block cannot have.
+    Raises `InputError`: unknown base or suffix, numbers that a family does not have, two
+    granularities, a zero point or a scale width without a granularity, a zero point on anything but
+    integers, a suffix that the base cannot have.
     """
     base_name, *suffixes = name.split("-")
-    base = _BASES.get(base_name)
     if name in SHORTHANDS:
         three = ", ".join(SHORTHANDS[name])
         raise InputError(f"{name!r} is a shorthand for three formats: {three}; name one")
+    base = _BASES.get(base_name) or _member(base_name)
     if base is None:
-        near = did_you_mean(base_name, _BASES)
+        near = did_you_mean(base_name, ALL)
         raise InputError(f"unknown format {name!r}{near or '; known: ' + _SUMMARY}")
     for suffix in suffixes:
         if not _SUFFIX.fullmatch(suffix):
@@ -141,11 +194,63 @@ def format_of(use: str, given: object) -> Format:
     raise InputError(f"{use}: expected the name of a format or a Format, got {given!r}")
 
 
+def _member(name: str) -> Format | None:
+    """Return the member of a family, None for another name; InputError for a wrong number."""
+    if match := _MINIFLOAT.fullmatch(name):
+        return _minifloat(name, *map(int, match.groups()))
+    if match := _FIXED.fullmatch(name):
+        return _fixed(name, *map(int, match.groups()))
+    if match := _BFP.fullmatch(name):
+        return _bfp(name, *map(int, match.groups()))
+    if match := _BY_BITS.fullmatch(name):
+        return _by_bits(name, match[1], int(match[2]))
+    return None
+
+
+def _minifloat(name: str, bits: int, exponent: int, mantissa: int) -> Format:
+    _refuse_outside(name, "B", bits, (3, 16))
+    if bits != 1 + exponent + mantissa:
+        total = 1 + exponent + mantissa
+        parts = f"a sign, {exponent} exponent and {mantissa} mantissa bits"
+        raise InputError(f"format {name!r}: {parts} are {total} bits, not {bits}")
+    # Imported where it is needed: the other names do without arrays. It refuses the impossible.
+    from simulator.formats.presets import minifloat
+
+    minifloat(name)
+    return Format(name, name, "float", Fraction(bits))
+
+
+def _fixed(name: str, width: int, integer_bits: int) -> Format:
+    _refuse_outside(name, "W", width, (1, 16))
+    _refuse_outside(name, "I", integer_bits, (0, 64))
+    return Format(name, name, "fixed", Fraction(width))
+
+
+def _bfp(name: str, mantissa: int, block: int) -> Format:
+    _refuse_outside(name, "M", mantissa, (1, 15))
+    _refuse_outside(name, "N", block, (1, 999999))
+    return Format(name, name, "block", Fraction(1 + mantissa), "group", block, 8)
+
+
+def _by_bits(name: str, family: str, bits: int) -> Format:
+    _refuse_outside(name, "B", bits, _RANGES[family])
+    if family == "dfp":
+        integer = f"int{bits}"
+        return Format(name, integer, "int", Fraction(bits), "tensor", None, 8, power_scales=True)
+    return Format(name, name, "bipolar" if family == "bipolar" else "codebook", Fraction(bits))
+
+
+def _refuse_outside(name: str, letter: str, value: int, limits: tuple[int, int]) -> None:
+    least, most = limits
+    if not least <= value <= most:
+        raise InputError(f"format {name!r}: {letter} must be {least} to {most}, got {value}")
+
+
 def _with_suffixes(name: str, base: Format, suffixes: Sequence[str]) -> Format:
     scales = [suffix for suffix in suffixes if suffix in ("s8", "s16", "s32")]
     asym = [suffix for suffix in suffixes if suffix == "asym"]
     places = [suffix for suffix in suffixes if suffix not in (*scales, *asym)]
-    problem = _suffix_problem(base, places, asym, scales)
+    problem = _definition_problem(base, suffixes) or _suffix_problem(base, places, asym, scales)
     if problem:
         raise InputError(f"format {name!r}: {problem}")
     granularity, group = base.granularity, base.group
@@ -160,16 +265,13 @@ def _with_suffixes(name: str, base: Format, suffixes: Sequence[str]) -> Format:
     parts += asym
     if scale_bits != default_scale:
         parts.append(f"s{scale_bits}")
-    return Format(
+    return replace(
+        base,
         name="-".join(parts),
-        base=base.base,
-        kind=base.kind,
-        value_bits=base.value_bits,
         granularity=granularity,
         group=group,
         scale_bits=scale_bits,
-        zero_bits=ceil_of(base.value_bits) if asym else 0,
-        selector_bits=base.selector_bits,
+        zero_bits=ceil_of(base.value_bits) if asym else base.zero_bits,
     )
 
 
@@ -185,17 +287,30 @@ def _place(suffix: str) -> tuple[Granularity, int | None]:
             return "group", int(suffix.removeprefix("g"))
 
 
+def _definition_problem(base: Format, suffixes: Sequence[str]) -> str:
+    """Return what a base has by definition and no suffix changes."""
+    if base.kind == "block":
+        return f"{base.name} has its block and scale by definition and takes no suffix"
+    if base.kind == "fixed":
+        return f"{base.name} has its step by definition and takes no suffix"
+    if base.power_scales and not set(suffixes).isdisjoint(("asym", "s8", "s16", "s32")):
+        return f"{base.name} has 8-bit exponents for scales and takes a granularity only"
+    if base.outer_bits and not all(suffix.startswith("g") for suffix in suffixes):
+        return f"{base.name} has its scales by definition and takes -gN only"
+    return ""
+
+
 def _suffix_problem(
     base: Format, places: Sequence[str], asym: Sequence[str], scales: Sequence[str]
 ) -> str:
-    if base.kind == "block":
-        return f"{base.name} has its block and scale by definition and takes no suffix"
     if len(places) > 1:
         return f"two granularities, -{places[0]} and -{places[1]}; give one"
     if len(asym) > 1 or len(scales) > 1:
         return "a suffix is given twice"
     if base.granularity == "none" and not places:
         return f"-{(*asym, *scales)[0]} needs a granularity: -gN, -channel, -token or -tensor"
+    if base.base in _PAIRS and any(re.fullmatch(r"g\d*[13579]", place) for place in places):
+        return f"{base.name} codes values in pairs; the group must be even"
     if asym and base.kind not in ("int", "uint"):
         return f"-asym needs an integer format; {base.name} is {base.kind}"
     return ""

@@ -3,12 +3,15 @@
 The names are those of `formats.names`. Three entries are no standard that was at hand, and are
 defined here: `fp3_e2m0` by BitMoD's FP3, and the scale types `ue5m3` and `ue4m3` as E5M3 and E4M3
 without a sign, with NaN where E4M3FN has it. The other entries with a counterpart in ml_dtypes are
-tested against it.
+tested against it. `minifloat` makes the rest from their names.
 """
 
+import re
+from functools import lru_cache
 from types import MappingProxyType
 
-from simulator.formats.minifloat import Minifloat
+from simulator.errors import InputError
+from simulator.formats.minifloat import Minifloat, Specials
 
 #: OCP 8-bit Floating Point Specification v1.0: largest 448, NaN only in the code of all ones.
 FP8_E4M3FN = Minifloat("fp8_e4m3fn", 4, 3, 7, "fn")
@@ -64,3 +67,25 @@ PRESETS: MappingProxyType[str, Minifloat] = MappingProxyType(
         )
     }
 )
+
+_SPECIALS: MappingProxyType[str, Specials] = MappingProxyType(
+    {"": "none", "fn": "fn", "ieee": "ieee", "fnuz": "fnuz"}
+)
+_NAME = re.compile(r"fp\d+_e(\d+)m(\d+)(|fn|ieee|fnuz)")
+
+
+@lru_cache(maxsize=1024)
+def minifloat(name: str) -> Minifloat:
+    """Return a preset, or what `fpB_eXmY` of `formats.names` means; InputError for anything else.
+
+    The bias is 2^(X-1) - 1, one more with `fnuz`, as in the published formats of 8 bits.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise InputError(f"{name} is not a minifloat")
+    exponent_bits, specials = int(match[1]), _SPECIALS[match[3]]
+    # Without exponent bits, which is refused, the bias is of no account.
+    bias = (1 << max(0, exponent_bits - 1)) - (specials != "fnuz")
+    return Minifloat(name, exponent_bits, int(match[2]), bias, specials)

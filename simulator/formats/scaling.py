@@ -11,8 +11,8 @@ float64 quotient cannot fall on a tie, or across one, by its own rounding.
 - A scale too small for its format becomes its smallest value; -0 is 0.
 
 Sources: Jacob et al., CVPR 2018 (zero points; the range always holds 0). Courbariaux et al., arXiv
-1412.7024 (dynamic fixed point). Ma et al., arXiv 2402.17764 (ternary). Not here: search for better
-scales.
+1412.7024 (dynamic fixed point). Ma et al., arXiv 2402.17764 (ternary). The search for ratios that
+clip best is in `clipping`.
 """
 
 from collections.abc import Sequence
@@ -86,6 +86,7 @@ def rtn(
     rounding: Rounding = Rounding.NEAREST_EVEN,
     scale_bits: int = 16,
     seed: int = 0,
+    clip: float | Doubles = 1.0,
 ) -> Scaled:
     """Quantise by rounding to nearest: minimum and maximum of each group give its scale.
 
@@ -96,22 +97,28 @@ def rtn(
     `rounding` is; codes saturate. A group of zeros has scale 1. The last group along an axis may
     be short. Element i of the flattened array draws random number i of `seed`.
 
+    clip: minimum and maximum are multiplied by it, float64, before anything else; one ratio, or one
+    for each group in the shape of the scales. What lies outside saturates, to the lowest code too.
+
     Errors: InputError for values that are not finite float32 or float64, bits not 1 to 16
-    (symmetric: 2 to 16), scale_bits not 16 or 32, a scale beyond its format, bad groups.
+    (symmetric: 2 to 16), scale_bits not 16 or 32, a scale beyond its format, bad groups, ratios
+    not above 0 and at most 1 or not one a group.
     """
     _refuse_rtn(bits, asymmetric, scale_bits)
     exact = checked("rtn", values)
     sizes = group_sizes("rtn", values.shape, sharing, group)
     low, high, top = code_range(bits, asymmetric)
+    largest = reduce_groups(np.maximum, values if asymmetric else np.abs(values), sizes)
+    _refuse_clip(clip, largest.shape)
+    above = np.maximum(largest, 0) * clip
     if asymmetric:
-        below = np.minimum(reduce_groups(np.minimum, values, sizes), 0)
-        above = np.maximum(reduce_groups(np.maximum, values, sizes), 0)
+        below = np.minimum(reduce_groups(np.minimum, values, sizes), 0) * clip
         with np.errstate(over="ignore"):
             span = above - below
         scales = scales_of("rtn", span, top, scale_bits)
         zeros = np.clip(np.rint(-below / scales.astype(np.float64)), low, high)
     else:
-        scales = scales_of("rtn", reduce_groups(np.maximum, np.abs(values), sizes), top, scale_bits)
+        scales = scales_of("rtn", above, top, scale_bits)
         zeros = np.zeros(scales.shape)
     quotients = exact / spread(scales, sizes, values.shape).astype(np.float64)
     codes = round_all(quotients, rounding, seed) + spread(zeros, sizes, values.shape)
@@ -130,10 +137,11 @@ def rtn_one(
     rounding: Rounding = Rounding.NEAREST_EVEN,
     scale_bits: int = 16,
     randoms: Sequence[int] | None = None,
+    clip: float = 1.0,
 ) -> tuple[list[int], float, int]:
     """Return codes, scale and zero point of one group; randoms: `rounding.random_24` of each."""
     low, high, top = code_range(bits, asymmetric)
-    least, most = min(0.0, *values), max(0.0, *values)
+    least, most = min(0.0, *values) * clip, max(0.0, *values) * clip
     span = most - least if asymmetric else max(most, -least)
     scale = scale_one(span / top, scale_bits)
     zero = 0
@@ -249,6 +257,17 @@ def _refuse_rtn(bits: int, asymmetric: bool, scale_bits: int) -> None:
         problems.append(f"rtn: bits must be {least} to 16 where {kind}, got {bits}")
     if scale_bits not in (16, 32):
         problems.append(f"rtn: scale_bits must be 16 or 32, got {scale_bits}")
+    if problems:
+        raise InputError(problems)
+
+
+def _refuse_clip(clip: float | Doubles, shape: tuple[int, ...]) -> None:
+    ratios = np.asarray(clip)
+    problems = []
+    if ratios.shape not in ((), shape):
+        problems.append(f"rtn: clip must be one ratio or of shape {shape}, got {ratios.shape}")
+    if not ((ratios > 0) & (ratios <= 1)).all():
+        problems.append("rtn: clip must be above 0 and at most 1")
     if problems:
         raise InputError(problems)
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from simulator.config import Bytes, Part, did_you_mean
+from simulator.config import Bytes, Part, did_you_mean, unknown
 from simulator.errors import InputError
-from simulator.formats import ALL, Format, get
+from simulator.formats import Format, get
 
 PositiveInt = Annotated[int, Field(ge=1)]
-#: Kinds of formats whose values are not integers, so that only a float holds them.
-REAL_KINDS = ("float", "codebook", "block")
+#: Kinds of formats whose values integers hold.
+WHOLE_KINDS = ("int", "uint", "ternary")
 
 
 def _holds(target: Format, source: Format) -> bool:
@@ -30,10 +30,20 @@ def _holds(target: Format, source: Format) -> bool:
         return target.significand_bits >= source.value_bits - (source.kind == "int")
     if target.kind == "float":
         return target.value_bits >= source.value_bits
-    if source.kind in REAL_KINDS or (target.kind == "uint" and source.kind != "uint"):
+    if target.kind not in ("int", "uint") or source.kind not in WHOLE_KINDS:
+        return False
+    if target.kind == "uint" and source.kind != "uint":
         return False
     sign = target.kind != "uint" and source.kind == "uint"
     return target.value_bits >= source.value_bits + sign
+
+
+def _is_base(name: str) -> bool:
+    """Tell whether a name is that of elements: of a plain, block or table format."""
+    try:
+        return get(name).base == name
+    except InputError:
+        return False
 
 
 def pair_formats(pair: str) -> tuple[str, str]:
@@ -42,7 +52,7 @@ def pair_formats(pair: str) -> tuple[str, str]:
     Names may hold an x themselves (mxfp4).
     """
     for place, letter in enumerate(pair):
-        if letter == "x" and pair[:place] in ALL and pair[place + 1 :] in ALL:
+        if letter == "x" and _is_base(pair[:place]) and _is_base(pair[place + 1 :]):
             return pair[:place], pair[place + 1 :]
     raise ValueError(f"'{pair}' is not a pair WEIGHTxACTIVATION of known formats")
 
@@ -51,12 +61,15 @@ class ProcessingElement(Part):
     """One processing element: the products it forms, how often, and its accumulator.
 
     `micro_tile` is (m, n, k): m x n outputs, each a dot product of length k, in one pass. `formats`
-    maps an operand pair "WEIGHTxACTIVATION" to its passes (bit-serial PEs: several).
+    maps an operand pair "WEIGHTxACTIVATION" to its passes (bit-serial PEs: several), `kernels` such
+    pairs to the datapath of `numerics` that computes them bit by bit; a pair without one is
+    multiplied and added as `numerics.mac_paths` says.
     """
 
     name: str
     micro_tile: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     formats: dict[str, PositiveInt] = Field(min_length=1)
+    kernels: dict[str, str] = Field(default_factory=dict)
     initiation_interval: PositiveInt = 1
     latency_cycles: PositiveInt = 1
     accumulator_bits: PositiveInt = 32
@@ -80,6 +93,20 @@ class ProcessingElement(Part):
         for pair in formats:
             pair_formats(pair)
         return formats
+
+    @model_validator(mode="after")
+    def _known_kernels(self) -> Self:
+        if not self.kernels:
+            return self
+        # Imported where it is needed: most devices name none.
+        from simulator.numerics.datapaths import DATAPATHS
+
+        for pair, kernel in self.kernels.items():
+            if pair not in self.formats:
+                raise ValueError(unknown("pair of kernels", pair, self.formats))
+            if kernel not in DATAPATHS:
+                raise ValueError(unknown("kernel", kernel, DATAPATHS))
+        return self
 
     def passes(self, pair: str) -> int:
         """Return the passes of an operand pair; refuse what the element cannot multiply."""

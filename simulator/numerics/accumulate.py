@@ -17,7 +17,6 @@ Left out: products of fewer bits than they need, and stochastic rounding.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,8 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
-from simulator.numerics.mac_tree import ROUNDED, rounded_one
-from simulator.numerics.word import Number, Word
+from simulator.numerics.mac_tree import ROUNDED, rounded
+from simulator.numerics.word import Number, Scalar, larger, like, smaller
 
 Floats = NDArray[np.float32]
 Order = Sequence[Sequence[int]]
@@ -54,23 +53,22 @@ def split_order(tiles: int, splits: int, *, interleaved: bool = False) -> list[l
 
 
 def dot_ordered(
-    x: Sequence[float], w: Sequence[float], tile: int, order: Order, kinds: tuple[str, str]
+    x: Sequence[Scalar], w: Sequence[Scalar], tile: int, order: Order, kinds: tuple[str, str]
 ) -> np.float32:
     """Return one output, one operation at a time, each exact in float64 and rounded once.
 
     kinds: formats of the accumulator and of stored partial sums. The specification.
     """
     accumulator, stored = kinds
-    total = np.float32(0)
+    total: Scalar = 0.0
     for split in order:
-        partial = np.float32(0)
+        partial: Scalar = 0.0
         for index in split:
-            for k in range(index * tile, min((index + 1) * tile, len(x))):
-                product = rounded_one(float(x[k]) * float(w[k]), accumulator)
-                partial = rounded_one(float(partial) + float(product), accumulator)
-        kept = rounded_one(float(partial), stored)
-        total = rounded_one(float(total) + float(kept), stored)
-    return total
+            part = slice(index * tile, (index + 1) * tile)
+            for a, b in zip(x[part], w[part], strict=True):
+                partial = rounded(partial + rounded(a * b, accumulator), accumulator)
+        total = rounded(total + rounded(partial, stored), stored)
+    return np.float32(float(total))
 
 
 def gemm_ordered(
@@ -99,14 +97,11 @@ def gemm_ordered(
 
 
 def held(total: Number, bits: int, *, saturate: bool) -> Number:
-    """Return what an accumulator of so many bits keeps of a sum.
-
-    Wrapping is wires; the comparisons of saturation are not counted.
-    """
-    limit, value = 1 << bits - 1, int(total)
-    wrapped = (value + limit) % (2 * limit) - limit
-    kept = min(max(value, -limit), limit - 1) if saturate else wrapped
-    return replace(total, value=kept) if isinstance(total, Word) else kept
+    """Return what an accumulator of so many bits keeps of a sum: two comparisons, or wires."""
+    limit = 1 << bits - 1
+    if saturate:
+        return smaller(larger(total, -limit), limit - 1)
+    return like(total, (int(total) + limit) % (2 * limit) - limit)
 
 
 def dot_finite(
@@ -116,7 +111,7 @@ def dot_finite(
     total: Number = 0
     overflows = 0
     for a, b in zip(x, w, strict=True):
-        wide = total + a * int(b)
+        wide = total + a * b
         total = held(wide, bits, saturate=saturate)
         overflows += int(total) != int(wide)
     return total, overflows

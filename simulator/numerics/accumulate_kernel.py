@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.kernels import compiled
 from simulator.numerics import carrier
-from simulator.numerics.carrier import KINDS, add_rows, multiply_row
+from simulator.numerics.carrier import KINDS, add_rows, copy_row, multiply_row
 
 __all__ = ["KINDS", "finite_sums", "split_sums"]
 
@@ -49,7 +49,7 @@ def split_sums(
                 multiply_row(product, np.float32(1), partial, stored)
                 add_rows(other, total, product, stored)
                 total, other = other, total
-            result[m, first : first + width] = total
+            copy_row(result[m, first : first + width], total)
     return result
 
 

@@ -30,7 +30,7 @@ from simulator.formats.block import BlockFormat, Blocks
 from simulator.formats.integer import FixedPoint
 from simulator.formats.minifloat import decode
 from simulator.numerics import refusals
-from simulator.numerics.word import Number
+from simulator.numerics.word import Number, Tally, value_of
 
 #: Bits of the integers that a float64 holds exactly, and that the two limbs of a wide sum hold.
 DOUBLE_BITS, WIDE_BITS = 53, 70
@@ -67,35 +67,46 @@ def to_fp32(value: Fraction) -> np.float32:
         return np.float32(float(rounded))
 
 
-def dot_blocks(left: Blocks, right: Blocks) -> np.float32:
-    """Return the dot product of two vectors: the specification, block by block, in fractions."""
-    total, size = np.float32(0), left.form.block
-    steps = float(step_of(left.form)), float(step_of(right.form))
+def dot_blocks(left: Blocks, right: Blocks, tally: Tally | None = None) -> np.float32:
+    """Return the dot product of two vectors: the specification, block by block, in fractions.
+
+    tally: where operations count, if anywhere.
+    """
+    total: Any = np.float32(0) if tally is None else tally.real(np.float32(0))
+    size, steps = left.form.block, (float(step_of(left.form)), float(step_of(right.form)))
     elements = left.elements().tolist(), right.elements().tolist()
     scales = [decode(one.form.scale, one.scales).tolist() for one in (left, right)]
     for index, (x_scale, w_scale) in enumerate(zip(*scales, strict=True)):
         part = slice(index * size, (index + 1) * size)
-        term = _scaled_sum(elements[0][part], elements[1][part], (x_scale, w_scale), steps)
+        term = _scaled_sum(elements[0][part], elements[1][part], (x_scale, w_scale), steps, tally)
         with np.errstate(over="ignore", invalid="ignore"):
             total = total + term
     factor = tensor_factor(left, right)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return total if factor is None else np.float32(total * factor)
+        return np.float32(value_of(total if factor is None else total * factor))
 
 
 def _scaled_sum(
-    left: list[float], right: list[float], scales: tuple[float, float], steps: tuple[float, float]
+    left: list[float],
+    right: list[float],
+    scales: tuple[float, float],
+    steps: tuple[float, float],
+    tally: Tally | None,
 ) -> np.float32:
     """Return the dot product of two blocks, rounded once to FP32."""
     if not all(isfinite(value) for value in (*scales, *left, *right)):
         # NaN or infinity, whatever the finite ones are.
         plain = sum(a * b for a, b in zip(left, right, strict=True))
         return np.float32(plain * (scales[0] * scales[1]))
-    whole = [
+    x, w = (
         [int(value / step) for value in row] for row, step in zip((left, right), steps, strict=True)
-    ]
+    )
+    total = block_sum(x if tally is None else [tally.word(value) for value in x], w)
+    if tally is not None:
+        # Both scales are multiplied, the exact sum by their product, which is then rounded.
+        tally.counts.update(("mul exact", "mul fp32"))
     factor = Fraction(scales[0]) * Fraction(scales[1]) * Fraction(steps[0]) * Fraction(steps[1])
-    return to_fp32(int(block_sum(*whole)) * factor)
+    return to_fp32(int(total) * factor)
 
 
 def tensor_factor(left: Blocks, right: Blocks) -> np.float32 | None:

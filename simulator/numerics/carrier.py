@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 FP16, BF16, FP32 = range(3)
 KINDS = {"fp16": FP16, "bf16": BF16, "fp32": FP32}
 
-#: Twice the smallest normal FP16's unit, as a float32 whose last bit is the last of a subnormal.
-_SUBNORMAL = np.float32(0.75)
-_LEAST_NORMAL = np.float32(2.0**-14)
-_FP16_LIMIT = np.float32(65520.0)
-_INFINITY = np.float32(np.inf)
+_EXPONENT, _SIGN = np.uint32(0x7F800000), np.uint32(0x80000000)
+_NAN = np.float32(np.nan)
+#: The bits of 2^-14, the least normal FP16; what becomes infinity; a factor that makes it so.
+_LEAST_NORMAL = np.uint32(0x38800000)
+_FP16_LIMIT, _INFINITE = np.float32(65520.0), np.float32(2.0**127)
+_LIFT = np.float32(1.5 * 2**13)
 
 
 @intrinsic
@@ -48,32 +49,76 @@ def float_of(typing_context: Any, value: Any) -> Any:
     return types.float32(types.uint32), build
 
 
+@intrinsic
+def multiply_add(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """Return x y + z where x y is exact, so that one instruction or two give the same bits."""
+    del typing_context
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FloatType()
+        name, signature = "llvm.fmuladd", ir.FunctionType(kind, [kind] * 3)
+        return builder.call(builder.module.declare_intrinsic(name, [kind], signature), arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), build
+
+
+@intrinsic
+def widest_vectors(typing_context: Any) -> Any:
+    """Let loops of the calling function use vectors of 512 bits where the processor has them.
+
+    LLVM prefers 256. llvmlite has no name for this attribute: it is put into its set as text.
+    """
+    del typing_context
+
+    def build(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@register_jitable
+def sum_to_bf16(value: np.float32) -> np.float32:
+    """Return a float32 rounded to BF16, to nearest even; the last 16 bits of a NaN must be 0.
+
+    Those of sums of BF16 values are: a NaN is one of the operands, or the processor's own.
+    """
+    bits = bits_of(value)  # type: ignore[call-arg, var-annotated]
+    half = np.uint32(0x8000) if bits & np.uint32(0x10000) else np.uint32(0x7FFF)
+    return float_of((bits + half) & np.uint32(0xFFFF0000))
+
+
 @register_jitable
 def to_bf16(value: np.float32) -> np.float32:
-    """Return a float32 rounded to BF16, to nearest even."""
-    bits = bits_of(value)  # type: ignore[call-arg, var-annotated]
-    odd = (bits >> np.uint32(16)) & np.uint32(1)
-    rounded = float_of((bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000))
-    return rounded if value == value else value
+    """Return a float32 rounded to BF16, to nearest even; any NaN gives a NaN of BF16."""
+    rounded = sum_to_bf16(value)
+    return rounded if value == value else _NAN
 
 
 @register_jitable
 def to_fp16(value: np.float32) -> np.float32:
-    """Return a float32 rounded to FP16, to nearest even."""
+    """Return a float32 rounded to FP16, to nearest even.
+
+    The sum with 1.5 x 2^13 times the value's own power of two has its last bit where FP16 has it,
+    as the sum with that of the least normal value has for subnormals: the addition rounds.
+    """
     bits = bits_of(value)  # type: ignore[call-arg, var-annotated]
-    odd = (bits >> np.uint32(13)) & np.uint32(1)
-    normal = float_of((bits + np.uint32(0xFFF) + odd) & np.uint32(0xFFFFE000))
-    size = abs(value)
-    # The sum with 0.75 has its last bit where a subnormal has it: the addition rounds.
-    small = (size + _SUBNORMAL) - _SUBNORMAL
-    small = -small if bits >> np.uint32(31) else small
-    limited = -_INFINITY if value < 0 else _INFINITY
-    rounded = small if size < _LEAST_NORMAL else normal
-    rounded = limited if size >= _FP16_LIMIT else rounded
-    return rounded if value == value else value
+    power = float_of(max(bits & _EXPONENT, _LEAST_NORMAL))
+    lifted = multiply_add(power, _LIFT, value)
+    size = multiply_add(power, -_LIFT, lifted)
+    # A difference of 0 is +0, whatever the sign of the value.
+    rounded = float_of(bits_of(size) | (bits & _SIGN))
+    return value * _INFINITE if abs(value) >= _FP16_LIMIT else rounded
 
 
 Row = NDArray[np.float32]
+
+
+@register_jitable
+def copy_row(out: Row, row: Row) -> None:
+    """Set out to a row; an assignment to a slice would compile the words of its error for 3 s."""
+    for n in range(out.size):
+        out[n] = row[n]
 
 
 @register_jitable
@@ -92,13 +137,13 @@ def multiply_row(out: Row, x: np.float32, row: Row, kind: int) -> None:
 
 @register_jitable
 def add_rows(out: Row, left: Row, right: Row, kind: int) -> None:
-    """Set out to the sum of two rows, rounded to FP16, BF16 or FP32; each loop is vectorised."""
+    """Set out to the sum of two rows of such values; each loop is vectorised."""
     if kind == FP16:
         for n in range(out.size):
             out[n] = to_fp16(left[n] + right[n])
     elif kind == BF16:
         for n in range(out.size):
-            out[n] = to_bf16(left[n] + right[n])
+            out[n] = sum_to_bf16(left[n] + right[n])
     else:
         for n in range(out.size):
             out[n] = left[n] + right[n]

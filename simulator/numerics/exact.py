@@ -2,6 +2,8 @@
 
 The fast path multiplies float32 copies in blocks of K so short that every partial sum is below
 2^24, which float32 holds exactly: BLAS may add them up in any order. Blocks are summed in int64.
+With few rows the copies would take longer than the product: INT8 operands are then multiplied as
+they are, at the rate at which memory delivers the weights.
 """
 
 from typing import Any
@@ -14,6 +16,8 @@ from simulator.numerics import refusals
 
 #: Integers up to this magnitude are exact in float32.
 EXACT = 2**24
+#: Rows up to which INT8 operands are not copied, and the depth whose sums fit into 32 bits.
+FEW_ROWS, DEPTH = 16, 2**31 // 2**14 - 1
 Integers = NDArray[np.integer[Any]]
 
 
@@ -38,6 +42,10 @@ def gemm_exact(activations: Integers, weights: Integers) -> NDArray[np.int64]:
     caller's affair: they need operands of more than 28 bits.
     """
     check_operands(activations, weights)
+    if _few_bytes(activations, weights):
+        from simulator.numerics.exact_kernel import dots
+
+        return dots(np.ascontiguousarray(activations), np.ascontiguousarray(weights))
     depth, length = activations.shape[1], block_length(activations, weights)
     if length == 0:
         wide: NDArray[np.int64] = activations.astype(np.int64) @ weights.astype(np.int64).T
@@ -49,6 +57,11 @@ def gemm_exact(activations: Integers, weights: Integers) -> NDArray[np.int64]:
         right = weights[:, part].astype(np.float32)
         total += np.matmul(left, right.T).astype(np.int64)
     return total
+
+
+def _few_bytes(activations: Integers, weights: Integers) -> bool:
+    rows, depth = activations.shape
+    return activations.dtype == weights.dtype == np.int8 and rows <= FEW_ROWS and depth <= DEPTH
 
 
 def _largest(values: Integers) -> int:

@@ -5,6 +5,7 @@ group and adds up groups in order, each rounding once.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,21 @@ from simulator.formats import Format
 from simulator.formats.conversion import Encoded
 from simulator.formats.presets import BF16
 from simulator.formats.rounding import Rounding
+from simulator.numerics.accumulate import dot_ordered, gemm_ordered, split_order
 from simulator.numerics.added_patterns import dot_added, gemm_added, l_mul
 from simulator.numerics.mac_tree import dot_tree, gemm_tree
 from simulator.numerics.operands import (
+    Codes,
     Datapath,
     Operands,
     Values,
     fp16_activations,
     int4_and_fp16,
     plain,
+    scaled_groups,
+    scales_of_groups,
     signed_weights,
+    symmetric_and_fp16,
 )
 from simulator.numerics.pre_aligned import dot_pre_aligned, gemm_pre_aligned
 from simulator.numerics.shift_add_fp16 import dot_w4a16, gemm_w4a16
@@ -30,39 +36,47 @@ from simulator.numerics.t_mac import Setting, dot_quantised, gemm_t_mac, moved_z
 
 #: Bits of an aligned activation: assumed, the 11 of FP16 and 3 more.
 ALIGNED_BITS = 14
+#: Values of K in a tile of an ordered accumulation, and parts of split-K.
+TILE, SPLITS = 64, 4
+
+
+def _floats(operands: Operands) -> Sequence[Values]:
+    """Return both operands in float32, which holds their plain formats exactly."""
+    return [each.astype(np.float32) for each in (operands.x_values(), operands.w_values())]
 
 
 def _tree_path(name: str, summary: str, kind: str, mantissa_bits: int) -> Datapath:
     kinds = (kind, kind, kind)
 
     def run(operands: Operands) -> Values:
-        x, w = (each.astype(np.float32) for each in (operands.x_values(), operands.w_values()))
+        x, w = _floats(operands)
         return gemm_tree(x, w, 16, kinds)
 
     def one(operands: Operands) -> float:
-        x, w = (each.astype(np.float32) for each in (operands.x_values(), operands.w_values()))
+        x, w = _floats(operands)
         return float(dot_tree(x[0], w[0], 16, kinds))
 
     return Datapath(name, summary, kind, kind, plain(kind), run, one, None, mantissa_bits)
 
 
-def _halves(operands: Operands) -> Sequence[Values]:
-    """Return both operands in FP16, weights rounded to it once they are dequantised."""
-    with np.errstate(over="ignore"):
-        return [
-            each.astype(np.float16).astype(np.float32)
-            for each in (operands.x_values(), operands.w_values())
-        ]
+def _ordered_path(
+    name: str, summary: str, kind: str, kinds: tuple[str, str], mantissa_bits: int, splits: int = 1
+) -> Datapath:
+    """Return a sequential accumulation; kinds: of accumulators and of stored partial sums."""
 
+    def given(operands: Operands) -> tuple[Values, Values, list[list[int]]]:
+        x, w = _floats(operands)
+        return x, w, split_order(-(-x.shape[1] // TILE), splits)
 
-def _dequantise_run(operands: Operands) -> Values:
-    x, w = _halves(operands)
-    return gemm_tree(x, w, 1, ("fp32", "fp32", "fp32"))
+    def run(operands: Operands) -> Values:
+        x, w, order = given(operands)
+        return gemm_ordered(x, w, TILE, order, kinds)
 
+    def one(operands: Operands) -> float:
+        x, w, order = given(operands)
+        return float(dot_ordered(x[0].tolist(), w[0].tolist(), TILE, order, kinds))
 
-def _dequantise_one(operands: Operands) -> float:
-    x, w = _halves(operands)
-    return float(dot_tree(x[0], w[0], 1, ("fp32", "fp32", "fp32")))
+    return Datapath(name, summary, kind, kind, plain(kind), run, one, None, mantissa_bits)
 
 
 def _grouped_weights(
@@ -72,11 +86,10 @@ def _grouped_weights(
     w = operands.w
     assert isinstance(w, Encoded)
     codes, offset = signed_weights(w.codes, operands)
-    group = w.sizes[1] if w.sizes[1] > 1 else max(1, codes.shape[1])
-    shape = (len(codes), -(-codes.shape[1] // group))
-    scales = np.broadcast_to(w.scales, shape).astype(np.float32)
-    zeros = None if w.zeros is None else np.broadcast_to(w.zeros, shape).astype(np.int64) - offset
-    return codes.astype(np.int8), scales, zeros, group
+    scales, zeros = scales_of_groups(w), None
+    if w.zeros is not None:
+        zeros = np.broadcast_to(w.zeros, scales.shape).astype(np.int64) - offset
+    return codes.astype(np.int8), scales, zeros, w.sizes[1]
 
 
 def _fp16_path(name: str, summary: str, *, chain: bool) -> Datapath:
@@ -97,38 +110,23 @@ def _fp16_path(name: str, summary: str, *, chain: bool) -> Datapath:
     return Datapath(name, summary, "int4-g128", "fp16", int4_and_fp16, run, one, None)
 
 
-def _symmetric(weights: Format, activations: Format) -> str:
-    if weights.kind != "int" or weights.granularity == "none" or weights.value_bits > 8:
-        return f"weights must be int2 to int8 with a scale, got {weights.name}"
-    if weights.zero_bits:
-        return f"weights must be symmetric, got {weights.name}"
-    return fp16_activations(weights, activations)
-
-
-def _halves_of(operands: Operands) -> NDArray[np.float16]:
-    assert not isinstance(operands.x, Encoded)
-    return operands.x.view(np.float16)
-
-
 def _pre_aligned(operands: Operands) -> Values:
-    x = _halves_of(operands)
-    codes, scales, _, group = _grouped_weights(operands)
-    total = np.zeros((len(x), len(codes)), dtype=np.float32)
-    for index in range(scales.shape[1]):
-        part = slice(index * group, (index + 1) * group)
-        total += gemm_pre_aligned(x[:, part], codes[:, part], ALIGNED_BITS) * scales[:, index]
-    return total
+    assert not isinstance(operands.x, Encoded)
+
+    def inner(x: NDArray[Any], w: Codes) -> Values:
+        return gemm_pre_aligned(x, w.astype(np.int8), ALIGNED_BITS)
+
+    return scaled_groups(operands.x.view(np.float16), operands, inner)
 
 
 def _pre_aligned_one(operands: Operands) -> float:
-    x = _halves_of(operands)[0].view(np.uint16).tolist()
-    codes, scales, _, group = _grouped_weights(operands)
-    w, total = codes[0].tolist(), np.float32(0)
-    for index, start in enumerate(range(0, len(x), group)):
-        part = slice(start, start + group)
-        inner = dot_pre_aligned(x[part], w[part], ALIGNED_BITS, Rounding.TOWARD_ZERO)
-        total += np.float32(inner) * scales[0, index]
-    return float(total)
+    assert not isinstance(operands.x, Encoded)
+
+    def inner(x: NDArray[Any], w: Codes) -> NDArray[Any]:
+        rounding = Rounding.TOWARD_ZERO
+        return np.array([[dot_pre_aligned(x[0].tolist(), w[0].tolist(), ALIGNED_BITS, rounding)]])
+
+    return float(scaled_groups(operands.x, operands, inner)[0, 0])
 
 
 def _table_groups(weights: Format, activations: Format) -> str:
@@ -180,16 +178,6 @@ def _l_mul_one(operands: Operands) -> float:
 
 INT4 = "int4-g128"
 FLOAT_PATHS = (
-    Datapath(
-        "dequantise",
-        "weights to FP16 first, then FP32 multiply-add in order of K",
-        INT4,
-        "fp16",
-        fp16_activations,
-        _dequantise_run,
-        _dequantise_one,
-        None,
-    ),
     _fp16_path("mixpe", "MixPE: INT4 x FP16, exact product, one rounding", chain=False),
     _fp16_path("mixpe_chain", "MixPE: INT4 x FP16, chain of FP16 additions", chain=True),
     Datapath(
@@ -197,7 +185,7 @@ FLOAT_PATHS = (
         f"FIGNA: activations aligned to integers of {ALIGNED_BITS} bits",
         INT4,
         "fp16",
-        _symmetric,
+        symmetric_and_fp16(8),
         _pre_aligned,
         _pre_aligned_one,
         None,
@@ -224,4 +212,14 @@ FLOAT_PATHS = (
     ),
     _tree_path("pim_fp16", "PIM bank: 16 lanes, everything rounded to FP16", "fp16", 10),
     _tree_path("pim_bf16", "PIM bank: 16 lanes, everything rounded to BF16", "bf16", 7),
+    _ordered_path("chain_fp16", "FP16 multiply, then FP16 add", "fp16", ("fp16", "fp16"), 10),
+    _ordered_path("chain_bf16", "BF16 multiply, then BF16 add", "bf16", ("bf16", "bf16"), 7),
+    _ordered_path(
+        "split_k",
+        f"split-K: {SPLITS} sums in FP32, stored and added up in FP16",
+        "fp16",
+        ("fp32", "fp16"),
+        10,
+        SPLITS,
+    ),
 )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.formats import Format
-from simulator.formats.conversion import Encoded
+from simulator.numerics.accumulate import dot_finite, gemm_finite
 from simulator.numerics.bit_serial import (
     dot_bipolar,
     dot_planes,
@@ -26,7 +26,8 @@ from simulator.numerics.operands import (
     Codes,
     Datapath,
     Operands,
-    Values,
+    Product,
+    dequantised,
     integer_weights,
     signed_weights,
     ternary_weights,
@@ -35,29 +36,10 @@ from simulator.numerics.shift_add import gemm_w4a8, product_w4a8
 from simulator.numerics.t_mac import GROUP as TABLE
 from simulator.numerics.t_mac import dot_twice, gemm_t_mac_exact
 
+#: Bits of an accumulator that may be too narrow: what SIMD instructions on INT8 have.
+NARROW_BITS = 16
+
 Exact = NDArray[np.int64]
-
-
-Inner = Callable[[Codes, Codes, Operands], Exact]
-
-
-def _dequantised(inner: Inner, operands: Operands) -> Values:
-    """Return what the module says: groups of integer sums, scaled and added up in float32."""
-    x, w = operands.x, operands.w
-    assert isinstance(x, Encoded)
-    assert isinstance(w, Encoded)
-    depth, rows = x.codes.shape[1], len(w.codes)
-    group = w.sizes[1] if w.sizes[1] > 1 else max(1, depth)
-    total = np.zeros((len(x.codes), rows), dtype=np.float32)
-    for index, start in enumerate(range(0, depth, group)):
-        part = slice(start, start + group)
-        codes = x.codes[:, part]
-        sums = inner(codes, w.codes[:, part], operands)
-        if w.zeros is not None:
-            zeros = np.broadcast_to(w.zeros[:, index], rows).astype(np.int64)
-            sums = sums - codes.sum(axis=1, dtype=np.int64)[:, None] * zeros
-        total += sums.astype(np.float32) * w.scales[:, index].astype(np.float32)
-    return total * x.scales.astype(np.float32)
 
 
 def _bits(operands: Operands) -> tuple[int, int]:
@@ -66,7 +48,7 @@ def _bits(operands: Operands) -> tuple[int, int]:
     return int(operands.x_format.value_bits), 2 if w.kind == "ternary" else int(w.value_bits)
 
 
-def _by_outputs(dot: Callable[[list[int], list[int], Operands], int]) -> Inner:
+def _by_outputs(dot: Callable[[list[int], list[int], Operands], int]) -> Product:
     """Return a scalar dot product as a function of matrices of one row."""
 
     def inner(x: Codes, w: Codes, operands: Operands) -> Exact:
@@ -76,7 +58,7 @@ def _by_outputs(dot: Callable[[list[int], list[int], Operands], int]) -> Inner:
     return inner
 
 
-def _centred(product: Callable[[Codes, Codes, Operands], Exact]) -> Inner:
+def _centred(product: Product) -> Product:
     """Return a product of two's complement weights for unsigned ones: the offset is added back."""
 
     def inner(x: Codes, w: Codes, operands: Operands) -> Exact:
@@ -154,8 +136,10 @@ def _integer_path(
     summary: str,
     formats: tuple[str, str],
     refused: Callable[[Format, Format], str],
-    product: Inner,
+    product: Product,
     dot: Callable[[list[int], list[int], Operands], int],
+    *,
+    exact: bool = True,
 ) -> Datapath:
     kernel, specification = _centred(product), _centred(_by_outputs(dot))
     return Datapath(
@@ -163,9 +147,9 @@ def _integer_path(
         summary,
         *formats,
         refused,
-        lambda operands: _dequantised(kernel, operands),
-        lambda operands: float(_dequantised(specification, operands)[0, 0]),
-        lambda operands: _dequantised(_exactly, operands),
+        lambda operands: dequantised(operands, kernel),
+        lambda operands: float(dequantised(operands, specification)[0, 0]),
+        (lambda operands: dequantised(operands, _exactly)) if exact else None,
     )
 
 
@@ -182,6 +166,14 @@ def _full_tables_one(x: list[int], w: list[int], operands: Operands) -> int:
     bits, padding = _bits(operands)[1], [0] * (-len(x) % TABLE)
     codes = [value + (1 << bits - 1) for value in w] + padding
     return int(dot_twice([*x, *padding], codes, bits)) // 2
+
+
+def _saturated(x: Codes, w: Codes, _operands: Operands) -> Exact:
+    return gemm_finite(x, w, NARROW_BITS, saturate=True)[0]
+
+
+def _saturated_one(x: list[int], w: list[int], _operands: Operands) -> int:
+    return int(dot_finite(x, w, NARROW_BITS, saturate=True)[0])
 
 
 W4A8 = ("int4-g128", "int8-token")
@@ -233,5 +225,14 @@ INTEGER_PATHS = (
         ternary_weights,
         _planes,
         _ternary_one,
+    ),
+    _integer_path(
+        "narrow",
+        f"sums of a group in {NARROW_BITS} bits that saturate",
+        W4A8,
+        integer_weights(8),
+        _saturated,
+        _saturated_one,
+        exact=False,
     ),
 )

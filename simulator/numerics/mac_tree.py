@@ -10,10 +10,14 @@ of the bank:
 With one lane it is a sequential accumulation. Products, tree and accumulator round to formats of
 their own, from narrow to wide: the kernel adds in float32, and wider values would round twice on
 their way to FP16 or BF16. For the same reason products in FP16 or BF16 are of values of at most 12
-significant bits. FP32 products are rounded to FP32; a fused multiply-add is not modelled here.
+significant bits, and those in BF16 below 2^-126 of at most 8. FP32 products are rounded to FP32; a
+fused multiply-add is not modelled here.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
+from math import copysign, frexp, inf, isfinite, ldexp
 from typing import Any
 
 import numpy as np
@@ -21,82 +25,154 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.numerics import refusals
+from simulator.numerics.word import Real, Scalar, counting
 
 #: Formats that an operation may round to.
 ROUNDED = ("fp16", "bf16", "fp32")
+#: Formats of the trees of a `Bank`, and the significant bits that its operands have at most.
+_BANKED = {"fp16": 12, "bf16": 8}
+#: What rounds to infinity in float32.
+_FP32_LIMIT = 2.0**128 - 2.0**103
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Weights (columns, depth) laid out as a bank streams them, once for many activations.
+
+    kind: what the trees of the bank round to, "fp16" or "bf16". tiles: (columns / 64, depth / 64,
+    64 x 64), padded with zeros; K comes first in a tile.
+    """
+
+    kind: str
+    tiles: NDArray[np.float32]
+    columns: int
+    depth: int
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float32], kind: str) -> "Bank":
+        """Lay out weights (N, K), float32 that hold values of the operands' own format.
+
+        Errors: InputError for other dtypes, shapes and kinds, values of too many significant bits.
+        """
+        problems = refusals.accumulators([kind], _BANKED)
+        problems += refusals.dtypes(np.float32, weights=weights)
+        if weights.ndim != 2:
+            problems.append(f"weights: expected (N, K), got shape {weights.shape}")
+        problems = problems or refusals.significant_bits(_BANKED[kind], kind, weights=weights)
+        if problems:
+            raise InputError(problems)
+        from simulator.numerics.mac_tree_kernel import TILE, turned
+
+        return cls(kind, turned(_padded(weights, TILE, TILE)), *weights.shape)
 
 
 def rounded_one(value: float, kind: str) -> np.float32:
     """Return a float64 rounded once to a format, as float32; to nearest even."""
     match kind:
         case "fp32":
-            return np.float32(value)
+            beyond = abs(value) >= _FP32_LIMIT
+            return np.float32(copysign(inf, value) if beyond else value)
         case "fp16":
-            with np.errstate(over="ignore"):
-                return np.float32(np.float16(value))
+            return _rounded(value, 11, -13, 2.0**16)
         case "bf16":
-            # float32 first would round twice: the 53 bits are cut to 24, the last one sticky.
-            return _bf16(value)
+            # float32 first would round twice.
+            return _rounded(value, 8, -125, 2.0**128)
         case _:
             raise InputError(refusals.accumulators([kind], ROUNDED))
 
 
-def _bf16(value: float) -> np.float32:
-    """Return a float64 rounded once to BF16: 8 bits of significand, the exponents of float32."""
-    if value == 0 or not np.isfinite(value):
+def _rounded(value: float, bits: int, least: int, beyond: float) -> np.float32:
+    """Round to `bits` of a significand; exponents (of frexp) below `least` are subnormal."""
+    if value == 0 or not isfinite(value):
         return np.float32(value)
-    mantissa, exponent = np.frexp(value)
-    # Below 2^-126 the step stays that of the smallest normal number.
-    step = 2.0 ** (max(int(exponent), -125) - 8)
-    del mantissa
-    with np.errstate(over="ignore"):
-        return np.float32(np.round(value / step) * step)
+    _, exponent = frexp(value)
+    step = ldexp(1.0, max(exponent, least) - bits)
+    size = abs(round(value / step) * step)
+    return np.float32(copysign(size if size < beyond else inf, value))
+
+
+#: The same for counting operands too.
+rounded = counting(rounded_one)
 
 
 def dot_tree(
-    x: NDArray[np.float32], w: NDArray[np.float32], lanes: int, kinds: tuple[str, str, str]
+    x: Iterable[Any], w: Iterable[Any], lanes: int, kinds: tuple[str, str, str]
 ) -> np.float32:
     """Return the dot product of two vectors, burst by burst; kinds: of product, tree, accumulator.
 
     The specification: one operation at a time, each exact in float64 and rounded once. A last burst
-    is padded with zeros.
+    is padded with zeros, whose operations do not count.
     """
     product, tree, accumulator = kinds
-    total = np.float32(0)
-    for start in range(0, len(x), lanes):
-        pairs = zip(x[start : start + lanes], w[start : start + lanes], strict=True)
-        level = [rounded_one(float(a) * float(b), product) for a, b in pairs]
-        level += [np.float32(0)] * (lanes - len(level))
+    left, right = ([v if isinstance(v, Real) else float(v) for v in row] for row in (x, w))
+    total: Scalar = 0.0
+    for start in range(0, len(left), lanes):
+        pairs = zip(left[start : start + lanes], right[start : start + lanes], strict=True)
+        level = [rounded(a * b, product) for a, b in pairs]
+        level += [0.0] * (lanes - len(level))
         while len(level) > 1:
-            level = [
-                rounded_one(float(a) + float(b), tree)
-                for a, b in zip(level[::2], level[1::2], strict=True)
-            ]
-        total = rounded_one(float(total) + float(level[0]), accumulator)
-    return total
+            level = [rounded(a + b, tree) for a, b in zip(level[::2], level[1::2], strict=True)]
+        total = rounded(total + level[0], accumulator)
+    return np.float32(float(total))
 
 
 def gemm_tree(
     activations: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    weights: NDArray[np.float32] | Bank,
     lanes: int,
     kinds: tuple[str, str, str],
 ) -> NDArray[np.float32]:
     """Return activations (M, K) x weights (N, K) transposed by MAC trees of `lanes` lanes.
 
     kinds: format that products, the tree and the accumulator round to. Operands are float32 and
-    hold values of the operands' own formats. Errors: InputError for other dtypes, shapes that do
-    not fit, lanes that are no power of two up to 64, unknown formats, formats from wide to narrow
-    or from FP16 to BF16, values of more than 12 significant bits where products are not FP32.
+    hold values of the operands' own formats. Weights in a `Bank` save laying them out each time;
+    they are for 16 lanes that are FP16 or BF16 throughout. Errors: InputError for other dtypes,
+    shapes that do not fit, lanes that are no power of two up to 64, unknown formats, formats from
+    wide to narrow or from FP16 to BF16, values of more significant bits than the module says, a
+    Bank for other trees.
     """
+    if isinstance(weights, Bank):
+        if lanes != 16 or {*kinds} != {weights.kind}:
+            raise InputError(
+                f"this Bank is for 16 lanes of {weights.kind}, got {lanes} of {', '.join(kinds)}"
+            )
+        return _banked(activations, weights)
     _check(activations, weights, lanes, kinds)
+    if lanes == 16 and len({*kinds}) == 1 and _fit_a_bank(activations, weights, kinds[0]):
+        return _banked(activations, Bank.of(weights, kinds[0]))
     from simulator.numerics.mac_tree_kernel import KINDS, tree_sums
 
-    padding = -activations.shape[1] % lanes
-    x = np.pad(activations, ((0, 0), (0, padding)))
-    w = np.pad(weights, ((0, 0), (0, padding))).T.copy()
     product, tree, accumulator = (KINDS[kind] for kind in kinds)
+    x, w = _padded(activations, 1, lanes), _padded(weights, 1, lanes).T.copy()
     return tree_sums(x, w, lanes, product, tree, accumulator)
+
+
+def _fit_a_bank(x: NDArray[np.float32], w: NDArray[np.float32], kind: str) -> bool:
+    bits = _BANKED.get(kind)
+    return bits is not None and not refusals.significant_bits(bits, kind, x=x, w=w)
+
+
+def _banked(activations: NDArray[np.float32], bank: Bank) -> NDArray[np.float32]:
+    problems = refusals.dtypes(np.float32, activations=activations)
+    if activations.ndim != 2 or activations.shape[1] != bank.depth:
+        problems.append(f"activations: expected (M, {bank.depth}), got shape {activations.shape}")
+    bits = _BANKED[bank.kind]
+    problems = problems or refusals.significant_bits(bits, bank.kind, activations=activations)
+    if problems:
+        raise InputError(problems)
+    from simulator.numerics.mac_tree_kernel import KINDS, TILE, sums_of_16_lanes
+
+    # Bursts of zeros after the last one change nothing: no sum is -0.
+    x = _padded(activations, 1, TILE)
+    return sums_of_16_lanes(x, bank.tiles, KINDS[bank.kind])[:, : bank.columns].copy()
+
+
+def _padded(matrix: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """Return a matrix in C order with zeros up to multiples of rows and columns."""
+    missing = -matrix.shape[0] % rows, -matrix.shape[1] % columns
+    if any(missing):
+        matrix = np.pad(matrix, [(0, missing[0]), (0, missing[1])])
+    return np.ascontiguousarray(matrix)
 
 
 def _check(

@@ -12,6 +12,9 @@ from simulator.formats.conversion import Encoded
 
 Values = NDArray[np.float32]
 Codes = NDArray[np.integer[Any]]
+#: From activations (M, group) and codes of weights (N, group) to their products (M, N).
+Inner = Callable[[NDArray[Any], Codes], NDArray[Any]]
+Product = Callable[[Codes, Codes, "Operands"], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def _row(array: Encoded | NDArray[Any], row: int) -> Encoded | NDArray[Any]:
         zeros=None if array.zeros is None else own(array.zeros),
         sizes=(1, *array.sizes[1:]),
         selectors=None if array.selectors is None else own(array.selectors),
+        outer_scales=None if array.outer_scales is None else own(array.outer_scales),
     )
 
 
@@ -71,6 +75,57 @@ class Datapath:
     one: Callable[[Operands], float]
     oracle: Callable[[Operands], Values] | None
     mantissa_bits: int = 23
+
+
+def scales_of_groups(weights: Encoded) -> Values:
+    """Return the scale of every group (N, groups), in float32, also where rows share them."""
+    rows, depth = weights.codes.shape
+    shape = (rows, -(-depth // weights.sizes[1]))
+    return np.broadcast_to(weights.scales, shape).astype(np.float32)
+
+
+def scaled_groups(x: NDArray[Any], operands: Operands, inner: Inner) -> Values:
+    """Return sums of groups of K, each times its scale, added up in float32 in order.
+
+    x: what stands for the activations (M, K). inner: sums of a group, from activations and codes of
+    weights. Zero points are for integers: the sum of activations times the zero point is subtracted
+    exactly. To float32 is rounded: a sum, its product with the scale, each addition of groups.
+    """
+    w = operands.w
+    assert isinstance(w, Encoded)
+    scales, group, rows = scales_of_groups(w), w.sizes[1], len(w.codes)
+    total = np.zeros((len(x), rows), dtype=np.float32)
+    for index in range(scales.shape[1]):
+        part = slice(index * group, (index + 1) * group)
+        sums = inner(x[:, part], w.codes[:, part])
+        if w.zeros is not None:
+            zeros = np.broadcast_to(w.zeros[:, index], rows).astype(np.int64)
+            sums = sums - x[:, part].sum(axis=1, dtype=np.int64)[:, None] * zeros
+        total += sums.astype(np.float32) * scales[:, index]
+    return total
+
+
+def dequantised(operands: Operands, product: Product) -> Values:
+    """Return `scaled_groups` of integer activations times the scales of tokens, rounded once more.
+
+    product: exact sums, of codes of activations and weights in their formats.
+    """
+    x = operands.x
+    assert isinstance(x, Encoded)
+    total = scaled_groups(x.codes, operands, lambda some, w: product(some, w, operands))
+    return total * x.scales.astype(np.float32)
+
+
+def two_levels(weights: Encoded) -> tuple[NDArray[np.uint8], Values]:
+    """Return integer scales (N, groups) and FP16 scales of channels (N, 1), in float32.
+
+    `Encoded.scales` has their products, which float64 holds exactly.
+    """
+    assert weights.outer_scales is not None
+    rows, depth = weights.codes.shape
+    channels = np.broadcast_to(weights.outer_scales, (rows, 1)).astype(np.float64)
+    scales = np.broadcast_to(weights.scales, (rows, -(-depth // weights.sizes[1])))
+    return (scales / channels).astype(np.uint8), channels.astype(np.float32)
 
 
 def signed_weights(w: Codes, operands: Operands) -> tuple[Codes, int]:
@@ -121,6 +176,19 @@ def plain(base: str) -> Callable[[Format, Format], str]:
 def fp16_activations(weights: Format, activations: Format) -> str:
     """Return what is wrong with activations that have to be FP16."""
     return "" if activations.name == "fp16" else f"activations must be fp16, got {activations.name}"
+
+
+def symmetric_and_fp16(bits: int) -> Callable[[Format, Format], str]:
+    """Return a check for symmetric integer weights of at most so many bits and FP16 activations."""
+
+    def refused(weights: Format, activations: Format) -> str:
+        if weights.kind != "int" or weights.granularity == "none" or weights.value_bits > bits:
+            return f"weights must be int2 to int{bits} with a scale, got {weights.name}"
+        if weights.zero_bits:
+            return f"weights must be symmetric, got {weights.name}"
+        return fp16_activations(weights, activations)
+
+    return refused
 
 
 def int4_and_fp16(weights: Format, activations: Format) -> str:

@@ -19,6 +19,7 @@ significand, which would round the largest activation too; scales of weight grou
 the conversion; NaN and infinity, which are refused.
 """
 
+from collections.abc import Sequence
 from math import ldexp
 from typing import Any
 
@@ -28,7 +29,16 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.formats.rounding import Rounding
 from simulator.numerics import refusals
-from simulator.numerics.word import Number
+from simulator.numerics.word import (
+    Number,
+    Word,
+    larger,
+    largest,
+    like,
+    magnitude,
+    nearest_even,
+    signed,
+)
 
 #: Bits of FP16's significand, the hidden one included, and of FP32's.
 SIGNIFICAND_BITS, RESULT_BITS = 11, 24
@@ -37,33 +47,34 @@ WIDEST = SIGNIFICAND_BITS + 29
 ROUNDINGS = (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN)
 
 
-def fields(code: int) -> tuple[int, int, int]:
-    """Return (sign, exponent, significand) of the bits of a finite FP16 value."""
-    field, mantissa = code >> 10 & 31, code & 1023
-    return code >> 15, max(field, 1), mantissa + (1024 if field else 0)
+def fields(code: Number) -> tuple[int, Number, Number]:
+    """Return (sign, exponent, significand) of the bits of a finite FP16 value: wires."""
+    bits = int(code)
+    field, mantissa = bits >> 10 & 31, bits & 1023
+    significand = mantissa + (1024 if field else 0)
+    if isinstance(code, Word):
+        return bits >> 15, like(code, max(field, 1)), like(code, significand)
+    return bits >> 15, max(field, 1), significand
 
 
-def align(codes: list[int], width: int, rounding: Rounding) -> tuple[list[int], int]:
+def align(codes: Sequence[Number], width: int, rounding: Rounding) -> tuple[list[Number], Number]:
     """Return the integers of a vector of FP16 bits and the exponent of their unit."""
     parts = [fields(code) for code in codes]
-    largest = max((exponent for _, exponent, _ in parts), default=1)
+    top = largest([exponent for _, exponent, _ in parts]) if parts else 1
     integers = []
+    # A negative sign inverts the bits and carries in a 1.
     for sign, exponent, significand in parts:
-        size = shifted_out(significand << width - SIGNIFICAND_BITS, largest - exponent, rounding)
-        integers.append(-size if sign else size)
-    return integers, largest - width - 14
+        size = shifted_out(significand << width - SIGNIFICAND_BITS, top - exponent, rounding)
+        integers.append((size ^ -sign) + sign)
+    return integers, top - (width + 14)
 
 
-def shifted_out(size: int, shift: int, rounding: Rounding) -> int:
+def shifted_out(size: Number, shift: Number, rounding: Rounding) -> Number:
     """Return a magnitude shifted to the right, truncated or rounded to nearest even."""
-    below = size >> shift
-    if rounding == Rounding.TOWARD_ZERO:
-        return below
-    rest, half = size - (below << shift), 1 << shift >> 1
-    return below + (shift > 0 and (rest > half or (rest == half and below % 2 == 1)))
+    return size >> shift if rounding == Rounding.TOWARD_ZERO else nearest_even(size, shift)
 
 
-def dot_integers(integers: list[Number], weights: list[int]) -> Number:
+def dot_integers(integers: Sequence[Number], weights: Sequence[Number]) -> Number:
     """Return the integer dot product: a multiplication and an addition for each weight."""
     total: Number = 0
     for integer, weight in zip(integers, weights, strict=True):
@@ -71,17 +82,20 @@ def dot_integers(integers: list[Number], weights: list[int]) -> Number:
     return total
 
 
-def to_float32(total: int, unit: int) -> float:
+def to_float32(total: Number, unit: Number) -> float:
     """Return total x 2^unit as FP32: the leading 24 bits, rounded to nearest even."""
-    dropped = max(abs(total).bit_length() - RESULT_BITS, 0)
-    size = shifted_out(abs(total), dropped, Rounding.NEAREST_EVEN)
-    return ldexp(-size if total < 0 else size, unit + dropped)
+    size = magnitude(total)
+    dropped = larger(size.bit_length() - RESULT_BITS, 0)
+    kept = signed(nearest_even(size, dropped), int(total) < 0)
+    return ldexp(int(kept), int(dropped + unit))
 
 
-def dot_pre_aligned(codes: list[int], weights: list[int], width: int, rounding: Rounding) -> float:
+def dot_pre_aligned(
+    codes: Sequence[Number], weights: Sequence[Number], width: int, rounding: Rounding
+) -> float:
     """Return the dot product of FP16 bits with integer weights, as FP32: the specification."""
     integers, unit = align(codes, width, rounding)
-    return to_float32(int(dot_integers(list(integers), weights)), unit)
+    return to_float32(dot_integers(integers, weights), unit)
 
 
 def align_rows(

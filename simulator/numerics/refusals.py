@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from simulator.config import did_you_mean
 
-#: Bits of a float32 that a significand of 12 bits leaves 0.
-_BELOW_12_BITS = np.uint32(0xFFF)
-
 
 def shapes(activations: NDArray[Any], weights: NDArray[Any], second: str = "weights") -> list[str]:
     """Activations are (M, K) and weights, or what `second` says, (N, K)."""
@@ -57,17 +54,34 @@ def accumulators(kinds: Iterable[str], known: Collection[str]) -> list[str]:
 def precision(product: str, /, **arrays: NDArray[np.float32]) -> list[str]:
     """Values have at most 12 significant bits where products round to FP16 or BF16.
 
-    Products of such are exact in the float32 carrier, so that they round once.
+    Products of such are exact in the float32 carrier, so that they round once; but not below
+    2^-126, where BF16 still has values. There only products of 8 bits are.
     """
     if product == "fp32":
         return []
+    problems = significant_bits(12, product, **arrays)
+    if problems or product == "fp16" or not significant_bits(8, product, **arrays):
+        return problems
+    sizes = [np.abs(array) for array in arrays.values()]
+    least = [float(np.min(size, where=size > 0, initial=np.inf)) for size in sizes]
+    if np.prod(least) >= 2.0**-126:
+        return []
+    return [f"{product} products below 2^-126 are of values of at most 8 significant bits"]
+
+
+def significant_bits(bits: int, product: str, /, **arrays: NDArray[np.float32]) -> list[str]:
+    """Values have at most so many significant bits."""
+    below = np.uint32((1 << 24 - bits) - 1)
     return [
-        f"{name}: {product} products are of values of at most 12 significant bits"
+        f"{name}: {product} products are of values of at most {bits} significant bits"
         for name, array in arrays.items()
-        if _too_precise(array)
+        if _has_bits(array, below)
     ]
 
 
-def _too_precise(values: NDArray[np.float32]) -> bool:
+def _has_bits(values: NDArray[np.float32], below: np.uint32) -> bool:
     bits = np.ascontiguousarray(values).view(np.uint32)
-    return bool((((bits & _BELOW_12_BITS) != 0) & ~np.isnan(values)).any())
+    # One pass for what nearly always holds; a NaN may have any last bits.
+    if not np.bitwise_or.reduce(bits, axis=None) & below:
+        return False
+    return bool((((bits & below) != 0) & ~np.isnan(values)).any())

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.numerics import refusals
-from simulator.numerics.mac_tree import rounded_one
-from simulator.numerics.shift_add import product_w4a8, product_w4a16
-from simulator.numerics.word import Number
+from simulator.numerics.mac_tree import rounded
+from simulator.numerics.shift_add import WEIGHT_BITS, product_w4a8, product_w4a16
+from simulator.numerics.word import Number, Real, Scalar, in_float32, value_of
 
 #: Formats of `mac_tree.ROUNDED` that sums over K may have here.
 ACCUMULATORS = ("fp16", "fp32")
@@ -50,28 +50,41 @@ def product_exact(weight: Number, significand: Number) -> Number:
     return product_w4a8(weight, significand)
 
 
-def dot_group(
-    x: Sequence[float], codes: Sequence[int], *, chain: bool, accumulator: str
-) -> np.float32:
-    """Return the sum of products of one group, in order; the specification."""
-    total = np.float32(0)
+def product(weight: int, activation: Real, *, chain: bool) -> Real:
+    """Return `product_w4a16` of a counting activation.
+
+    `exact`: those of `product_exact`, then a rounding. `chain`: partial products have a mask each,
+    and all but the first an addition to the exponent; the three FP16 additions join them.
+    """
+    counts = activation.tally.counts
+    if chain:
+        counts.update({"mask": WEIGHT_BITS, "add": WEIGHT_BITS - 1, "add fp16": WEIGHT_BITS - 1})
+    else:
+        product_exact(weight, activation.tally.word(0))
+        counts["round fp16"] += 1
+    return Real(product_w4a16(weight, activation.value, chain=chain), activation.tally)
+
+
+def dot_group(x: Sequence[Scalar], codes: Sequence[int], *, chain: bool, accumulator: str) -> Any:
+    """Return the sum of products of one group, in order, in float32; the specification."""
+    total: Scalar = 0.0
+    multiply: Any = product if isinstance(x[0], Real) else product_w4a16
     with np.errstate(over="ignore", invalid="ignore"):
         for value, code in zip(x, codes, strict=True):
-            product = product_w4a16(code, value, chain=chain)
-            total = rounded_one(float(total) + product, accumulator)
-    return total
+            total = rounded(total + multiply(code, value, chain=chain), accumulator)
+    return in_float32(total)
 
 
-def sum_group(x: Sequence[float], accumulator: str) -> np.float32:
-    """Return the sum of the activations of one group, in order; the specification."""
-    total = np.float32(0)
+def sum_group(x: Sequence[Scalar], accumulator: str) -> Any:
+    """Return the sum of the activations of one group, in order, in float32; the specification."""
+    total: Scalar = 0.0
     for value in x:
-        total = rounded_one(float(total) + value, accumulator)
-    return total
+        total = rounded(total + value, accumulator)
+    return in_float32(total)
 
 
 def dot_w4a16(
-    x: Sequence[float],
+    x: Sequence[Scalar],
     codes: Sequence[int],
     scales: Sequence[np.float32],
     zeros: Sequence[int] | None,
@@ -81,16 +94,15 @@ def dot_w4a16(
     accumulator: str,
 ) -> np.float32:
     """Return one output, one operation at a time: the specification of `gemm_w4a16`."""
-    total = np.float32(0)
+    total: Any = np.float32(0)
     with np.errstate(over="ignore", invalid="ignore"):
         for index, start in enumerate(range(0, len(x), group)):
             part = slice(start, start + group)
             inner = dot_group(x[part], codes[part], chain=chain, accumulator=accumulator)
             if zeros is not None:
-                correction = np.float32(zeros[index]) * sum_group(x[part], accumulator)
-                inner = np.float32(inner - correction)
-            total = np.float32(total + np.float32(inner * scales[index]))
-    return total
+                inner = inner - np.float32(zeros[index]) * sum_group(x[part], accumulator)
+            total = total + inner * scales[index]
+    return np.float32(value_of(total))
 
 
 def gemm_w4a16(

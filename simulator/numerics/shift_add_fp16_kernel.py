@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.kernels import compiled
 from simulator.numerics import carrier
-from simulator.numerics.carrier import FP16, KINDS, add_rows, multiply_row, to_fp16
+from simulator.numerics.carrier import FP16, KINDS, add_rows, copy_row, multiply_row, to_fp16
 
 __all__ = ["KINDS", "group_sums"]
 
@@ -62,5 +62,5 @@ def group_sums(
                     picked[n] = products[row[n] & np.int8(15)]
                 add_rows(other, total, picked, accumulator)
                 total, other = other, total
-            result[m, first : first + width] = total
+            copy_row(result[m, first : first + width], total)
     return result

@@ -15,11 +15,13 @@ subnormal, an absolute 2^-149 more): results of two block sizes differ by no mor
 their bounds.
 
 -inf masks a value: it gives exactly 0. A row of -inf alone gives zeros (the formula has 0 / 0),
-an empty row an empty one. NaN or +inf anywhere makes the whole row NaN.
+an empty row an empty one. NaN or +inf anywhere makes the whole row NaN. On counting operands,
+masked values and rows count fewer operations than others.
 assumed: in `two_pass` n is cut toward 0 and the sum divides, where the paper rounds n to nearest
 and multiplies by the reciprocal; its polynomial for m is left out.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from math import exp, fmod, inf, isfinite, ldexp, log, nan
 
@@ -27,19 +29,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.numerics.word import (
+    Number,
+    Real,
+    Scalar,
+    larger,
+    larger_real,
+    like,
+    like_real,
+    note_passes,
+    noted_real,
+)
 
 Floats = NDArray[np.float32]
 Exponents = NDArray[np.float64]
 #: The largest value of a part of a row, and the sum of exp(x - largest) over it.
-State = tuple[float, float]
+State = tuple[Scalar, Scalar]
 States = tuple[Floats, Floats]
 
 EMPTY: State = (-inf, 0.0)
 LN2 = log(2.0)
 #: An exponent below that of every float32's exponential: the exponent of -inf.
-LOWEST = -(2.0**130)
+LOWEST = -(2**130)
 #: Differences of exponents beyond which nothing is left in float32.
-FAR = -300.0
+FAR = -300
 
 
 class Method(StrEnum):
@@ -63,33 +76,31 @@ def relative_bound(length: int, method: Method, block: int = 1) -> float:
     return (additions + 128) * 2.0**-24
 
 
-def rounded(value: float) -> float:
+def rounded(value: Scalar) -> Scalar:
     """Return a float64 rounded to float32: after one operation on float32 values, its result."""
+    if isinstance(value, Real):
+        return value.rounded("fp32", float(rounded(value.value)))
     with np.errstate(over="ignore", under="ignore"):
         return float(np.float32(value))
 
 
-def larger(left: float, right: float) -> float:
-    """Return the larger of two values, NaN if there is one."""
-    return left if left >= right or left != left else right
-
-
-def exponential(value: float, largest: float) -> float:
+def exponential(value: Scalar, largest: Scalar) -> Scalar:
     """Return exp(value - largest); where all is masked, the largest is taken as 0."""
-    return rounded(exp(rounded(value - (0.0 if largest == -inf else largest))))
+    argument = rounded(value - (0.0 if float(largest) == -inf else largest))
+    return rounded(noted_real(argument, "exp", exp(float(argument))))
 
 
-def quotient(part: float, total: float) -> float:
+def quotient(part: Scalar, total: Scalar) -> Scalar:
     """Return the share of a part; 0 of a total of 0, that of masked values alone."""
-    return 0.0 if total == 0 else rounded(part / total)
+    return 0.0 if float(total) == 0 else rounded(part / total)
 
 
-def state_of(part: list[float]) -> State:
+def state_of(part: Sequence[Scalar]) -> State:
     """Return the largest value and the sum of exponentials of a part of a row, in order."""
-    largest = -inf
+    largest: Scalar = -inf
     for value in part:
-        largest = larger(largest, value)
-    total = 0.0
+        largest = larger_real(value, largest, "fp32")
+    total: Scalar = 0.0
     for value in part:
         total = rounded(total + exponential(value, largest))
     return largest, total
@@ -97,49 +108,57 @@ def state_of(part: list[float]) -> State:
 
 def merged(left: State, right: State) -> State:
     """Return the state of two parts together."""
-    largest = larger(left[0], right[0])
+    largest = larger_real(right[0], left[0], "fp32")
     scaled = [rounded(total * exponential(most, largest)) for most, total in (left, right)]
     return largest, rounded(scaled[0] + scaled[1])
 
 
-def softmax_three_pass(row: list[float]) -> list[float]:
+def softmax_three_pass(row: Sequence[Scalar]) -> list[float]:
     """Return the softmax of float32 values by three passes: the specification."""
+    note_passes(row, 3)
     largest, total = state_of(row)
-    return [quotient(exponential(value, largest), total) for value in row]
+    return [float(quotient(exponential(value, largest), total)) for value in row]
 
 
-def softmax_online(row: list[float], block: int) -> list[float]:
+def softmax_online(row: Sequence[Scalar], block: int) -> list[float]:
     """Return the softmax of float32 values by merged states of blocks: the specification."""
+    note_passes(row, 2)
     state = EMPTY
     for start in range(0, len(row), block):
         state = merged(state, state_of(row[start : start + block]))
     largest, total = state
-    return [quotient(exponential(value, largest), total) for value in row]
+    return [float(quotient(exponential(value, largest), total)) for value in row]
 
 
-def extended_exp(value: float) -> tuple[float, float]:
+def extended_exp(value: Scalar) -> tuple[Scalar, Number]:
     """Return (m, n), m 2^n = exp(value) and 1/2 < m < 2; m is rounded to float32."""
-    if not isfinite(value):
-        return (0.0, LOWEST) if value == -inf else (nan, 0.0)
-    rest = fmod(value, LN2)
-    return rounded(exp(rest)), float(round((value - rest) / LN2))
+    plain = float(value)
+    if not isfinite(plain):
+        masked = plain == -inf
+        return like_real(value, 0.0 if masked else nan), like(value, LOWEST if masked else 0)
+    rest = fmod(plain, LN2)
+    m = rounded(noted_real(value, "exp", exp(rest)))
+    return m, like(value, round((plain - rest) / LN2))
 
 
-def softmax_two_pass(row: list[float]) -> list[float]:
+def softmax_two_pass(row: Sequence[Scalar]) -> list[float]:
     """Return the softmax of float32 values by sums of extended exponentials: the specification."""
-    total, most = 0.0, LOWEST
+    note_passes(row, 2)
+    total: Scalar = like_real(row[0], 0.0) if row else 0.0
+    most: Number = LOWEST
     for value in row:
         m, n = extended_exp(value)
-        top = max(most, n)
+        top = larger(n, most)
         total = rounded(scaled_by(total, most - top) + scaled_by(m, n - top))
         most = top
     pairs = (extended_exp(value) for value in row)
-    return [scaled_by(quotient(m, total), n - most) for m, n in pairs]
+    return [float(scaled_by(quotient(m, total), n - most)) for m, n in pairs]
 
 
-def scaled_by(value: float, exponent: float) -> float:
+def scaled_by(value: Scalar, exponent: Number) -> Scalar:
     """Return value x 2^exponent, exact unless it is subnormal."""
-    return rounded(ldexp(value, int(max(exponent, FAR))))
+    exact = ldexp(float(value), int(larger(exponent, FAR)))
+    return rounded(noted_real(value, "scale", exact))
 
 
 def softmax(
@@ -207,7 +226,7 @@ def _shares(x: Floats, states: States) -> Floats:
 def _two_pass(x: Floats) -> Floats:
     m, n = _extended_exp(x)
     total = np.zeros(x.shape[:-1], np.float32)
-    most = np.full(x.shape[:-1], LOWEST)
+    most = np.full(x.shape[:-1], float(LOWEST))
     for k in range(x.shape[-1]):
         top = np.maximum(most, n[..., k])
         total = _scaled(total, most - top) + _scaled(m[..., k], n[..., k] - top)
@@ -221,7 +240,7 @@ def _extended_exp(x: Floats) -> tuple[Floats, Exponents]:
     rest = np.fmod(wide, LN2)
     special = np.where(x == -np.inf, np.float32(0), np.float32(np.nan))
     m = np.where(finite, np.exp(rest).astype(np.float32), special)
-    n = np.where(finite, np.rint((wide - rest) / LN2), np.where(x == -np.inf, LOWEST, 0.0))
+    n = np.where(finite, np.rint((wide - rest) / LN2), np.where(x == -np.inf, float(LOWEST), 0.0))
     return m, n
 
 

@@ -32,7 +32,16 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
-from simulator.numerics.word import Number, Word, bit, looked_up
+from simulator.numerics.word import (
+    Number,
+    Real,
+    Word,
+    bit,
+    larger_real,
+    like,
+    looked_up,
+    value_of,
+)
 
 #: Activations of a table, tables whose biases are added first, entries of a quantised table.
 GROUP, BIASES, LARGEST = 4, 8, 127
@@ -86,9 +95,9 @@ class Product(NamedTuple):
 class QuantisedTables(NamedTuple):
     """INT8 tables of one activation group, their scale, and minus the sum of its activations."""
 
-    entries: list[list[int]]
-    scale: np.float32
-    bias: np.float32
+    entries: list[list[Number]]
+    scale: Any
+    bias: Any
 
 
 def alphas(bits: int) -> list[float]:
@@ -131,28 +140,44 @@ def index_of(four: list[int], place: int) -> int:
     return sum(bit(weight, place) << k for k, weight in enumerate(four))
 
 
-def quantised_tables(activations: list[np.float32]) -> QuantisedTables:
+def quantised_tables(activations: list[Any]) -> QuantisedTables:
     """Return the INT8 tables of one activation group; float32 at each operation."""
     fours = [activations[start : start + GROUP] for start in range(0, len(activations), GROUP)]
-    sizes = [abs(a) + abs(b) + abs(c) + abs(d) for a, b, c, d in fours]
-    scale = np.float32(max(sizes) / np.float32(LARGEST))
-    inverse = np.float32(1) / scale if scale else np.float32(0)
+    largest, *sizes = [abs(a) + abs(b) + abs(c) + abs(d) for a, b, c, d in fours]
+    for size in sizes:
+        largest = larger_real(largest, size, "fp32")
+    scale = largest / np.float32(LARGEST)
+    inverse = np.float32(1) / scale if float(scale) else scale
     tables = [signed_sums(four) for four in fours]
     # No entry is beyond the largest sum of magnitudes: the saturation of the code never acts.
-    entries = [[int(np.rint(entry * inverse)) for entry in table] for table in tables]
-    bias = np.float32(0)
+    entries = [[to_integer(entry * inverse) for entry in table] for table in tables]
+    bias: Any = np.float32(0)
     for start in range(0, len(tables), BIASES):
-        part = np.float32(0)
+        part: Any = np.float32(0)
         for table in tables[start : start + BIASES]:
             part = part + table[0]
         bias = bias + part
     return QuantisedTables(entries, scale, bias)
 
 
+def to_integer(entry: Any) -> Number:
+    """Return the integer that is nearest to a table's entry, ties to even."""
+    if isinstance(entry, Real):
+        return Word(int(np.rint(entry.done("round int8", entry.value).value)), entry.tally)
+    return int(np.rint(entry))
+
+
+def from_integer(total: Number) -> Any:
+    """Return an integer of 16 bits in float32, which holds it."""
+    if isinstance(total, Word):
+        return total.tally.real(np.float32(0)).done("round fp32", np.float32(total.value))
+    return np.float32(total)
+
+
 def wrapped(total: Number) -> tuple[Number, bool]:
     """Return what 16 bits keep of a sum, and whether that is another number: wires."""
     value = (int(total) + 0x8000 & 0xFFFF) - 0x8000
-    return _same_kind(total, value), value != int(total)
+    return like(total, value), value != int(total)
 
 
 def sum_16(entries: list[Number]) -> tuple[Number, int]:
@@ -175,12 +200,12 @@ def averaged(entries: list[Number]) -> Number:
     """
     while len(entries) > 1:
         sums = [a + b for a, b in zip(entries[::2], entries[1::2], strict=True)]
-        entries = [_same_kind(total, int(total) + 1 >> 1) for total in sums]
+        entries = [like(total, int(total) + 1 >> 1) for total in sums]
     return entries[0]
 
 
 def dot_quantised(
-    activations: list[np.float32],
+    activations: list[Any],
     weights: list[int],
     scales: list[np.float32],
     moved: list[np.float32],
@@ -188,9 +213,10 @@ def dot_quantised(
 ) -> tuple[np.float32, int]:
     """Return (value, overflows) of one output; scales and `moved_zeros` by group.
 
-    The length is a multiple of the activation group; the last group may have fewer of these.
+    Activations are float32, or `Real` of it. The length is a multiple of the activation group; the
+    last group may have fewer of these.
     """
-    planes = [np.float32(0)] * setting.bits
+    planes: list[Any] = [np.float32(0)] * setting.bits
     overflows = 0
     for index, start in enumerate(range(0, len(activations), setting.group)):
         part = slice(start, start + setting.group)
@@ -199,18 +225,19 @@ def dot_quantised(
             planes[place] = planes[place] + total * scales[index]
         planes[0] = planes[0] + moved[index] * (np.float32(2) * bias)
         overflows += over
-    value = np.float32(0)
+    value: Any = np.float32(0)
     for alpha, plane in zip(alphas(setting.bits), planes, strict=True):
         value = value + np.float32(alpha) * plane
-    return value, overflows
+    return np.float32(value_of(value)), overflows
 
 
 def _group(
-    activations: list[np.float32], weights: list[int], setting: Setting
-) -> tuple[list[np.float32], np.float32, int]:
+    activations: list[Any], weights: list[int], setting: Setting
+) -> tuple[list[Any], Any, int]:
     """Return the planes' sums over one weight group, its bias without the tree's, overflows."""
-    sums = [np.float32(0)] * setting.bits
-    bias, overflows = np.float32(0), 0
+    sums: list[Any] = [np.float32(0)] * setting.bits
+    bias: Any = np.float32(0)
+    overflows = 0
     for start in range(0, len(activations), setting.activation_group):
         part = slice(start, start + setting.activation_group)
         tables = quantised_tables(activations[part])
@@ -221,7 +248,7 @@ def _group(
             offset = offset - scale * np.float32(setting.tree_bias)
         for place in range(setting.bits):
             inner, over = _look_up_all(tables, weights[part], place, setting)
-            term = np.float32(int(inner)) * scale
+            term = from_integer(inner) * scale
             sums[place] = sums[place] + (term if place else term + offset)
             overflows += over
     return sums, bias, overflows
@@ -350,10 +377,6 @@ def indices(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     for place in range(bits):
         found[place] = np.packbits(eight >> place & 1, axis=2, bitorder="little")[:, :, 0].T
     return found
-
-
-def _same_kind(number: Number, value: int) -> Number:
-    return Word(value, number.tally) if isinstance(number, Word) else value
 
 
 def _bit_problems(bits: int) -> list[str]:

@@ -23,8 +23,8 @@ restart of slow accumulation every 128 elements, which are the library's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import frexp, isfinite, trunc
+from math import frexp, isfinite, ldexp, trunc
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,23 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.formats.minifloat import Codes, Minifloat, decode
 from simulator.numerics import refusals
-from simulator.numerics.word import Number
+from simulator.numerics.word import (
+    Number,
+    Scalar,
+    larger,
+    largest,
+    like,
+    like_real,
+    magnitude,
+    signed,
+)
 
-#: The smallest normal exponent of FP32.
-LEAST_RESULT = -126
+#: The smallest normal exponent of FP32, and the bits below its leading one.
+LEAST_RESULT, RESULT_BITS = -126, 23
 #: Exponent of zero, below every other, and of sums of two.
 NONE = -1000
+#: Whether a number is negative, an integer for its size, and its exponent.
+Fields: TypeAlias = tuple[bool, Number, Number]
 
 
 @dataclass(frozen=True)
@@ -87,40 +98,67 @@ def add_aligned(terms: Sequence[Number], accumulator: Number) -> Number:
     return total
 
 
+def fields(value: Scalar, own: int, bits: int) -> Fields:
+    """Return a value of exponent `own` in sign, integer of `bits` bits below the one, exponent."""
+    size = trunc(ldexp(abs(float(value)), bits - own))
+    # Zero has no part in the largest exponent.
+    return float(value) < 0, like(value, size), like(value, own if size else NONE)
+
+
+def product(a: Scalar, b: Scalar, forms: tuple[Minifloat, Minifloat]) -> Fields:
+    """Return the product of two values: an integer one, and a sum of exponents."""
+    (minus, size, power), (other_minus, other_size, other_power) = (
+        fields(value, exponent(float(value), form), form.mantissa_bits)
+        for value, form in zip((a, b), forms, strict=True)
+    )
+    return minus != other_minus, size * other_size, power + other_power
+
+
+def aligned(term: Fields, bits: int, top: Number, core: TensorCore) -> Number:
+    """Return a term in units of the last bit kept below the largest exponent, truncated."""
+    minus, size, power = term
+    return signed((size << core.fraction_bits >> bits) >> top - power, minus)
+
+
 def block_fma(
-    x: Sequence[float],
-    w: Sequence[float],
-    c: float,
+    x: Sequence[Scalar],
+    w: Sequence[Scalar],
+    c: Scalar,
     forms: tuple[Minifloat, Minifloat],
     core: TensorCore,
-) -> float:
+) -> Scalar:
     """Return the products of a block plus c, as one step of a tensor core: the specification."""
-    pairs = [(a, b) for a, b in zip(x, w, strict=True) if a * b != 0]
-    plain = sum(a * b for a, b in pairs) + c
+    plain = sum(float(a) * float(b) for a, b in zip(x, w, strict=True)) + float(c)
     if not isfinite(plain):
-        return plain
-    exponents = [exponent(a, forms[0]) + exponent(b, forms[1]) for a, b in pairs]
-    exponents += [frexp(c)[1] - 1] if c else []
-    largest = max([core.least_exponent, *exponents])
-    unit = Fraction(2) ** (largest - core.fraction_bits)
-    terms = [trunc(Fraction(a) * Fraction(b) / unit) for a, b in pairs]
-    total = int(add_aligned(terms, trunc(Fraction(c) / unit))) * unit
-    own = max(frexp(float(total))[1] - 1, LEAST_RESULT)
-    step = Fraction(2) ** (own - core.result_bits)
-    result = float(trunc(total / step) * step)
+        return like_real(c, plain)
+    terms = [product(a, b, forms) for a, b in zip(x, w, strict=True)]
+    before = fields(c, frexp(float(c))[1] - 1, RESULT_BITS)
+    top = larger(largest([power for _, _, power in (*terms, before)]), core.least_exponent)
+    bits = forms[0].mantissa_bits + forms[1].mantissa_bits
+    integers = [aligned(term, bits, top, core) for term in terms]
+    total = add_aligned(integers, aligned(before, RESULT_BITS, top, core))
+    return like_real(c, truncated(total, top - core.fraction_bits, core))
+
+
+def truncated(total: Number, unit: Number, core: TensorCore) -> float:
+    """Return total x 2^unit cut to the bits of a result, or to the grid of FP32 subnormals."""
+    size = magnitude(total)
+    most = larger(size.bit_length() - 1 + unit, LEAST_RESULT) - core.result_bits
+    cut = larger(most - unit, 0)
+    kept = signed(size >> cut, int(total) < 0)
     with np.errstate(over="ignore"):
-        return float(np.float32(result))
+        return float(np.float32(ldexp(int(kept), int(cut + unit))))
 
 
 def dot_tensor_core(
-    x: Sequence[float], w: Sequence[float], forms: tuple[Minifloat, Minifloat], core: TensorCore
+    x: Sequence[Scalar], w: Sequence[Scalar], forms: tuple[Minifloat, Minifloat], core: TensorCore
 ) -> float:
     """Return the dot product of two vectors of values, block by block."""
-    total = 0.0
+    total: Scalar = 0.0
     for start in range(0, len(x), core.products):
         part = slice(start, start + core.products)
-        total = block_fma(x[part], w[part], total, forms, core)
-    return total
+        total = block_fma(x[part], w[part], like_real(x[start], float(total)), forms, core)
+    return float(total)
 
 
 def gemm_tensor_core(

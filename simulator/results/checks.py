@@ -37,9 +37,10 @@ Violations = Iterator[str]
 
 
 def laws(result: "Result") -> tuple[Law, ...]:
-    """Judge every conservation law on `result`."""
+    """Judge every conservation law on `result`, and its arithmetic where that was sampled."""
+    asked = (*_LAWS, _NUMERICS) if result.numerics else _LAWS
     return tuple(
-        Law(name, statement(result), _listed(check(result))) for name, statement, check in _LAWS
+        Law(name, statement(result), _listed(check(result))) for name, statement, check in asked
     )
 
 
@@ -170,6 +171,15 @@ def _peaks(result: "Result") -> Violations:
         yield f"{result.macs} MACs in {result.latency_ps} ps, peak {peaks.macs_per_s} MAC/s"
 
 
+def _numerics(result: "Result") -> Violations:
+    for product in result.numerics:
+        if not product.bit_exact:
+            yield (
+                f"{', '.join(product.ops)}: {product.datapath} differs from {product.reference} on "
+                f"{product.weight_format} x {product.activation_format}"
+            )
+
+
 def _equal(first: float, second: float) -> bool:
     return abs(first - second) <= ENERGY_TOLERANCE * max(abs(first), abs(second))
 
@@ -180,7 +190,8 @@ def _events_statement(result: "Result") -> str:
     return f"busy time of units = that of their {len(result.intervals)} intervals"
 
 
-_LAWS: tuple[tuple[str, Callable[["Result"], str], Callable[["Result"], Violations]], ...] = (
+_Judged = tuple[str, Callable[["Result"], str], Callable[["Result"], Violations]]
+_LAWS: tuple[_Judged, ...] = (
     ("roofline", lambda r: "latency >= roofline bound", _roofline),
     (
         "unit time",
@@ -199,4 +210,9 @@ _LAWS: tuple[tuple[str, Callable[["Result"], str], Callable[["Result"], Violatio
     ("op energy", lambda r: "energy of every op = sum of its components", _op_energy),
     ("energy", lambda r: "ops + shared = breakdown for every energy component", _energy),
     ("peaks", lambda r: "achieved <= peak for units, DRAM and MACs", _peaks),
+)
+_NUMERICS: _Judged = (
+    "numerics",
+    lambda r: f"sampled tiles of {len(r.numerics)} distinct products are bit-exact",
+    _numerics,
 )

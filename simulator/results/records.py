@@ -85,6 +85,37 @@ class Spill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampledProduct:
+    """A tile of one distinct product of the workload, computed bit by bit on seeded data.
+
+    `ops` name where the product occurs, each once a segment; `m`, `n`, `k` are the product's, of
+    which a tile of `tile_m` x `tile_n` outputs was computed over all of `k`. `datapath` computed it
+    and `reference` says what it was compared with; errors are against float64, None where they are
+    not finite (no error at all has no SQNR). `*_bit_density` and `*_zero_fraction` are those of the
+    codes of the sampled operands.
+    """
+
+    ops: tuple[str, ...]
+    m: int
+    n: int
+    k: int
+    tile_m: int
+    tile_n: int
+    weight_format: str
+    activation_format: str
+    datapath: str
+    bit_exact: bool
+    reference: str
+    sqnr_db: float | None
+    max_ulp: float | None
+    max_relative_error: float | None
+    weight_bit_density: float
+    weight_zero_fraction: float
+    activation_bit_density: float
+    activation_zero_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Peaks:
     """What the device can do at most: MACs per second of all units together, DRAM bytes/s.
 

@@ -23,6 +23,7 @@ from simulator.results.records import (
     OpRecord,
     Peaks,
     Provenance,
+    SampledProduct,
     Spill,
     Traffic,
     UnitRecord,
@@ -49,8 +50,8 @@ class Result:
     `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
     it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators)
     by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
-    types. `tiles` are the busy intervals of single tasks where the run was traced; they are not
-    saved.
+    types. `numerics` are the products whose arithmetic was checked, none unless asked for. `tiles`
+    are the busy intervals of single tasks where the run was traced; they are not saved.
     """
 
     device: str
@@ -72,6 +73,7 @@ class Result:
     on_chip_bytes: Mapping[str, int] = field(default_factory=dict)
     spills: tuple[Spill, ...] = ()
     warnings: tuple[str, ...] = ()
+    numerics: tuple[SampledProduct, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)
     wall_time_s: float = field(default=0.0, compare=False)
     host: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -204,6 +206,7 @@ class Result:
             "peaks": asdict(self.peaks),
             "spills": [asdict(spill) for spill in self.spills],
             "warnings": list(self.warnings),
+            "numerics": [asdict(product) for product in self.numerics],
             "resolved": dict(self.resolved),
             "host": dict(self.host),
         }

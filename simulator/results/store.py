@@ -23,6 +23,7 @@ from simulator.results.records import (
     OpRecord,
     Peaks,
     Provenance,
+    SampledProduct,
     Spill,
     Traffic,
     UnitRecord,
@@ -222,6 +223,10 @@ def _from_content(content: Mapping[str, Any], folder: Path) -> Result:
         provenance=Provenance(**{one.name: provenance[one.name] for one in fields(Provenance)}),
         spills=tuple(Spill(**spill) for spill in content["spills"]),
         warnings=tuple(content["warnings"]),
+        numerics=tuple(
+            SampledProduct(**{**product, "ops": tuple(product["ops"])})
+            for product in content.get("numerics", ())
+        ),
     )
 
 

@@ -55,6 +55,7 @@ def summarise(result: "Result") -> Summary:
             _memories(result),
             _energy(result),
             _kinds(result),
+            *([_numerics(result)] if result.numerics else []),
         ),
         notes=tuple((name, lines) for name, lines in _notes(result) if lines),
     )
@@ -144,6 +145,24 @@ def _kinds(result: "Result") -> Table:
     heads = ("op kind", "count", "time", "share", "MACs", "DRAM GB", "mJ", "bound by (of op time)")
     note = "time: by how much the ops of the kind moved the end of the run; adds up to the latency"
     return Table("Op kinds", heads, tuple(rows), "<>>>>>><", note)
+
+
+def _numerics(result: "Result") -> Table:
+    rows = tuple(
+        (
+            one.ops[0] + (f" +{len(one.ops) - 1}" if len(one.ops) > 1 else ""),
+            f"{one.m}x{one.n}x{one.k}",
+            f"{one.weight_format} x {one.activation_format}",
+            one.datapath,
+            "yes" if one.bit_exact else "NO",
+            "-" if one.sqnr_db is None else f"{one.sqnr_db:.1f}",
+            f"{100 * one.weight_bit_density:.0f} / {100 * one.activation_bit_density:.0f} %",
+        )
+        for one in result.numerics
+    )
+    heads = ("product", "M x N x K", "formats", "datapath", "exact", "SQNR dB", "ones")
+    note = "sampled tiles; exact: equal to the specification; ones: of the bits of weights / inputs"
+    return Table("Numerics", heads, rows, "<<<<<>>", note)
 
 
 def _shared_names(result: "Result") -> list[str]:

@@ -31,7 +31,10 @@ STEPS = (
     {"__main__"},
 )
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}
-HEAVY = ("numba", "scipy", "matplotlib", "pyarrow", "pandas", "networkx", "simpy", "typer", "tqdm")
+HEAVY = (
+    *("numba", "scipy", "matplotlib", "pyarrow", "pandas", "networkx", "simpy", "typer", "tqdm"),
+    "safetensors",
+)
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -32,8 +32,10 @@ from simulator.formats.codebook import (
 )
 from simulator.formats.minifloat import Minifloat
 from simulator.formats.outlier_victim import (
+    INT8,
     OLIVE_FLINT4,
     OLIVE_INT4,
+    OLIVE_INT8,
     OutlierVictim,
     abfloat,
     decode_pairs,
@@ -64,7 +66,9 @@ ALL_ROUNDINGS = pytest.mark.parametrize("rounding", Rounding)
 OLIVES = (
     OLIVE_INT4,
     OLIVE_FLINT4,
+    OLIVE_INT8,
     OutlierVictim("first", INT4, both="first"),
+    OutlierVictim("released", INT8, both="first"),
 )
 ALL_OLIVES = pytest.mark.parametrize("form", OLIVES, ids=lambda form: form.name)
 
@@ -370,29 +374,50 @@ def test_olive_outliers_are_the_published_abfloat_values() -> None:
     assert {2 * value for value in OLIVE_FLINT4.outliers.values()} == signed(
         [48, 64, 96, 128, 192, 256, 384]
     )
-    assert (OLIVE_INT4.bias, OLIVE_FLINT4.bias) == (2, 3)
+    assert (OLIVE_INT4.bias, OLIVE_FLINT4.bias, OLIVE_INT8.bias) == (2, 3, 4)
+
+
+def test_olive_outliers_of_8_bits() -> None:
+    """E4M3 begins beyond 127; with 2 exponent bits the released code has E2M5 from 33 to 504."""
+    sizes = sorted(value for value in OLIVE_INT8.outliers.values() if value > 0)
+    assert sizes[:9] == [144, 160, 176, 192, 208, 224, 240, 256, 288]
+    assert (len(sizes), sizes[-1]) == (127, 15 * 2.0**19)
+    assert set(OLIVE_INT8.outliers.values()) == signed(sizes)
+    released = OutlierVictim("released", INT8).outliers
+    expected = [2.0**i * (1 + j / 32) for i in range(5, 9) for j in range(32)][1:]
+    # int8 is times 1/4: 32 is 128.
+    assert {value / 4 for value in released.values()} == signed(expected)
+    assert OLIVE_INT8.decode_pair(128, 1) == (0.0, 144.0)
+    assert OLIVE_INT8.decode_pair(0x89, 128) == (-9 * 2.0**5, 0.0)
 
 
 @pytest.mark.parametrize("largest", [0.7, 3.0, 5.9, 6.0, 6.1, 12.0, 100.0])
+@pytest.mark.parametrize(("bits", "exponent_bits"), [(4, 1), (4, 2), (8, 2), (8, 4), (8, 6)])
 def test_the_bias_is_the_least_that_puts_every_outlier_beyond_the_normal_values(
-    largest: float,
+    bits: int, exponent_bits: int, largest: float
 ) -> None:
-    magnitudes = [largest * part / 7 for part in range(7)] + [largest]
+    most = (1 << bits - 1) - 1
+    magnitudes = [largest * part / most for part in range(most)] + [largest]
     book = Codebook("user", (*magnitudes, *(-value for value in magnitudes)))
-    form = OutlierVictim("user", book)
-    assert 3 * 2.0**form.bias > largest >= 3 * 2.0 ** (form.bias - 1)
+    form = OutlierVictim("user", book, exponent_bits=exponent_bits)
+    least = (1 << bits - 1 - exponent_bits) + 1
+    assert form.largest_normal == largest
+    assert least * 2.0**form.bias > largest >= least * 2.0 ** (form.bias - 1)
+    assert min(abs(value) for value in form.outliers.values()) == least * 2.0**form.bias
 
 
 def valid_pairs(form: OutlierVictim) -> list[tuple[int, int]]:
-    normal = [code for code in range(16) if code != 8]
+    """Return all pairs of 4-bit codes; of 8 bits, every 17th normal code, 0 and all outliers."""
+    victim = form.identifier
+    normal = [code for code in range(0, 2 * victim, 1 if victim == 8 else 17) if code != victim]
     pairs = list(product(normal, normal))
-    return pairs + [pair for code in form.outliers for pair in ((code, 8), (8, code))]
+    return pairs + [pair for code in form.outliers for pair in ((code, victim), (victim, code))]
 
 
 @ALL_OLIVES
 def test_every_valid_pair_of_codes_round_trips(form: OutlierVictim) -> None:
     pairs = valid_pairs(form)
-    assert len(pairs) == 15 * 15 + 2 * 14
+    assert len(pairs) == (15 * 15 + 2 * 14 if form.normal.bits == 4 else 16 * 16 + 2 * 254)
     for rounding in Rounding:
         values = decode_pairs(form, np.array(pairs))
         np.testing.assert_array_equal(encode_pairs(form, values, rounding), pairs)
@@ -422,7 +447,7 @@ def test_of_two_outliers_the_larger_stays_or_the_first() -> None:
 @given(
     st.sampled_from(OLIVES),
     st.sampled_from(list(Rounding)),
-    st.tuples(*[st.floats(-200, 200, width=32)] * 2),
+    st.tuples(*[st.floats(-200, 200, width=32) | st.floats(-1e7, 1e7, width=32)] * 2),
 )
 def test_array_pairs_equal_encode_pair(
     form: OutlierVictim, rounding: Rounding, pair: tuple[float, float]
@@ -433,19 +458,22 @@ def test_array_pairs_equal_encode_pair(
     assert decode_pairs(form, codes).tolist() == list(form.decode_pair(*codes.tolist()))
 
 
-def test_olive_equals_the_released_quantiser_with_its_mask_of_victims() -> None:
+@pytest.mark.parametrize("book", [INT4, INT8], ids=lambda book: book.name)
+def test_olive_equals_the_released_quantiser_with_its_mask_of_victims(book: Codebook) -> None:
+    first = OutlierVictim("first", book, both="first")
+    limit = first.largest_normal + 1
     rng = np.random.default_rng(0)
-    values = rng.standard_t(3, size=(16, 64)) * 5
-    grid = np.array(sorted({*range(-7, 8), *OLIVE_INT4.outliers.values()}), dtype=np.float64)
+    values = rng.standard_t(3, size=(16, 64)) * 5 / 8 * limit
+    ordinary = np.arange(-first.largest_normal, limit)
+    grid = np.array(sorted({*ordinary, *first.outliers.values()}), dtype=np.float64)
     nearest = grid[np.abs(values.reshape(-1, 1) - grid).argmin(axis=1)]
-    # `Quantizer._forward` of olive_quantization, in int4 units: 32 is 8.
-    mask = np.abs(nearest) > 8
+    # `Quantizer._forward` of olive_quantization, where the limit is 32.
+    mask = np.abs(nearest) > limit
     odd = np.roll(mask, 1)
     odd[::2] = False
     even = np.roll(mask & ~odd, -1)
     even[1::2] = False
     expected = (nearest * ~(odd | even)).reshape(values.shape)
-    first = OutlierVictim("first", INT4, both="first")
     found = decode_pairs(first, encode_pairs(first, values, Rounding.NEAREST_EVEN))
     np.testing.assert_array_equal(found, expected)
     assert (mask[0::2] & mask[1::2]).any()
@@ -454,6 +482,8 @@ def test_olive_equals_the_released_quantiser_with_its_mask_of_victims() -> None:
 def test_abfloat_is_sign_exponent_and_mantissa_with_a_bias() -> None:
     assert [abfloat(code, 2) for code in (1, 2, 7, 9, 15)] == [12.0, 16.0, 96.0, -12.0, -96.0]
     assert abfloat(1, -1) == 1.5
+    assert [abfloat(code, 4, 8, 4) for code in (1, 8, 0x7F, 0x81)] == [144, 256, 15 * 2**19, -144]
+    assert abfloat(33, 0, 8, 2) == 33 * 2
 
 
 def refusal(problem: pytest.ExceptionInfo[InputError]) -> tuple[str, ...]:
@@ -515,6 +545,9 @@ def test_codes_that_are_none_are_refused(code: int) -> None:
         decode_pairs(OLIVE_INT4, np.array([0, code]))
     assert refusal(error) == ("olive_int4: codes must be 0 to 15",)
     with pytest.raises(InputError) as error:
+        decode_pairs(OLIVE_INT8, np.array([0, 16 * code]))
+    assert refusal(error) == ("olive_int8: codes must be 0 to 255",)
+    with pytest.raises(InputError) as error:
         OLIVE_INT4.decode_pair(0, code)
     assert refusal(error) == (f"int4: code {code} is not of 4 bits",)
 
@@ -529,6 +562,13 @@ def test_an_identifier_without_an_outlier_is_refused(pair: tuple[int, int]) -> N
         decode_pairs(OLIVE_INT4, np.array(pair))
     count = pair.count(8)
     assert refusal(error) == (f"olive_int4: {count} codes beside an identifier are 0 or 8",)
+    wide = np.array(pair) * 16
+    with pytest.raises(InputError) as error:
+        decode_pairs(OLIVE_INT8, wide)
+    assert refusal(error) == (f"olive_int8: {count} codes beside an identifier are 0 or 128",)
+    with pytest.raises(InputError) as error:
+        OLIVE_INT8.decode_pair(*wide.tolist())
+    assert refusal(error) == (f"olive_int8: code {16 * code} beside an identifier is no outlier",)
 
 
 def test_what_is_not_of_pairs_is_refused() -> None:
@@ -545,9 +585,14 @@ def test_impossible_pairs_of_formats_are_refused() -> None:
     with pytest.raises(InputError) as error:
         OutlierVictim("o", FP3, both="smaller")
     assert refusal(error) == (
-        "o: normal values have 4 bits, got 3",
+        "o: normal values have 4 or 8 bits, got 3",
         "o: both must be 'larger' or 'first', got 'smaller'",
     )
+    for book, exponent_bits, most in ((INT4, 0, 2), (INT4, 3, 2), (INT8, 7, 6)):
+        with pytest.raises(InputError) as error:
+            OutlierVictim("o", book, exponent_bits=exponent_bits)
+        words = f"o: exponent_bits must be 1 to {most}, got {exponent_bits}"
+        assert refusal(error) == (words,)
 
 
 def test_choose_refuses_nothing_to_choose_from_and_values_that_are_not_finite() -> None:
@@ -572,6 +617,8 @@ def test_tables_that_are_not_published_are_refused() -> None:
         (lambda: abfloat(0, 2), "abfloat: code 0 is not 1 to 7 or 9 to 15"),
         (lambda: abfloat(8, 2), "abfloat: code 8 is not 1 to 7 or 9 to 15"),
         (lambda: abfloat(16, 2), "abfloat: code 16 is not 1 to 7 or 9 to 15"),
+        (lambda: abfloat(128, 4, 8, 4), "abfloat: code 128 is not 1 to 127 or 129 to 255"),
+        (lambda: abfloat(256, 4, 8, 4), "abfloat: code 256 is not 1 to 127 or 129 to 255"),
     )
     for call, words in cases:
         with pytest.raises(InputError) as error:

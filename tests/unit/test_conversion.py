@@ -10,18 +10,25 @@ from hypothesis import strategies as st
 
 from simulator.errors import InputError
 from simulator.formats import ALL, Overflow, Rounding, get
-from simulator.formats.codebook import bitmod, choose
+from simulator.formats.block import NVFP4, NVINT4, BlockFormat, bfp
+from simulator.formats.codebook import FLINT4, INT4, POT4, bitmod, choose
 from simulator.formats.conversion import Encoded
-from simulator.formats.groups import spread
-from simulator.formats.scaling import absmean, absmean_one, rtn
+from simulator.formats.groups import Sharing, spread
+from simulator.formats.scaling import absmean, absmean_one, dynamic_fixed_point, rtn
+from simulator.formats.ternary import TERNARY_2BIT
+from simulator.formats.two_level import qserve as two_level_qserve
 from simulator.formats.two_level import vs_quant
+from simulator.numerics.operands import Operands
 
 UNSIGNED = ("e8m0", "ue5m3", "ue4m3")
 SCALED = (
     *("int4-g128", "int4-g128-asym", "int4-g128-s8", "int8-token", "int8-tensor", "int2-g64-s32"),
     *("uint4-channel", "uint8-g32-asym", "fp8_e4m3fn-channel", "fp16-tensor", "fp4_e2m1fn-g32"),
     *("nf4-g64", "flint4-g32-s32", "pot4-channel", "bitmod4-s16", "bitmod3-g64", "bitmod4-tensor"),
-    *("ternary-tensor", "ternary-g128", "ternary-channel-s32"),
+    *("ternary-tensor", "ternary-g128", "ternary-channel-s32", "ternary2-g64", "pot3-g32"),
+    *("fp5_e2m2-g32", "fp12_e4m7fnuz-channel", "flint5-g64", "apot4-channel", "bipolar3-g64"),
+    *("dfp8-g16", "dfp4-channel", "dfp16", "dfp3-token", "ant4", "ant4-tensor", "ant4-channel-s32"),
+    *("ant4-g64-s8", "qserve", "qserve-g64", "nvfp4_t32", "nvint4_t32", "bfp3_b16", "bfp15_b7"),
 )
 
 
@@ -34,7 +41,24 @@ def values_for(name: str) -> np.ndarray:
 
 
 #: The scale of a group of these follows from values that are on another grid once decoded.
-NOT_STABLE = ("nvfp4", "nvint4", "bitmod3", "bitmod4")
+NOT_STABLE = ("nvfp4", "nvint4", "nvfp4_t32", "nvint4_t32", "bitmod3", "bitmod4", "qserve")
+
+#: Every minifloat of up to 8 bits, and some of more.
+MINIFLOATS = tuple(
+    f"fp{1 + x + y}_e{x}m{y}{specials}"
+    for x in range(1, 8)
+    for y in range(0, 8 - x)
+    for specials in ("", "fn", "ieee", "fnuz")
+    if x + y > 1 and (y or specials != "ieee")
+)
+FAMILIES = (
+    *MINIFLOATS,
+    *("fp16_e5m10", "fp16_e8m7ieee", "fp14_e6m7fn", "fp12_e7m4fnuz", "fp16_e1m14"),
+    *("fix8_4", "fix1_1", "fix16_0", "fix5_9", "ufix8_0", "ufix16_16", "fix8_64"),
+    *(f"bipolar{bits}" for bits in (1, 2, 3, 8, 15, 16)),
+    *(f"pot{bits}" for bits in (2, 5, 8)),
+    *(f"apot{bits}" for bits in range(3, 8)),
+)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +74,10 @@ def test_what_is_decoded_is_encoded_to_the_same_values(name: str) -> None:
     np.testing.assert_array_equal(form.decode(form.encode(once)), once)
 
 
-@pytest.mark.parametrize("name", [name for name in SCALED if get(name).kind == "int"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SCALED if get(name).base == name.split("-")[0] and get(name).kind == "int"],
+)
 def test_integers_with_a_scale_are_within_half_a_step(name: str) -> None:
     encoded = get(name).encode(matrix())
     step = np.broadcast_to(spread(encoded.scales, encoded.sizes, (5, 300)), (5, 300))
@@ -60,14 +87,22 @@ def test_integers_with_a_scale_are_within_half_a_step(name: str) -> None:
     assert 0.3 < error.max() <= limit
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if get(name).granularity == "none"])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in ALL if get(name).granularity == "none"), *FAMILIES],
+)
 def test_every_code_of_plain_formats_round_trips(name: str) -> None:
     form = get(name)
     bits = {"fp32": 16, "tf32": 19, "int32": 16}.get(name, int(form.value_bits))
-    codes = np.arange(3) if name == "ternary" else np.arange(1 << bits)
+    few = {"ternary": [0, 1, 2], "ternary2": [0, 1, 3]}
+    codes = np.array(few.get(name, range(1 << bits)))
     values = form.decode(codes)
     finite = np.isfinite(values)
-    np.testing.assert_array_equal(form.decode(form.encode(values[finite])), values[finite])
+    again = form.decode(form.encode(values[finite]))
+    np.testing.assert_array_equal(again, values[finite])
+    np.testing.assert_array_equal(np.signbit(again), np.signbit(values[finite]))
+    if name in FAMILIES:
+        np.testing.assert_array_equal(form.encode(values[finite]), codes[finite])
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -76,6 +111,203 @@ def test_the_bits_of_what_is_encoded_are_those_that_the_format_counts(name: str)
     assert isinstance(encoded, Encoded)
     assert encoded.bits_per_value == form.value_bits + Fraction(form.metadata_bits(5, 300), 5 * 300)
     assert encoded.scales.size == form.scales(5, 300)
+    if encoded.selectors is not None:
+        assert encoded.selectors.shape == encoded.scales.shape
+
+
+@pytest.mark.parametrize("name", [*SCALED, *(n for n in ALL if get(n).granularity != "none")])
+def test_one_row_of_each_operand_has_the_values_of_its_row(name: str) -> None:
+    form = get(name)
+    encoded = form.encode(matrix())
+    both = Operands(encoded, encoded, form, form)
+    decoded = form.decode(encoded)
+    for m, n in ((0, 4), (3, 1)):
+        row = both.rows(m, n)
+        np.testing.assert_array_equal(row.x_values(), decoded[m : m + 1])
+        np.testing.assert_array_equal(row.w_values(), decoded[n : n + 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("fp16_e5m10ieee", np.float16),
+        ("fp16_e8m7ieee", ml_dtypes.bfloat16),
+        ("fp8_e4m3ieee", ml_dtypes.float8_e4m3),
+        ("fp8_e3m4ieee", ml_dtypes.float8_e3m4),
+        ("fp8_e5m2ieee", ml_dtypes.float8_e5m2),
+        ("fp6_e3m2", ml_dtypes.float6_e3m2fn),
+        ("fp6_e2m3", ml_dtypes.float6_e2m3fn),
+        ("fp4_e2m1", ml_dtypes.float4_e2m1fn),
+    ],
+)
+def test_minifloats_by_their_bits_are_those_of_others(name: str, kind: type) -> None:
+    form = get(name)
+    codes = np.arange(1 << int(form.value_bits))
+    theirs = codes.astype(f"uint{8 if codes.size <= 256 else 16}").view(kind).astype(np.float32)
+    ours = form.decode(codes)
+    np.testing.assert_array_equal(ours, theirs)
+    zeros = theirs == 0
+    np.testing.assert_array_equal(np.signbit(ours[zeros]), np.signbit(theirs[zeros]))
+
+
+def test_what_stands_after_a_minifloat_is_where_infinity_and_nan_are() -> None:
+    codes = np.arange(64)
+    plain, fn, ieee, fnuz = (
+        get(f"fp6_e3m2{after}").decode(codes) for after in ("", "fn", "ieee", "fnuz")
+    )
+    # fp6_e3m2fn is the OCP format, in which every code is finite.
+    np.testing.assert_array_equal(fn, plain)
+    assert np.flatnonzero(np.isnan(get("fp6_e2m3").decode(codes))).tolist() == []
+    assert np.flatnonzero(np.isnan(get("fp7_e3m3fn").decode(np.arange(128)))).tolist() == [63, 127]
+    assert np.flatnonzero(np.isinf(ieee)).tolist() == [28, 60]
+    assert np.flatnonzero(np.isnan(ieee)).tolist() == [29, 30, 31, 61, 62, 63]
+    assert np.flatnonzero(np.isnan(fnuz)).tolist() == [32]
+    # The bias is one more.
+    np.testing.assert_array_equal(fnuz[:32], plain[:32] / 2)
+    assert plain[1] == 2.0**-4
+    assert get("fp3_e1m1").decode(np.arange(8)).tolist() == [0, 1, 2, 3, 0, -1, -2, -3]
+
+
+@pytest.mark.parametrize(
+    ("name", "floor", "up"),
+    [
+        ("pot3", [-4, -2, -1, 1, 2], [-2, -1, 0, 2, 4]),
+        ("fix8_8", [-4, -2, -1, 1, 2], [-3, -1, 0, 2, 3]),
+        ("ternary", [-1, -1, -1, 1, 1], [-1, -1, 0, 1, 1]),
+        ("ternary2", [-1, -1, -1, 1, 1], [-1, -1, 0, 1, 1]),
+        ("bipolar3", [-5, -3, -1, 1, 1], [-3, -1, 1, 3, 3]),
+    ],
+)
+def test_roundings_reach_every_kind(name: str, floor: list[int], up: list[int]) -> None:
+    form, values = get(name), np.array([-3.75, -1.75, -0.25, 1.75, 2.75])
+    assert form.decode(form.encode(values, "floor")).tolist() == floor
+    drawn = {tuple(form.decode(form.encode(values, "stochastic", seed=n))) for n in range(400)}
+    for place, pair in enumerate(zip(floor, up, strict=True)):
+        assert {row[place] for row in drawn} == set(pair)
+
+
+def test_minifloats_overflow_and_keep_nan_and_the_sign_of_zero() -> None:
+    values = np.array([1e9, -np.inf, -0.0])
+    for name, most in (("fp5_e2m2", 7.0), ("fp7_e3m3fn", 28.0), ("fp10_e5m4ieee", 63488.0)):
+        decoded = get(name).decode(get(name).encode(values))
+        assert decoded.tolist() == [most, -most, 0.0]
+        assert np.signbit(decoded[2])
+    assert not np.signbit(get("fp12_e4m7fnuz").decode(get("fp12_e4m7fnuz").encode(values))[2])
+    ieee = get("fp10_e5m4ieee")
+    assert ieee.decode(ieee.encode(values, overflow="inf"))[:2].tolist() == [np.inf, -np.inf]
+    for name in ("fp7_e3m3fn", "fp10_e5m4ieee", "fp12_e4m7fnuz"):
+        assert np.isnan(get(name).decode(get(name).encode(np.array([np.nan])))).all()
+
+
+def test_fixed_point_has_its_step_and_its_range() -> None:
+    values = np.array([0.3, -0.03125, 100.0, -100.0, np.inf, -np.inf, -0.0])
+    decoded = get("fix8_4").decode(get("fix8_4").encode(values))
+    assert decoded.tolist() == [0.3125, 0.0, 7.9375, -8.0, 7.9375, -8.0, 0.0]
+    assert not np.signbit(decoded[-1])
+    assert get("fix8_4").encode(np.array([-0.0625])).tolist() == [255]
+    unsigned = get("ufix8_0")
+    top = 255 / 256
+    assert unsigned.decode(unsigned.encode(values)).tolist() == [0.30078125, 0, top, 0, top, 0, 0]
+    assert get("fix4_6").decode(np.arange(16)).tolist() == [*range(0, 32, 4), *range(-32, 0, 4)]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_bipolar_integers_are_odd(bits: int) -> None:
+    form, most = get(f"bipolar{bits}"), (1 << bits) - 1
+    assert form.decode(np.arange(1 << bits)).tolist() == list(range(-most, most + 1, 2))
+    values = np.array([1e9, -np.inf, 0.0, -0.0, -0.25])
+    assert form.decode(form.encode(values)).tolist() == [most, -most, 1, 1, -1]
+
+
+def test_bipolar_integers_take_a_scale_and_make_no_zeros() -> None:
+    encoded = get("bipolar2-channel-s32").encode(np.array([[6.0, 1.0, -3.0], [0, 0, 0]]))
+    assert encoded.scales.tolist() == [[2.0], [1.0]]
+    assert encoded.codes.tolist() == [[3, 2, 1], [2, 2, 2]]
+    assert encoded.values().tolist() == [[6, 2, -2], [1, 1, 1]]
+
+
+def test_ternary2_has_two_bits_of_twos_complement() -> None:
+    form = get("ternary2")
+    codes = form.encode(np.array([-1.0, -0.0, 1.0, -7.0, np.inf, 0.5, 0.6]))
+    assert codes.tolist() == [3, 0, 1, 3, 1, 0, 1]
+    assert codes.dtype == np.uint8
+    packed = TERNARY_2BIT.pack(form.decode(codes).astype(np.int8))
+    assert packed.tolist() == [3 | 1 << 4 | 3 << 6, 1 | 1 << 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "sharing", "group"),
+    [
+        ("dfp8", 8, "tensor", None),
+        ("dfp4-channel", 4, "channel", None),
+        ("dfp16-g16", 16, "group", 16),
+    ],
+)
+def test_dynamic_fixed_point_is_that_of_scaling(
+    name: str, bits: int, sharing: Sharing, group: int | None
+) -> None:
+    encoded = get(name).encode(matrix(), "floor", seed=3)
+    theirs = dynamic_fixed_point(matrix(), bits, sharing, group, rounding=Rounding.FLOOR)
+    np.testing.assert_array_equal(encoded.codes, theirs.codes)
+    np.testing.assert_array_equal(encoded.scales, theirs.scales)
+    assert encoded.bits_per_value == theirs.bits_per_value
+    assert (np.frexp(encoded.scales)[0] == 0.5).all()
+
+
+def test_ant_takes_the_best_type_of_each_group() -> None:
+    values = np.random.default_rng(2).standard_t(2, (40, 256)).astype(np.float32)
+    values[:, :64] = np.random.default_rng(3).uniform(-1, 1, (40, 64))
+    encoded = get("ant4-g64-s32").encode(values)
+    expected = choose((INT4, FLINT4, POT4), values.reshape(40, 4, 64))
+    np.testing.assert_array_equal(encoded.selectors, expected)
+    assert set(np.unique(expected)) == {0, 1, 2}
+    for row, group in np.ndindex(40, 4):
+        part, book = slice(group * 64, group * 64 + 64), (INT4, FLINT4, POT4)[expected[row, group]]
+        scale = np.float32(np.abs(values[row, part]).max() / np.float64(book.largest))
+        assert encoded.scales[row, group] == scale
+        np.testing.assert_array_equal(
+            encoded.values()[row, part],
+            book.table[encoded.codes[row, part]] * np.float64(scale),
+        )
+
+
+def test_block_floating_point_is_that_of_block() -> None:
+    for mantissa, block in ((1, 1), (3, 16), (15, 7)):
+        encoded = get(f"bfp{mantissa}_b{block}").encode(matrix(), "stochastic", seed=5)
+        theirs = bfp(mantissa, block).encode(matrix(), Rounding.STOCHASTIC, 5)
+        np.testing.assert_array_equal(encoded.codes, theirs.codes)
+        np.testing.assert_array_equal(encoded.values(), theirs.values())
+        assert encoded.bits_per_value == theirs.bits_per_value
+
+
+@pytest.mark.parametrize("name", ["bfp3_b2", "nvfp4_t32"])
+def test_a_block_with_nan_or_infinity_is_nan(name: str) -> None:
+    values = np.zeros((1, 48), np.float32)
+    values[0, [5, 20]] = np.nan, np.inf
+    group = get(name).group or 0
+    bad = np.flatnonzero(np.isnan(get(name).encode(values).values()))
+    assert set(bad // group) == {5 // group, 20 // group}
+
+
+@pytest.mark.parametrize(("name", "block"), [("nvfp4", NVFP4), ("nvint4", NVINT4)])
+def test_t32_is_a_scale_of_the_tensor(name: str, block: BlockFormat) -> None:
+    values = matrix() * 1e-6
+    encoded = get(f"{name}_t32").encode(values)
+    theirs = block.encode(values, tensor_scale=True)
+    np.testing.assert_array_equal(encoded.codes, theirs.codes)
+    np.testing.assert_array_equal(encoded.values(), theirs.values())
+    assert encoded.bits_per_value == theirs.bits_per_value
+    # Without it the scales of such values underflow.
+    assert not np.allclose(get(name).encode(values).values(), encoded.values(), rtol=0.5)
+
+
+def test_qserve_is_that_of_two_levels() -> None:
+    for name, group in (("qserve", 128), ("qserve-g64", 64)):
+        encoded, theirs = get(name).encode(matrix()), two_level_qserve(matrix(), group)
+        np.testing.assert_array_equal(encoded.codes, theirs.codes)
+        np.testing.assert_array_equal(encoded.zeros, theirs.zeros)
+        np.testing.assert_array_equal(encoded.values(), theirs.values())
+        assert encoded.bits_per_value == theirs.bits_per_value
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -168,7 +400,10 @@ def test_absmean_of_arrays_is_that_of_one_group(values: list[float], rounding: R
     assert scaled.scales.tolist() == [scale]
 
 
-@pytest.mark.parametrize("name", [name for name in SCALED if "tensor" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SCALED if name != "dfp16" and "tensor" not in name and "t32" not in name],
+)
 def test_rows_do_not_know_each_other(name: str) -> None:
     values = matrix()
     together = get(name).encode(values).values()
@@ -185,7 +420,7 @@ def test_nothing_stays_nothing(name: str, shape: tuple[int, ...]) -> None:
     assert form.decode(form.encode(np.zeros(shape, np.float32))).shape == shape
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", [name for name in SCALED if get(name).kind != "bipolar"])
 def test_zeros_stay_zeros(name: str) -> None:
     assert not get(name).encode(np.zeros((2, 200), np.float32)).values().any()
 
@@ -274,6 +509,44 @@ ZEROS = np.zeros(2)
         ("int4-g4", np.array([np.nan, 1]), {}, "rtn: 1 of 2 values are NaN or infinite"),
         ("nf4-g4", np.array([np.inf, 1]), {}, "nf4-g4: 1 of 2 values are NaN or infinite"),
         ("ternary", np.array([np.nan, 1]), {}, "ternary has no NaN: 1 of 2 values are NaN"),
+        ("ternary2", np.array([np.nan, 1]), {}, "ternary2 has no NaN: 1 of 2 values are NaN"),
+        ("fp5_e2m2", np.array([np.nan, 1]), {}, "fp5_e2m2 has no NaN: 1 of 2 values are NaN"),
+        ("fix8_4", np.array([np.nan, 1]), {}, "int8 has no NaN: 1 of 2 values are NaN"),
+        ("bipolar2", np.array([np.nan, 1]), {}, "bipolar2 has no NaN: 1 of 2 values are NaN"),
+        ("apot4", np.array([np.nan, 1]), {}, "apot4 has no NaN: 1 of 2 values are NaN"),
+        (
+            "dfp8",
+            np.array([np.inf, 1]),
+            {},
+            "dynamic_fixed_point: 1 of 2 values are NaN or infinite",
+        ),
+        ("ant4", np.array([np.nan, 1]), {}, "ant4: 1 of 2 values are NaN or infinite"),
+        (
+            "bipolar2-g2",
+            np.array([np.inf, 1]),
+            {},
+            "bipolar2-g2: 1 of 2 values are NaN or infinite",
+        ),
+        ("qserve", np.array([np.inf, 1]), {}, "qserve: 1 of 2 values are NaN or infinite"),
+        (
+            "qserve",
+            ZEROS,
+            {"rounding": "floor"},
+            "qserve: its two levels round to nearest_even only, got floor",
+        ),
+        (
+            "fix8_4",
+            ZEROS,
+            {"overflow": "inf"},
+            "fix8_4: only plain floats overflow to inf; use overflow='saturate'",
+        ),
+        (
+            "fp5_e2m2",
+            ZEROS,
+            {"overflow": "nan"},
+            "fp5_e2m2 has no NaN to overflow to; use overflow='saturate'",
+        ),
+        ("fp32-channel", ZEROS, {}, "fp32 is not a minifloat"),
         ("int1-g8", ZEROS, {}, "rtn: bits must be 2 to 16 where symmetric, got 1"),
     ],
 )
@@ -296,7 +569,12 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         ),
         (get("nf4"), np.array([16]), "nf4: codes must be 0 to 15"),
         (get("nf4"), np.zeros(2), "nf4: codes must be integers, got float64"),
-        (get("ternary"), np.array([3]), "ternary: codes must be 0 to 2"),
+        (get("ternary"), np.array([3]), "ternary: codes must be 0, 1 or 2"),
+        (get("ternary"), np.array([-1]), "ternary: codes must be 0, 1 or 2"),
+        (get("ternary2"), np.array([2]), "ternary2: codes must be 0, 1 or 3"),
+        (get("pot3"), np.array([8]), "pot3: codes must be 0 to 7"),
+        (get("fp5_e2m2"), np.array([32]), "fp5_e2m2: codes must be 0 to 31"),
+        (get("bipolar2"), np.array([4]), "bipolar2: codes must be 0 to 3"),
     ):
         with pytest.raises(InputError) as error:
             form.decode(given_codes)

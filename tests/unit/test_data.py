@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from simulator.errors import InputError
 from simulator.numerics.data import (
@@ -11,6 +13,7 @@ from simulator.numerics.data import (
     KINDS,
     OUTLIER_EVERY,
     OUTLIER_SIZE,
+    is_file,
     random_matrix,
     read_matrix,
 )
@@ -64,3 +67,66 @@ def test_files_that_are_no_matrix_of_floats_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as error:
             read_matrix(tmp_path / name)
         assert str(error.value) == f"{tmp_path / name}: {words}"
+
+
+def test_kinds_are_no_files() -> None:
+    assert is_file("w.npy")
+    assert is_file("w.safetensors")
+    assert not any(map(is_file, KINDS))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_tensors_of_every_float_come_back_as_float32(dtype: type, tmp_path: Path) -> None:
+    """Other tensors stand before and behind; values have few bits, a subnormal among them."""
+    values = np.array([[1.5, -2.0, 0.0], [2.0**-20, -448.0, 3.140625]]).astype(dtype)
+    others = {"a": np.ones(5, np.int8), "z": np.ones((3, 3), np.float32)}
+    save_file({**others, "w": values}, tmp_path / "w.safetensors")
+    found = read_matrix(tmp_path / "w.safetensors", "w")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+
+
+def test_the_only_tensor_needs_no_name(tmp_path: Path) -> None:
+    save_file({"w": np.ones((2, 3), np.float32)}, tmp_path / "w.safetensors")
+    assert read_matrix(tmp_path / "w.safetensors").shape == (2, 3)
+
+
+def test_files_and_tensors_that_are_no_matrix_of_floats_are_refused(tmp_path: Path) -> None:
+    tensors = {"norm": np.ones(4, np.float32), "codes": np.ones((2, 2), np.int8)}
+    save_file(tensors, tmp_path / "m.safetensors")
+    (tmp_path / "t.safetensors").write_bytes(b"no tensors")
+    (tmp_path / "e.safetensors").write_bytes(b"")
+    whole = (tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-1])
+    save_file({}, tmp_path / "none.safetensors")
+    np.save(tmp_path / "w.npy", np.ones((2, 2)))
+    cases: dict[tuple[str, str | None], str] = {
+        ("m.safetensors", None): ": name one of its 2 tensors: codes, norm",
+        ("none.safetensors", None): ": name one of its 0 tensors: none",
+        ("m.safetensors", "nrom"): ": unknown tensor 'nrom'; did you mean 'norm'?",
+        ("m.safetensors", "norm"): (
+            ":norm: expected a matrix of F64, F32, F16, BF16, got F32 of shape (4,)"
+        ),
+        ("m.safetensors", "codes"): (
+            ":codes: expected a matrix of F64, F32, F16, BF16, got I8 of shape (2, 2)"
+        ),
+        ("t.safetensors", None): ": is no .safetensors file, or truncated",
+        ("e.safetensors", None): ": is no .safetensors file, or truncated",
+        ("cut.safetensors", "norm"): ": is no .safetensors file, or truncated",
+        ("gone.safetensors", None): ": cannot be read: No such file or directory",
+        ("w.npy", "norm"): ": only .safetensors files hold tensors by name, got 'norm'",
+    }
+    for (name, tensor), words in cases.items():
+        with pytest.raises(InputError) as error:
+            read_matrix(tmp_path / name, tensor)
+        assert str(error.value).startswith(f"{tmp_path / name}{words}")
+
+
+def test_values_that_are_not_finite_in_float32_are_refused(tmp_path: Path) -> None:
+    values = np.array([[1.0, np.nan], [1e300, -np.inf]])
+    np.save(tmp_path / "w.npy", values)
+    save_file({"w": values}, tmp_path / "w.safetensors")
+    for name, what in {"w.npy": "w.npy", "w.safetensors": "w.safetensors:w"}.items():
+        with pytest.raises(InputError) as error:
+            read_matrix(tmp_path / name)
+        assert str(error.value) == (f"{tmp_path / what}: 3 of 4 values are NaN or beyond float32")

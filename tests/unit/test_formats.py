@@ -20,6 +20,15 @@ SUFFIXED = [
     "nf4-g64",
     "bitmod3-g64",
     "fp8_e4m3fn-channel",
+    "fp16_e8m7ieee-g32",
+    "dfp4-g16",
+    "dfp8-channel",
+    "bipolar3-g64",
+    "apot3-g64",
+    "ant4-g64",
+    "ant4-channel",
+    "ternary2-tensor",
+    "qserve-g64",
 ]
 ANY_NAME = st.sampled_from([*ALL, *SUFFIXED])
 ROWS, REDUCTION = st.integers(1, 300), st.integers(1, 5000)
@@ -54,6 +63,26 @@ ROWS, REDUCTION = st.integers(1, 300), st.integers(1, 5000)
         ("nf4-g64", 4 + Fraction(16, 64)),
         ("int8-channel", 8),
         ("int8-tensor", 8),
+        ("fp3_e1m1", 3),
+        ("fp13_e5m7fn", 13),
+        ("fix12_4", 12),
+        ("ufix1_0", 1),
+        ("dfp8", 8),
+        ("dfp8-g16", 8 + Fraction(8, 16)),
+        ("bipolar16", 16),
+        ("bipolar2-g64", 2 + Fraction(16, 64)),
+        ("ternary2", 2),
+        ("ternary2-g32", 2 + Fraction(16, 32)),
+        ("flint5", 5),
+        ("pot8", 8),
+        ("apot7-g64-s32", 7 + Fraction(32, 64)),
+        ("ant4", 4 + Fraction(16 + 2, 128)),
+        ("ant4-g32", 4 + Fraction(16 + 2, 32)),
+        ("bfp3_b16", 4 + Fraction(8, 16)),
+        ("bfp15_b5", 16 + Fraction(8, 5)),
+        ("nvfp4_t32", Fraction(9, 2)),
+        ("qserve", 4 + Fraction(8 + 4, 128)),
+        ("qserve-g64", 4 + Fraction(8 + 4, 64)),
     ],
 )
 def test_bits_per_value_count_the_metadata_of_groups(name: str, bits: Fraction) -> None:
@@ -69,6 +98,10 @@ def test_bits_per_value_count_the_metadata_of_groups(name: str, bits: Fraction) 
         ("int4-g128", 4 + Fraction(16, 128)),
         ("int4-g3000", 4 + Fraction(2 * 16, 4096)),
         ("fp16", 16),
+        ("dfp8", 8 + Fraction(8, 4096**2)),
+        ("dfp8-channel", 8 + Fraction(8, 4096)),
+        ("nvfp4_t32", Fraction(9, 2) + Fraction(32, 4096**2)),
+        ("qserve", 4 + Fraction(12, 128) + Fraction(16, 4096)),
     ],
 )
 def test_bits_per_value_of_a_matrix_of_4096_x_4096(name: str, bits: Fraction) -> None:
@@ -89,14 +122,23 @@ def test_bits_are_payload_and_metadata(name: str, rows: int, reduction: int) -> 
     chosen = get(name)
     payload = chosen.payload_bits(rows, reduction)
     assert payload == ceil(rows * reduction * chosen.value_bits)
+    outer = {"none": 0, "channel": rows, "tensor": 1}[chosen.outer] * chosen.outer_bits
     assert chosen.bits(rows, reduction) - payload == (
-        chosen.scales(rows, reduction) * chosen.metadata_bits_per_group
+        chosen.scales(rows, reduction) * chosen.metadata_bits_per_group + outer
     )
 
 
 @pytest.mark.parametrize(
     ("name", "per_word"),
-    [("int4", 8), ("int3", 10), ("ternary", 20), ("int5", 6), ("fp16", 2), ("fp32", 1)],
+    [
+        ("int4", 8),
+        ("int3", 10),
+        ("ternary", 20),
+        ("ternary2", 16),
+        ("int5", 6),
+        ("fp16", 2),
+        ("fp32", 1),
+    ],
 )
 def test_values_do_not_straddle_words(name: str, per_word: int) -> None:
     assert get(name).payload_bits(1, per_word, word_bits=32) == 32
@@ -118,6 +160,9 @@ def test_padding_to_words_never_saves_bits(name: str, rows: int, reduction: int)
         ("int4-g128-s16", "int4-g128"),
         ("bitmod4-g128-s8", "bitmod4"),
         ("bitmod4-s16-g64", "bitmod4-g64-s16"),
+        ("dfp8-tensor", "dfp8"),
+        ("ant4-s16-g128", "ant4"),
+        ("qserve-g128", "qserve"),
     ],
 )
 def test_suffixes_in_any_order_give_one_format(spelled: str, name: str) -> None:
@@ -129,8 +174,27 @@ def test_suffixes_in_any_order_give_one_format(spelled: str, name: str) -> None:
 def test_every_name_is_its_own(name: str) -> None:
     chosen = get(name)
     assert chosen.name == name
-    assert chosen.base == name.split("-")[0]
-    assert chosen.base in ALL
+    base = name.split("-")[0]
+    # What these add to their elements is how scales are made.
+    assert chosen.base == {"qserve": "int4"}.get(
+        base, base.replace("dfp", "int").removesuffix("_t32")
+    )
+    assert get(chosen.base).base == chosen.base
+
+
+def test_members_of_families_are_listed_once() -> None:
+    assert len(set(ALL)) == len(ALL)
+    assert "dfp8" in ALL
+    assert "dfp7" not in ALL
+    assert get("dfp7").value_bits == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("fp12_e5m6ieee", 7), ("fp9_e3m5", 6), ("fp16_e5m10fn", 11), ("fix8_4", 0), ("bipolar4", 0)],
+)
+def test_significand_bits_are_those_of_floats(name: str, bits: int) -> None:
+    assert get(name).significand_bits == bits
 
 
 def test_the_parts_of_a_name_are_attributes() -> None:

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from simulator.errors import InputError
-from simulator.numerics.metrics import max_relative_error, max_ulp, sqnr_db
+from simulator.formats import get
+from simulator.numerics.metrics import (
+    beyond_range,
+    max_relative_error,
+    max_ulp,
+    not_finite,
+    sqnr_db,
+    ulp_errors,
+    ulp_histogram,
+    zeroed_fraction,
+)
 
 
 def test_sqnr_of_an_error_of_a_tenth_is_20_db() -> None:
@@ -46,3 +56,55 @@ def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(InputError) as error:
         sqnr_db(np.zeros(2), np.zeros((2, 1)))
     assert str(error.value) == "reference has shape (2,), found (2, 1)"
+
+
+def test_integers_have_a_last_place_of_one() -> None:
+    exact, found = np.array([10.25, -3.0]), np.array([10.0, -5.0])
+    assert ulp_errors(exact, found, None).tolist() == [0.25, 2.0]
+    assert max_ulp(exact, found, None) == 2
+
+
+def test_a_histogram_has_a_bin_for_none_one_an_octave_and_one_for_the_rest() -> None:
+    errors = [0.0, 2.0**-9, 2.0**-8, 1.0, 1.5, 2.0, 2.0**24 - 1, 2.0**24, np.inf, np.nan]
+    found = ulp_histogram(np.zeros(len(errors)), np.array(errors), None)
+    assert found.edges == (0.0, *(2.0**e for e in range(-8, 25)))
+    filled = {found.edges[i]: count for i, count in enumerate(found.counts) if count}
+    assert filled == {0: 2, 2.0**-8: 1, 1: 2, 2: 1, 2.0**23: 1, 2.0**24: 3}
+    assert len(found.counts) == len(found.edges)
+
+
+def test_what_was_zero_before_was_not_zeroed() -> None:
+    assert zeroed_fraction(np.array([0.0, 1, 2, 3, -4]), np.array([0.0, 0, 2, 0, -4])) == 0.5
+    assert zeroed_fraction(np.zeros(3), np.zeros(3)) == 0
+
+
+def test_results_that_should_be_finite_are_counted() -> None:
+    exact = np.array([1.0, 2, 3, np.inf])
+    assert not_finite(exact, np.array([np.inf, np.nan, 3, np.inf])) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "count"),
+    [
+        # The largest FP16 is 65504, the next one below 32 less: 65520 would round beyond.
+        ("fp16", [65519.0, 65520.0, -65520.0, np.inf, np.nan], 2),
+        ("fp8_e4m3fn", [448.0, 463.0, 464.0, -1e9], 2),
+        ("int8", [127.0, 127.4, 127.5, -300.0], 2),
+        # One block, scale 1: E2M1 ends at 6, below which is 4.
+        ("mxfp4", [7.5, 6.9, -7.0, 4.0], 2),
+        # Scale 1/64 of 2^0: 127 of them, and half a one.
+        ("mxint8", [127 / 64, 1.99, -127.5 / 64, 0.5], 1),
+        ("int4-g4", [100.0, 3.0, -99.0, 0.0], 0),
+        ("int4-g4-asym", [100.0, 3.0, -99.0, 0.0], 0),
+        ("nf4-g4", [100.0, 3.0, -99.0, 0.0], 0),
+        # Mean magnitude 2.5: beyond 3.75 the digit would be 2.
+        ("ternary-tensor", [1.0, -1.0, 4.0, 4.0], 2),
+        ("mxfp4", [0.0, 0.0], 0),
+    ],
+)
+def test_values_beyond_the_range_of_a_format_are_counted(
+    name: str, values: list[float], count: int
+) -> None:
+    original, form = np.array([values], np.float32), get(name)
+    with np.errstate(invalid="ignore"):
+        assert beyond_range(original, form, form.encode(original)) == count

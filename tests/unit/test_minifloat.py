@@ -270,7 +270,7 @@ def test_nearest_even_is_ml_dtypes_on_all_bfloat16_patterns(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAME)
 def test_nearest_even_is_ml_dtypes_on_random_bits(name: str) -> None:
-    bits = np.random.default_rng(2).integers(0, 1 << 32, 1 << 20, dtype=np.uint32)
+    bits = np.random.default_rng(2).integers(0, 1 << 32, 1 << 22, dtype=np.uint32)
     values = floats_of_bits(bits)
     values = values[~np.isnan(values)]
     assert np.array_equal(encode(FORMS[name], values, NEAREST, SAME[name][1]), theirs(name, values))
@@ -516,6 +516,17 @@ def test_stochastic_rounding_goes_up_as_often_as_it_should(name: str, part: floa
             # Five standard deviations of the mean of independent draws.
             bound = 5 * (position * (1 - position) / count) ** 0.5
             assert abs(float((codes == low + 1).mean()) - position) <= bound
+
+
+@pytest.mark.parametrize("value", [2.0**-149, 2.0**-60, 2.0**-34, 1.5 * 2.0**-33])
+def test_what_is_far_below_a_step_goes_up_for_the_least_random_number_alone(value: float) -> None:
+    # Element 0 of seed 0 draws 0: below any probability that is not 0. Element 1 draws more.
+    assert random_24(0, 0) == 0 < random_24(0, 1)
+    values = np.array([value, value], np.float32)
+    for form in (FP8, FP4):
+        codes = encode(form, values, Rounding.STOCHASTIC, SATURATE, seed=0)
+        assert codes.tolist() == [1, 0]
+        assert form.encode_one(value, Rounding.STOCHASTIC, SATURATE, 0) == 1
 
 
 def test_the_mean_of_stochastic_rounding_is_the_value() -> None:

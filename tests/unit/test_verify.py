@@ -10,9 +10,14 @@ import pytest
 
 from simulator.errors import InputError
 from simulator.formats import get
+from simulator.formats.binary_coded import decode
+from simulator.formats.codebook import TABLES
+from simulator.formats.conversion import Encoded
+from simulator.numerics.coded_paths import binary_code
 from simulator.numerics.data import KINDS
 from simulator.numerics.datapaths import DATAPATHS
-from simulator.numerics.operands import Datapath, Operands
+from simulator.numerics.decoded_paths import shifted_part
+from simulator.numerics.operands import Datapath, Operands, two_levels
 from simulator.numerics.verify import verify
 
 SMALL = (3, 5, 300)
@@ -25,6 +30,11 @@ WEIGHTS = {
     "abq": ("int2-g128", "int4-g64-asym", "int8-channel", "int5-tensor"),
     "bipolar": ("int2-g128", "int4-g64-asym", "int8-channel"),
     "ternary": ("ternary-tensor", "ternary-g64", "ternary-channel"),
+    "int8_mac": ("int8-channel", "int4-g64-asym", "ternary-g64", "int8"),
+    "bf16_mac": ("bf16", "int4-g128-asym", "mxfp4"),
+    "lut_fp16": ("int2-g128", "int4-g100-asym", "int8-channel", "int3-tensor-asym"),
+    "lut_fp8": ("int2-g128", "int4-g64-asym"),
+    "lut_int8": ("int4-g128", "int3-channel-asym"),
     "dequantise": ("int4-g128", "nf4-g64", "mxfp4", "fp8_e4m3fn", "bitmod4", "fp16"),
     "figna": ("int4-g128", "int8-channel", "int3-tensor"),
     "t_mac": ("int4-g128", "int2-g64-asym", "int3-g64"),
@@ -32,6 +42,33 @@ WEIGHTS = {
     "l_mul": ("bf16",),
     "pim_fp16": ("fp16",),
     "pim_bf16": ("bf16",),
+    "chain_fp16": ("fp16",),
+    "chain_bf16": ("bf16",),
+    "split_k": ("fp16",),
+    "narrow": ("int4-g128", "int8-channel", "int4-g64-asym"),
+    "mx_dot": ("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8"),
+    "nv_dot": ("nvfp4", "nvint4"),
+    "tensor_core_hopper": ("fp8_e4m3fn", "fp8_e5m2"),
+    "tensor_core_ada": ("fp8_e4m3fn", "fp8_e5m2"),
+    "bit_mod": (
+        "bitmod3",
+        "bitmod4",
+        "bitmod4-g50",
+        "bitmod3-tensor",
+        "int6-g128-s8",
+        "int8-g64-s8",
+    ),
+    "shift_add_llm": ("int4-g128", "int2-g50", "int7-channel", "int3-tensor"),
+    "axcore": ("fp4_e2m1fn-g128", "fp4_e2m1fn-channel", "fp4_e2m1fn-g50-s32"),
+    "ant": ("flint4-g128", "flint4-channel", "pot4-tensor", "int4-g50", "int8-channel"),
+    "two_level": ("int4-g128-s8", "int8-g16-s8", "int2-g50-s8"),
+}
+ACTIVATIONS = {
+    "mx_dot": ("mxfp4", "mxfp6_e3m2", "mxfp8_e5m2", "mxint8"),
+    "nv_dot": ("nvint4",),
+    "tensor_core_hopper": ("fp8_e5m2",),
+    "tensor_core_ada": ("fp8_e5m2",),
+    "ant": ("pot4-token", "int8-tensor", "int4-token"),
 }
 
 
@@ -46,23 +83,123 @@ def test_datapaths_are_bit_exact_in_every_format_that_they_take(name: str, weigh
     assert found.reference.endswith(", exact integers (all)") == (name in INTEGERS)
 
 
+@pytest.mark.parametrize(
+    ("name", "activations"),
+    [(name, each) for name, listed in ACTIVATIONS.items() for each in listed],
+)
+def test_datapaths_are_bit_exact_for_every_kind_of_activations(name: str, activations: str) -> None:
+    found = verify(name, SMALL, None, activations)
+    assert found.bit_exact
+    assert found.activation_format == activations
+
+
 def test_every_datapath_is_checked_here() -> None:
     assert set(WEIGHTS) == set(DATAPATHS)
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-def test_integer_datapaths_differ_from_float64_by_their_last_roundings(name: str) -> None:
-    found = verify(name, (4, 6, 1000), DATAPATHS[name].weight_format, "int8-token", "gaussian")
+def test_integer_datapaths_differ_from_float64_by_their_last_roundings(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
+    found = verify(name, (4, 6, 1000), None, "int8-token", "gaussian")
     # Three roundings a group, eight groups; nothing else is lost.
     assert 0 < found.max_ulp < 1000
     assert found.sqnr_db > 130
 
 
-def test_rounding_more_often_costs_accuracy() -> None:
+def test_rounding_more_often_costs_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
     names = ("pim_bf16", "pim_fp16", "mixpe_chain", "mixpe", "mixpe_w4a8")
     found = {name: verify(name, (6, 8, 1024), data="gaussian").sqnr_db for name in names}
     assert found["pim_bf16"] < found["pim_fp16"] < found["mixpe_chain"] < found["mixpe"]
     assert found["mixpe"] < found["mixpe_w4a8"]
+
+
+def test_narrow_chains_cost_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
+    names = ("chain_bf16", "chain_fp16", "split_k")
+    bf16, fp16, split = (verify(name, (6, 8, 1024), data="gaussian").sqnr_db for name in names)
+    # Three bits more; then four roundings to FP16 and three additions, not a thousand.
+    assert bf16 + 15 < fp16 < split - 15
+
+
+def test_split_k_stores_four_sums() -> None:
+    form = get("fp16")
+    w = np.zeros((1, 256), dtype=np.float32)
+    w[0, ::64] = 2048, 1, 1, 1
+    operands = Operands(form.encode(np.ones((1, 256), np.float32)), form.encode(w), form, form)
+    # FP16 has steps of 2 here: each 1 is lost, where one sum in FP32 would be 2051.
+    assert DATAPATHS["split_k"].run(operands)[0, 0] == 2048
+    assert DATAPATHS["split_k"].one(operands) == 2048
+
+
+def test_tensor_cores_differ_by_their_products_and_their_order() -> None:
+    form = get("fp8_e4m3fn")
+    generator = np.random.default_rng(5)
+    x, w = (form.encode(generator.standard_normal((4, 256))) for _ in range(2))
+    operands = Operands(x, w, form, form)
+    hopper, ada = (DATAPATHS[f"tensor_core_{name}"].run(operands) for name in ("hopper", "ada"))
+    assert not np.array_equal(hopper, ada)
+
+
+def test_blocks_keep_their_scales() -> None:
+    form = get("mxfp4")
+    # Multiples of the elements of FP4 in blocks with scales 1 and 32: sums are exact.
+    x = form.encode(np.array([[6, 1, 2, 3] * 8 + [192, 16, 32, 64] * 8], dtype=np.float32))
+    operands = Operands(x, x, form, form)
+    expected = 8 * (36 + 1 + 4 + 9 + 192**2 + 16**2 + 32**2 + 64**2)
+    assert DATAPATHS["mx_dot"].run(operands)[0, 0] == expected
+    assert DATAPATHS["mx_dot"].one(operands) == expected
+
+
+def test_nan_blocks_give_nan() -> None:
+    form = get("mxfp4")
+    x = form.encode(np.array([[np.inf] + [1.0] * 31, [1.0] * 32], dtype=np.float32))
+    operands = Operands(x, x, form, form)
+    found = DATAPATHS["mx_dot"].run(operands)
+    np.testing.assert_array_equal(np.isnan(found), [[True, True], [True, False]])
+    assert np.isnan(DATAPATHS["mx_dot"].one(operands.rows(0, 1)))
+
+
+def test_a_narrow_accumulator_saturates() -> None:
+    x_form, w_form = get("int8-token"), get("int8-channel")
+    x = x_form.encode(np.full((1, 64), 127, dtype=np.float32))
+    w = w_form.encode(np.stack([np.full(64, value, np.float32) for value in (127, -127)]))
+    found = DATAPATHS["narrow"].run(Operands(x, w, x_form, w_form))
+    np.testing.assert_array_equal(found, [[32767, -32768]])
+    assert verify("narrow", SMALL, "int8-channel", data="gaussian").sqnr_db < 20
+
+
+@pytest.mark.parametrize("name", ["int4-g16-s8", "bitmod4-g16", "bitmod3", "int8-g50-s8"])
+@pytest.mark.parametrize("size", [1.0, 3e-4, 1e-5])
+def test_two_levels_are_the_scales_that_encoding_had(name: str, size: float) -> None:
+    values = np.random.default_rng(1).standard_normal((40, 300)).astype(np.float32)
+    encoded = get(name).encode(values * np.float32(size))
+    assert isinstance(encoded, Encoded)
+    scales, channels = two_levels(encoded)
+    np.testing.assert_array_equal(channels, channels.astype(np.float16))
+    np.testing.assert_array_equal(scales * channels.astype(np.float64), encoded.scales)
+
+
+def test_a_binary_code_is_its_integers() -> None:
+    for bits in range(1, 8):
+        codes = np.arange(-(1 << bits - 1), 1 << bits - 1).reshape(2, -1)
+        coded = binary_code(codes, bits)
+        assert coded.planes == bits + 1
+        np.testing.assert_array_equal(decode(coded), codes)
+
+
+@pytest.mark.parametrize("name", ["flint4-token", "pot4-token", "int8-token"])
+def test_parts_of_ant_are_small_integers_and_shifts(name: str) -> None:
+    form = get(name)
+    codes = range(16) if form.kind == "codebook" else range(-128, 128)
+    for code in codes:
+        part, shift = shifted_part(form, code)
+        value = TABLES[form.base].values[code] if form.kind == "codebook" else code
+        assert part * 2**shift == value
+        assert part % 2 or (part, shift) == (0, 0)
+        assert abs(part) <= 3 or form.kind == "int"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 129), (2, 1, 64), (7, 3, 5)])
@@ -117,6 +254,7 @@ def flip_all(found: np.ndarray) -> None:
 def test_one_wrong_bit_is_seen(
     name: str, change: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 8)
     paths = {**DATAPATHS, name: broken(DATAPATHS[name], change)}
     monkeypatch.setattr("simulator.numerics.verify.DATAPATHS", paths)
     assert not verify(name, (20, 30, 64)).bit_exact
@@ -154,6 +292,16 @@ def test_operands_of_one_output_are_rows() -> None:
     row = whole.rows(2, 3)
     np.testing.assert_array_equal(row.w_values()[0], whole.w_values()[3])
     np.testing.assert_array_equal(row.x_values()[0], whole.x_values()[2])
+
+
+#: What formats of a datapath must be.
+MX = (
+    "mx_dot: both operands must be of mxfp8_e4m3, mxfp8_e5m2, mxfp6_e3m2, mxfp6_e2m3, mxfp4, mxint8"
+)
+FP8 = "both operands must be of fp8_e4m3fn, fp8_e5m2"
+BIT_MOD = "bit_mod: weights must be of bitmod3, bitmod4, int6, int8 with 8-bit scales"
+ANT = "must be flint4, pot4 or symmetric int1 to int8, with a scale"
+TWO_LEVEL = "two_level: weights must be int2 to int8 in groups with 8-bit scales"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +342,7 @@ def test_operands_of_one_output_are_rows() -> None:
             "ternary: weights must be ternary with a scale, got int2-g64",
         ),
         ("pim_fp16", "bf16", None, "pim_fp16: both operands must be fp16, got bf16"),
-        ("dequantise", None, "int8-token", "dequantise: activations must be fp16, got int8-token"),
+        ("int8_mac", None, "fp16", "int8_mac: operands must be integers, got fp16"),
         ("figna", "int4-g128-asym", None, "figna: weights must be symmetric, got int4-g128-asym"),
         ("figna", "nf4-g64", None, "figna: weights must be int2 to int8 with a scale, got nf4-g64"),
         ("t_mac", "int4-g32", None, "t_mac: groups must be multiples of 64, got int4-g32"),
@@ -203,6 +351,118 @@ def test_operands_of_one_output_are_rows() -> None:
             "int4-channel",
             None,
             "t_mac: weights must be int1 to int4 in groups, got int4-channel",
+        ),
+        (
+            "figna",
+            "int9-channel",
+            None,
+            "figna: weights must be int2 to int8 with a scale, got int9-channel",
+        ),
+        (
+            "shift_add_llm",
+            "int8-channel",
+            None,
+            "shift_add_llm: weights must be int2 to int7 with a scale, got int8-channel",
+        ),
+        ("shift_add_llm", None, "bf16", "shift_add_llm: activations must be fp16, got bf16"),
+        (
+            "mx_dot",
+            "nvfp4",
+            None,
+            f"{MX}, got nvfp4",
+        ),
+        ("nv_dot", None, "mxfp4", "nv_dot: both operands must be of nvfp4, nvint4, got mxfp4"),
+        (
+            "tensor_core_ada",
+            None,
+            "fp16",
+            f"tensor_core_ada: {FP8}, got fp16",
+        ),
+        (
+            "tensor_core_hopper",
+            "fp8_e4m3fn-channel",
+            None,
+            f"tensor_core_hopper: {FP8}, got fp8_e4m3fn-channel",
+        ),
+        (
+            "bit_mod",
+            "int8-channel",
+            None,
+            f"{BIT_MOD}, got int8-channel",
+        ),
+        (
+            "bit_mod",
+            "int4-g128-s8",
+            None,
+            f"{BIT_MOD}, got int4-g128-s8",
+        ),
+        (
+            "bit_mod",
+            "int6-g128-asym-s8",
+            None,
+            f"{BIT_MOD}, got int6-g128-asym-s8",
+        ),
+        ("bit_mod", None, "int8-token", "bit_mod: activations must be fp16, got int8-token"),
+        (
+            "axcore",
+            "fp4_e2m1fn",
+            None,
+            "axcore: weights must be fp4_e2m1fn with a scale, got fp4_e2m1fn",
+        ),
+        (
+            "axcore",
+            "nf4-g128",
+            None,
+            "axcore: weights must be fp4_e2m1fn with a scale, got nf4-g128",
+        ),
+        ("axcore", None, "bf16", "axcore: activations must be fp16, got bf16"),
+        (
+            "ant",
+            "flint4",
+            None,
+            f"ant: weights {ANT}, got flint4",
+        ),
+        (
+            "ant",
+            "int4-g128-asym",
+            None,
+            f"ant: weights {ANT}, got int4-g128-asym",
+        ),
+        (
+            "ant",
+            None,
+            "int9-token",
+            f"ant: activations {ANT}, got int9-token",
+        ),
+        (
+            "ant",
+            None,
+            "flint4-g128",
+            "ant: activations must have scales by token or tensor, got flint4-g128",
+        ),
+        (
+            "two_level",
+            "int4-g128",
+            None,
+            f"{TWO_LEVEL}, got int4-g128",
+        ),
+        (
+            "two_level",
+            "int4-g128-asym-s8",
+            None,
+            f"{TWO_LEVEL}, got int4-g128-asym-s8",
+        ),
+        (
+            "two_level",
+            "int9-g128-s8",
+            None,
+            f"{TWO_LEVEL}, got int9-g128-s8",
+        ),
+        (
+            "two_level",
+            None,
+            "fp16",
+            "two_level: activations must be int1 to int8 by token or tensor, got fp16",
         ),
         ("mixpe", "int44", None, "unknown format 'int44'; did you mean 'int4'?"),
     ],

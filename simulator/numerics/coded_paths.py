@@ -1,0 +1,148 @@
+"""Datapaths of coded weights and FP16 activations for `verify`.
+
+- `bit_mod`: weights of BitMoD, or integers for its Booth terms, with 8-bit scales of groups.
+  assumed: the FP16 scale of a channel, which `bit_mod` leaves out, multiplies the finished output
+  in float32, and rounds once.
+- `shift_add_llm`: an integer of b bits is, exactly, half the sum of +-2^i, i from 0 to b - 1, less
+  1/2 (how LUT-GEMM has uniform codes): b sign planes with alphas that are powers of two, and one
+  more that is minus throughout. The scale of a group multiplies its sum (`scaled_groups`). Left
+  out: alphas that are fitted, for which no format has a name.
+- `axcore`: FP4 weights; the scale of a group multiplies its sum likewise.
+"""
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.formats import Format
+from simulator.formats.binary_coded import BinaryCoded
+from simulator.formats.conversion import Encoded
+from simulator.numerics.added_patterns import axcore, dot_added, gemm_added
+from simulator.numerics.bit_mod import dot_bit_mod, gemm_bit_mod, values_of
+from simulator.numerics.operands import (
+    Codes,
+    Datapath,
+    Operands,
+    Values,
+    fp16_activations,
+    scaled_groups,
+    symmetric_and_fp16,
+    two_levels,
+)
+from simulator.numerics.shift_add_llm import dot_floats, gemm_floats
+
+#: BitMoD's name of the type of a base format.
+BIT_MOD = MappingProxyType({"bitmod3": "fp3", "bitmod4": "fp4", "int6": "int6", "int8": "int8"})
+AXCORE = axcore()
+
+
+def _bit_mod_formats(weights: Format, activations: Format) -> str:
+    if weights.base not in BIT_MOD or weights.scale_bits != 8 or weights.zero_bits:
+        return f"weights must be of {', '.join(BIT_MOD)} with 8-bit scales, got {weights.name}"
+    return fp16_activations(weights, activations)
+
+
+def _selectors(weights: Encoded, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    return None if weights.selectors is None else np.broadcast_to(weights.selectors, shape)
+
+
+def _bit_mod(operands: Operands) -> Values:
+    w = operands.w
+    assert not isinstance(operands.x, Encoded)
+    assert isinstance(w, Encoded)
+    scales, channels = two_levels(w)
+    selectors, kind = _selectors(w, scales.shape), BIT_MOD[w.format.base]
+    x = operands.x.view(np.float16)
+    return gemm_bit_mod(x, w.codes, scales, selectors, kind, w.sizes[1]) * channels[:, 0]
+
+
+def _bit_mod_one(operands: Operands) -> float:
+    w = operands.w
+    assert not isinstance(operands.x, Encoded)
+    assert isinstance(w, Encoded)
+    scales, channels = two_levels(w)
+    selectors, kind = _selectors(w, scales.shape), BIT_MOD[w.format.base]
+    codes = w.codes if selectors is None else values_of(kind, w.codes, selectors, w.sizes[1])
+    x = list(operands.x.view(np.float16)[0])
+    output = dot_bit_mod(x, codes[0].tolist(), scales[0].tolist(), kind, w.sizes[1])
+    return float(output * channels[0, 0])
+
+
+def binary_code(codes: Codes, bits: int) -> BinaryCoded:
+    """Return integers of two's complement (N, K), a group each row, as sums of +-2^i / 2."""
+    unsigned = codes.astype(np.int64) + (1 << bits - 1)
+    planes = [unsigned >> place & 1 for place in range(bits)] + [np.zeros_like(unsigned)]
+    alphas = [2.0 ** (place - 1) for place in range(bits)] + [0.5]
+    signs = np.packbits(np.stack(planes, axis=1).astype(np.uint8), axis=-1)
+    return BinaryCoded(np.tile(alphas, (len(codes), 1)), signs, codes.shape[1])
+
+
+def _binary_coded(operands: Operands) -> Values:
+    def inner(x: NDArray[Any], w: Codes) -> Values:
+        return gemm_floats(x, binary_code(w, int(operands.w_format.value_bits)), len(w))
+
+    return scaled_groups(operands.x_values().astype(np.float32), operands, inner)
+
+
+def _binary_coded_one(operands: Operands) -> float:
+    def inner(x: NDArray[Any], w: Codes) -> Values:
+        coded = binary_code(w, int(operands.w_format.value_bits))
+        return np.array([[dot_floats(list(x[0]), coded, [0])]])
+
+    return float(scaled_groups(operands.x_values().astype(np.float32), operands, inner)[0, 0])
+
+
+def _fp4_and_fp16(weights: Format, activations: Format) -> str:
+    if weights.base != "fp4_e2m1fn" or weights.granularity == "none":
+        return f"weights must be fp4_e2m1fn with a scale, got {weights.name}"
+    return fp16_activations(weights, activations)
+
+
+def _axcore(operands: Operands) -> Values:
+    assert not isinstance(operands.x, Encoded)
+    return scaled_groups(operands.x, operands, lambda x, w: gemm_added(x, w, AXCORE))
+
+
+def _axcore_one(operands: Operands) -> float:
+    assert not isinstance(operands.x, Encoded)
+
+    def inner(x: NDArray[Any], w: Codes) -> NDArray[Any]:
+        return np.array([[dot_added(x[0].tolist(), w[0].tolist(), AXCORE)]])
+
+    return float(scaled_groups(operands.x, operands, inner)[0, 0])
+
+
+CODED_PATHS = (
+    Datapath(
+        "bit_mod",
+        "BitMoD: bit-serial terms of weights, FP16 activations",
+        "bitmod4",
+        "fp16",
+        _bit_mod_formats,
+        _bit_mod,
+        _bit_mod_one,
+        None,
+    ),
+    Datapath(
+        "shift_add_llm",
+        "ShiftAddLLM: binary codes, sums of 8 activations looked up and shifted",
+        "int4-g128",
+        "fp16",
+        symmetric_and_fp16(7),
+        _binary_coded,
+        _binary_coded_one,
+        None,
+    ),
+    Datapath(
+        "axcore",
+        "AxCore: bit patterns of FP4 and FP16 added in place of a product",
+        "fp4_e2m1fn-g128",
+        "fp16",
+        _fp4_and_fp16,
+        _axcore,
+        _axcore_one,
+        None,
+    ),
+)
