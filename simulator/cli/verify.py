@@ -110,9 +110,10 @@ def _prepare(picture: Path) -> None:
 
 
 def _draw(found: list["Check"], picture: Path) -> None:
+    from simulator.api import version
     from simulator.report.errors_picture import write_errors
 
-    write_errors(found, picture)
+    write_errors(found, picture, version())
 
 
 def _tensor(data: str, tensor: str | None) -> tuple[str, str | None]:

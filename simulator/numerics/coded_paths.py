@@ -39,7 +39,8 @@ AXCORE = axcore()
 
 
 def _bit_mod_formats(weights: Format, activations: Format) -> str:
-    if weights.base not in BIT_MOD or weights.scale_bits != 8 or weights.zero_bits:
+    two_level = weights.scale_bits == 8 and not weights.power_scales
+    if weights.base not in BIT_MOD or not two_level or weights.zero_bits:
         return f"weights must be of {', '.join(BIT_MOD)} with 8-bit scales, got {weights.name}"
     return fp16_activations(weights, activations)
 

@@ -16,6 +16,7 @@ from simulator.formats.presets import BF16
 from simulator.formats.rounding import Rounding
 from simulator.numerics.accumulate import dot_ordered, gemm_ordered, split_order
 from simulator.numerics.added_patterns import dot_added, gemm_added, l_mul
+from simulator.numerics.fused import dot_fused, gemm_fused
 from simulator.numerics.mac_tree import dot_tree, gemm_tree
 from simulator.numerics.operands import (
     Codes,
@@ -57,6 +58,13 @@ def _tree_path(name: str, summary: str, kind: str, mantissa_bits: int) -> Datapa
         return float(dot_tree(x[0], w[0], 16, kinds))
 
     return Datapath(name, summary, kind, kind, plain(kind), run, one, None, mantissa_bits)
+
+
+def _plain_halves(operands: Operands) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    x, w = operands.x, operands.w
+    assert not isinstance(x, Encoded)
+    assert not isinstance(w, Encoded)
+    return x.view(np.float16), w.view(np.float16)
 
 
 def _ordered_path(
@@ -213,6 +221,17 @@ FLOAT_PATHS = (
     _tree_path("pim_fp16", "PIM bank: 16 lanes, everything rounded to FP16", "fp16", 10),
     _tree_path("pim_bf16", "PIM bank: 16 lanes, everything rounded to BF16", "bf16", 7),
     _ordered_path("chain_fp16", "FP16 multiply, then FP16 add", "fp16", ("fp16", "fp16"), 10),
+    Datapath(
+        "fma_fp16",
+        "FP16 fused multiply-add, in order of K",
+        "fp16",
+        "fp16",
+        plain("fp16"),
+        lambda operands: gemm_fused(*_plain_halves(operands)),
+        lambda operands: dot_fused(*(each[0].tolist() for each in _plain_halves(operands))),
+        None,
+        10,
+    ),
     _ordered_path("chain_bf16", "BF16 multiply, then BF16 add", "bf16", ("bf16", "bf16"), 7),
     _ordered_path(
         "split_k",

@@ -12,7 +12,6 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator import __version__
 from simulator.errors import InputError
 from simulator.numerics.metrics import FIRST_OCTAVE, LAST_OCTAVE
 from simulator.numerics.verify import Check
@@ -51,15 +50,15 @@ class ErrorsInfo:
     footer: str
 
 
-def errors_info(checks: Sequence[Check]) -> ErrorsInfo:
-    """Gather the numbers of the picture; InputError without any check."""
+def errors_info(checks: Sequence[Check], version: str) -> ErrorsInfo:
+    """Gather the numbers of the picture; InputError without any check. version: of nibblesim."""
     if not checks:
         raise InputError("no checks to draw")
     m, n, k = checks[0].shape
     size = f"{m} x {n} x {k}"
     return ErrorsInfo(
         panels=tuple(_panel(one) for one in checks),
-        footer=f"{size}, errors against float64 on the quantised operands; nibblesim {__version__}",
+        footer=f"{size}, errors against float64 on the quantised operands; nibblesim {version}",
     )
 
 
@@ -138,8 +137,8 @@ def picture_suffix(path: str | Path) -> str:
     return suffix
 
 
-def write_errors(checks: Sequence[Check], path: str | Path) -> Path:
-    """Draw the errors of checks into a `.png`, `.pdf` or `.svg` file.
+def write_errors(checks: Sequence[Check], path: str | Path, version: str) -> Path:
+    """Draw the errors of checks of a version of nibblesim into a `.png`, `.pdf` or `.svg` file.
 
     Raises:
         InputError: another suffix, no checks, or the file cannot be written.
@@ -147,7 +146,7 @@ def write_errors(checks: Sequence[Check], path: str | Path) -> Path:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    suffix, info, buffer = picture_suffix(path), errors_info(checks), BytesIO()
+    suffix, info, buffer = picture_suffix(path), errors_info(checks, version), BytesIO()
     # Without a salt the names inside an SVG would be random.
     with rc_context({"svg.hashsalt": "nibblesim"}):
         figure = Figure(figsize=(WIDTH_IN, errors_height_in(info)), layout="constrained")

@@ -18,6 +18,8 @@ from simulator.report.errors_picture import (
     write_errors,
 )
 
+VERSION = "1.2.3"
+
 
 def check(name: str = "lut") -> Check:
     """Return a check whose errors are 0, 1, 1 and infinite."""
@@ -31,7 +33,7 @@ def check(name: str = "lut") -> Check:
 def test_the_numbers_are_those_of_the_checks() -> None:
     wrong = dataclasses.replace(check("abq"), bit_exact=False, weight_format=None)
     exact = dataclasses.replace(check("mx"), sqnr_db=float("inf"))
-    info = errors_info([check(), wrong, exact])
+    info = errors_info([check(), wrong, exact], VERSION)
     titles = [panel.title for panel in info.panels]
     assert titles == ["lut: 41.3 dB", "abq: 41.3 dB (NOT EXACT)", "mx: no error"]
     subtitles = [panel.subtitle for panel in info.panels]
@@ -43,7 +45,7 @@ def test_the_numbers_are_those_of_the_checks() -> None:
 
 
 def test_bars_stand_at_their_octaves() -> None:
-    info = errors_info([check()])
+    info = errors_info([check()], VERSION)
     figure = Figure()
     draw_errors(info, figure)
     (axes,) = figure.axes
@@ -55,7 +57,7 @@ def test_bars_stand_at_their_octaves() -> None:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_every_check_has_a_panel_and_the_page_holds_them(count: int) -> None:
-    info = errors_info([check(f"path{index}") for index in range(count)])
+    info = errors_info([check(f"path{index}") for index in range(count)], VERSION)
     figure = Figure()
     draw_errors(info, figure)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
@@ -64,7 +66,9 @@ def test_every_check_has_a_panel_and_the_page_holds_them(count: int) -> None:
 
 
 def test_a_page_holds_all_checks() -> None:
-    heights = [errors_height_in(errors_info([check()] * count)) for count in (1, COLUMNS, 34)]
+    heights = [
+        errors_height_in(errors_info([check()] * count, VERSION)) for count in (1, COLUMNS, 34)
+    ]
     assert heights[0] == heights[1] < heights[2] < 10
 
 
@@ -72,15 +76,15 @@ def test_a_page_holds_all_checks() -> None:
     ("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
 )
 def test_files_are_the_same_again(suffix: str, start: bytes, tmp_path: Path) -> None:
-    first, second = (write_errors([check()], tmp_path / f"{n}.{suffix}") for n in "ab")
+    first, second = (write_errors([check()], tmp_path / f"{n}.{suffix}", VERSION) for n in "ab")
     assert first.read_bytes().startswith(start)
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_other_files_and_no_checks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        write_errors([check()], tmp_path / "a.jpg")
+        write_errors([check()], tmp_path / "a.jpg", VERSION)
     assert str(error.value) == f"{tmp_path / 'a.jpg'}: a picture ends in .png, .pdf, .svg"
     with pytest.raises(InputError) as error:
-        write_errors([], tmp_path / "a.png")
+        write_errors([], tmp_path / "a.png", VERSION)
     assert str(error.value) == "no checks to draw"

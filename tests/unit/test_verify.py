@@ -13,10 +13,11 @@ from simulator.formats import get
 from simulator.formats.binary_coded import decode
 from simulator.formats.codebook import TABLES
 from simulator.formats.conversion import Encoded
+from simulator.formats.outlier_victim import OLIVES
 from simulator.numerics.coded_paths import binary_code
 from simulator.numerics.data import KINDS
 from simulator.numerics.datapaths import DATAPATHS
-from simulator.numerics.decoded_paths import shifted_part
+from simulator.numerics.decoded_paths import olive_parts, shifted_part
 from simulator.numerics.operands import Datapath, Operands, two_levels
 from simulator.numerics.verify import verify
 
@@ -43,6 +44,7 @@ WEIGHTS = {
     "pim_fp16": ("fp16",),
     "pim_bf16": ("bf16",),
     "chain_fp16": ("fp16",),
+    "fma_fp16": ("fp16",),
     "chain_bf16": ("bf16",),
     "split_k": ("fp16",),
     "narrow": ("int4-g128", "int8-channel", "int4-g64-asym"),
@@ -61,7 +63,8 @@ WEIGHTS = {
     "shift_add_llm": ("int4-g128", "int2-g50", "int7-channel", "int3-tensor"),
     "axcore": ("fp4_e2m1fn-g128", "fp4_e2m1fn-channel", "fp4_e2m1fn-g50-s32"),
     "ant": ("flint4-g128", "flint4-channel", "pot4-tensor", "int4-g50", "int8-channel"),
-    "two_level": ("int4-g128-s8", "int8-g16-s8", "int2-g50-s8"),
+    "olive": ("olive_int4-g128", "olive_flint4-channel", "olive_int8-g50"),
+    "two_level": ("int4-g128-s8", "int8-g16-s8", "int2-g50-s8", "qserve", "qserve-g50"),
 }
 ACTIVATIONS = {
     "mx_dot": ("mxfp4", "mxfp6_e3m2", "mxfp8_e5m2", "mxint8"),
@@ -102,7 +105,8 @@ def test_integer_datapaths_differ_from_float64_by_their_last_roundings(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
-    found = verify(name, (4, 6, 1000), None, "int8-token", "gaussian")
+    activations = "olive_int4-token" if name == "olive" else "int8-token"
+    found = verify(name, (4, 6, 1000), None, activations, "gaussian")
     # Three roundings a group, eight groups; nothing else is lost.
     assert 0 < found.max_ulp < 1000
     assert found.sqnr_db > 130
@@ -190,6 +194,19 @@ def test_a_binary_code_is_its_integers() -> None:
         np.testing.assert_array_equal(decode(coded), codes)
 
 
+@pytest.mark.parametrize("name", ["olive_int4-token", "olive_flint4-token", "olive_int8-token"])
+def test_parts_of_olive_are_small_integers_and_shifts(name: str) -> None:
+    form = get(name)
+    olive = OLIVES[form.base]
+    codes = [code for code in range(2 * olive.identifier) if code % olive.identifier]
+    pairs = [(code, 1) for code in codes] + [(code, olive.identifier) for code in codes]
+    pairs += [(olive.identifier, code) for code in codes]
+    parts = olive_parts(form, [code for pair in pairs for code in pair])
+    values = [value for pair in pairs for value in olive.decode_pair(*pair)]
+    assert [part * 2**shift for part, shift in parts] == values
+    assert max(abs(int(part)) for part, _ in parts) <= olive.largest_normal
+
+
 @pytest.mark.parametrize("name", ["flint4-token", "pot4-token", "int8-token"])
 def test_parts_of_ant_are_small_integers_and_shifts(name: str) -> None:
     form = get(name)
@@ -205,6 +222,9 @@ def test_parts_of_ant_are_small_integers_and_shifts(name: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 129), (2, 1, 64), (7, 3, 5)])
 @pytest.mark.parametrize("name", DATAPATHS)
 def test_any_shape_will_do(name: str, shape: tuple[int, int, int]) -> None:
+    rows, columns, depth = shape
+    # OliVe codes values in pairs.
+    shape = (rows, columns, depth + (name == "olive") * depth % 2)
     found = verify(name, shape)
     assert found.bit_exact
     assert found.shape == shape
@@ -301,7 +321,7 @@ MX = (
 FP8 = "both operands must be of fp8_e4m3fn, fp8_e5m2"
 BIT_MOD = "bit_mod: weights must be of bitmod3, bitmod4, int6, int8 with 8-bit scales"
 ANT = "must be flint4, pot4 or symmetric int1 to int8, with a scale"
-TWO_LEVEL = "two_level: weights must be int2 to int8 in groups with 8-bit scales"
+TWO_LEVEL = "two_level: weights must be qserve, or int2 to int8 in groups with 8-bit scales"
 
 
 @pytest.mark.parametrize(
@@ -365,6 +385,21 @@ TWO_LEVEL = "two_level: weights must be int2 to int8 in groups with 8-bit scales
             "shift_add_llm: weights must be int2 to int7 with a scale, got int8-channel",
         ),
         ("shift_add_llm", None, "bf16", "shift_add_llm: activations must be fp16, got bf16"),
+        (
+            "olive",
+            "int4-g128",
+            None,
+            "olive: weights must be of olive_int4, olive_flint4, olive_int8 with a scale, "
+            "got int4-g128",
+        ),
+        (
+            "olive",
+            None,
+            "olive_int4-g128",
+            "olive: activations must have scales by token or tensor, got olive_int4-g128",
+        ),
+        ("two_level", "dfp4-g128", None, f"{TWO_LEVEL}, got dfp4-g128"),
+        ("two_level", "int4-g128-asym", None, f"{TWO_LEVEL}, got int4-g128-asym"),
         (
             "mx_dot",
             "nvfp4",
