@@ -76,6 +76,9 @@ element_code: Any = register_jitable(_element_code)
 @compiled()
 def encode_all(
     bits: NDArray[np.int32],
+    values: NDArray[np.float32],
+    lifted_bits: NDArray[np.int32],
+    lifted: NDArray[np.float32],
     codes: NDArray[np.uint8],
     scales: NDArray[np.uint8],
     mantissa_bits: np.int32,
@@ -87,12 +90,11 @@ def encode_all(
 ) -> None:
     """Fill codes and scales (one for each block) from the bits of float32, whole blocks in a row.
 
-    sign_shift: how far right the sign moves from bit 31; length: BLOCK again, but not known to the
-    compiler, which makes vectors of a loop over it and scalars of 32 known steps to a maximum.
+    bits and values, lifted_bits and lifted (of one block, to work in): the same memory as two
+    dtypes. sign_shift: how far right the sign moves from bit 31; length: BLOCK again, but not known
+    to the compiler, which makes vectors of a loop over it and scalars of 32 known steps to a
+    maximum.
     """
-    values = bits.view(np.float32)
-    lifted = np.empty(BLOCK, dtype=np.float32)
-    lifted_bits = lifted.view(np.int32)
     for block in range(scales.size):
         start = block * BLOCK
         top = ZERO
@@ -134,8 +136,12 @@ def encode_blocks(
     shape = (*values.shape[:-1], values.shape[-1] // BLOCK)
     codes = np.empty(values.shape, dtype=np.uint8)
     scales = np.empty(shape, dtype=np.uint8)
+    row, lifted = np.ascontiguousarray(values).reshape(-1), np.empty(BLOCK, dtype=np.float32)
     encode_all(
-        np.ascontiguousarray(values).reshape(-1).view(np.int32),
+        row.view(np.int32),
+        row,
+        lifted.view(np.int32),
+        lifted,
         codes.reshape(-1),
         scales.reshape(-1),
         np.int32(element.mantissa_bits),

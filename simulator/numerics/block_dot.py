@@ -143,14 +143,18 @@ def gemm_blocks(activations: Blocks, weights: Blocks) -> NDArray[np.float32]:
         if sum_bits(*forms) <= INT16_BITS and _all_finite(*forms) and forms[0].block % PASS == 0:
             kind = np.int16
     kernel: Any = sum_wide if wide else sum_int16 if kind is np.int16 else sum_blocks
-    total: NDArray[np.float32] = kernel(
+    codes, block = _panels(_whole(weights), WIDTH), forms[0].block
+    total = np.zeros((len(activations.codes), len(codes) * WIDTH), dtype=np.float32)
+    kernel(
         np.take(_table(forms[0], kind), _whole(activations), mode="clip"),
-        _panels(_whole(weights), WIDTH),
+        codes,
         _table(forms[1], kind),
         decode(forms[0].scale, activations.scales).astype(np.float64),
         _panels(decode(forms[1].scale, weights.scales).astype(np.float64) * unit, WIDTH),
-        forms[0].block,
-    )[:, : weights.codes.shape[0]]
+        np.empty((block + 1, WIDTH), dtype=kind),
+        total,
+    )
+    total = total[:, : weights.codes.shape[0]]
     factor = tensor_factor(activations, weights)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return total.copy() if factor is None else total * factor

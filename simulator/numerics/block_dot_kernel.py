@@ -64,49 +64,54 @@ def add_pass(sums: Shorts, x: Shorts, tile: Shorts, j: int) -> None:
 
 @compiled()
 def sum_int16(
-    x: Shorts, codes: Codes, table: Shorts, x_scales: Doubles, w_scales: Doubles, block: int
-) -> Result:
-    """Return elements (M, K) x codes (panels, K, WIDTH) of weights, (M, panels x WIDTH).
+    x: Shorts,
+    codes: Codes,
+    table: Shorts,
+    x_scales: Doubles,
+    w_scales: Doubles,
+    tile: Shorts,
+    result: Result,
+) -> None:
+    """Add elements (M, K) x codes (panels, K, WIDTH) of weights to result (M, panels x WIDTH).
 
-    Scales are (M, blocks) and (panels, blocks, WIDTH). Sums of a block are in int16, which holds
-    them; PASS divides the block.
+    Scales are (M, blocks) and (panels, blocks, WIDTH); tile (block + 1, WIDTH) is to work in. Sums
+    of a block are in int16, which holds them; PASS divides the block.
     """
-    rows, depth = x.shape
-    panels = codes.shape[0]
-    result = np.zeros((rows, panels * WIDTH), dtype=np.float32)
-    tile = np.zeros((block, WIDTH), dtype=np.int16)
-    sums = np.zeros(WIDTH, dtype=np.int16)
-    for panel in range(panels):
-        for index in range(depth // block):
+    block = tile.shape[0] - 1
+    sums = tile[block]
+    for panel in range(codes.shape[0]):
+        for index in range(x_scales.shape[1]):
             start = index * block
             factors = w_scales[panel, index]
             decode_tile(tile, codes[panel, start : start + block], table)
-            for m in range(rows):
+            for m in range(x.shape[0]):
                 sums[:] = 0
                 part = x[m, start : start + block]
                 for j in range(0, block, PASS):
                     add_pass(sums, part, tile, j)
                 total = result[m, panel * WIDTH : (panel + 1) * WIDTH]
                 accumulate(total, sums, x_scales[m, index], factors)
-    return result
 
 
 @compiled()
 def sum_blocks(
-    x: Elements, codes: Codes, table: Elements, x_scales: Doubles, w_scales: Doubles, block: int
-) -> Result:
-    """Return the same with sums of a block in float32 or float64, as x and the table are."""
-    rows, depth = x.shape
-    panels = codes.shape[0]
-    result = np.zeros((rows, panels * WIDTH), dtype=np.float32)
-    tile = np.zeros((block, WIDTH), dtype=x.dtype)
-    sums = np.zeros(WIDTH, dtype=x.dtype)
-    for panel in range(panels):
-        for index in range(depth // block):
+    x: Elements,
+    codes: Codes,
+    table: Elements,
+    x_scales: Doubles,
+    w_scales: Doubles,
+    tile: Elements,
+    result: Result,
+) -> None:
+    """Do the same with sums of a block in float32 or float64, as x, the table and the tile are."""
+    block = tile.shape[0] - 1
+    sums = tile[block]
+    for panel in range(codes.shape[0]):
+        for index in range(x_scales.shape[1]):
             start = index * block
             factors = w_scales[panel, index]
             decode_tile(tile, codes[panel, start : start + block], table)
-            for m in range(rows):
+            for m in range(x.shape[0]):
                 sums[:] = 0
                 for j in range(block):
                     factor = x[m, start + j]
@@ -114,7 +119,6 @@ def sum_blocks(
                         sums[n] += factor * tile[j, n]
                 total = result[m, panel * WIDTH : (panel + 1) * WIDTH]
                 accumulate(total, sums, x_scales[m, index], factors)
-    return result
 
 
 @register_jitable
@@ -129,24 +133,27 @@ def to_odd(high: np.int64, low: np.int64) -> np.float64:
 
 @compiled()
 def sum_wide(
-    x: Longs, codes: Codes, table: Longs, x_scales: Doubles, w_scales: Doubles, block: int
-) -> Result:
-    """Return the same for scales that are powers of two and sums of up to 70 bits, in two limbs.
+    x: Longs,
+    codes: Codes,
+    table: Longs,
+    x_scales: Doubles,
+    w_scales: Doubles,
+    tile: Longs,
+    result: Result,
+) -> None:
+    """Do the same for scales that are powers of two and sums of up to 70 bits, in two limbs.
 
     Rounding to odd makes the rounding to FP32 that of the exact sum.
     """
-    rows, depth = x.shape
-    panels = codes.shape[0]
-    result = np.zeros((rows, panels * WIDTH), dtype=np.float32)
-    tile = np.zeros((block, WIDTH), dtype=np.int64)
-    high, low = np.zeros(WIDTH, dtype=np.int64), np.zeros(WIDTH, dtype=np.int64)
+    block = tile.shape[0] - 1
+    high, low = tile[block], np.zeros(WIDTH, dtype=np.int64)
     sums = np.zeros(WIDTH, dtype=np.float64)
-    for panel in range(panels):
-        for index in range(depth // block):
+    for panel in range(codes.shape[0]):
+        for index in range(x_scales.shape[1]):
             start = index * block
             factors = w_scales[panel, index]
             decode_tile(tile, codes[panel, start : start + block], table)
-            for m in range(rows):
+            for m in range(x.shape[0]):
                 high[:] = 0
                 low[:] = 0
                 for j in range(block):
@@ -158,4 +165,3 @@ def sum_wide(
                     sums[n] = to_odd(high[n], low[n])
                 total = result[m, panel * WIDTH : (panel + 1) * WIDTH]
                 accumulate(total, sums, x_scales[m, index], factors)
-    return result

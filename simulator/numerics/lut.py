@@ -259,13 +259,16 @@ def gemm_packed(activations: NDArray[np.integer[Any]], weights: Packed) -> NDArr
     problems = problems or _sum_problems(activations, weights.bits)
     if problems:
         raise InputError(problems)
-    from simulator.numerics.lut_kernel import integer_tables, look_up_all
+    from simulator.numerics.lut_kernel import BLOCK, integer_tables, look_up_all
 
     # So many pairs of tables add up in 16 bits, each to at most eight activations; 0: none.
     most = LARGEST_16 // max(1, PAIR * _largest(activations))
     kind: type[np.signedinteger[Any]] = np.int16 if most else np.int32
     tables = integer_tables(_padded(activations.astype(kind)))
-    return look_up_all(tables, weights.indices, most or activations.shape[1])
+    result = np.zeros((len(activations), weights.indices.shape[2]), dtype=np.int32)
+    partial = np.empty(BLOCK, dtype=kind)
+    look_up_all(tables, weights.indices, most or activations.shape[1], partial, result)
+    return result
 
 
 def gemm_lut(

@@ -116,16 +116,18 @@ def eight(table: NDArray[Any]) -> tuple[Any, ...]:
 
 @compiled()
 def look_up_all(
-    tables: NDArray[np.signedinteger[Any]], indices: NDArray[np.uint8], most: int
-) -> NDArray[np.int32]:
-    """Return (M, N) sums from tables (M, K / 4, 8) at packed indices (bits, K / 8, N).
+    tables: NDArray[np.signedinteger[Any]],
+    indices: NDArray[np.uint8],
+    most: int,
+    partial: NDArray[np.signedinteger[Any]],
+    result: NDArray[np.int32],
+) -> None:
+    """Set (M, N), 0 before, to sums from tables (M, K / 4, 8) at packed indices (bits, K / 8, N).
 
-    most: so many pairs of entries the tables' dtype adds up for certain.
+    most: so many pairs of entries the tables' dtype adds up for certain, in partial (BLOCK).
     """
     rows = tables.shape[0]
     bits, pairs, columns = indices.shape
-    result = np.zeros((rows, columns), dtype=np.int32)
-    partial = np.zeros(BLOCK, dtype=tables.dtype)
     for first in range(0, columns, BLOCK):
         width = min(BLOCK, columns - first)
         for start in range(0, pairs, most):
@@ -141,7 +143,6 @@ def look_up_all(
                             partial[n] += entry + entry_of(Byte(row[n] >> HALF), right)
                     for n in range(width):
                         total[n] += np.int32(np.int32(partial[n]) << np.int32(place))
-    return result
 
 
 @compiled(carrier)

@@ -140,11 +140,18 @@ def gemm_tree(
     _check(activations, weights, lanes, kinds)
     if lanes == 16 and len({*kinds}) == 1 and _fit_a_bank(activations, weights, kinds[0]):
         return _banked(activations, Bank.of(weights, kinds[0]))
-    from simulator.numerics.mac_tree_kernel import KINDS, tree_sums
+    from simulator.numerics.mac_tree_kernel import BLOCK, KINDS, tree_sums
 
     product, tree, accumulator = (KINDS[kind] for kind in kinds)
-    x, w = _padded(activations, 1, lanes), _padded(weights, 1, lanes).T.copy()
-    return tree_sums(x, w, lanes, product, tree, accumulator)
+    x, w = _padded(activations, 1, lanes), _padded(weights, 1, lanes)
+    result = np.empty((len(x), len(w)), dtype=np.float32)
+    for start in range(0, len(w), BLOCK):
+        block = w[start : start + BLOCK].T.copy()
+        nodes = np.empty((2 * lanes, block.shape[1]), dtype=np.float32)
+        sums = np.zeros((len(x), block.shape[1]), dtype=np.float32)
+        tree_sums(x, block, lanes, product, tree, accumulator, nodes, sums)
+        result[:, start : start + BLOCK] = sums
+    return result
 
 
 def _fit_a_bank(x: NDArray[np.float32], w: NDArray[np.float32], kind: str) -> bool:
@@ -160,11 +167,16 @@ def _banked(activations: NDArray[np.float32], bank: Bank) -> NDArray[np.float32]
     problems = problems or refusals.significant_bits(bits, bank.kind, activations=activations)
     if problems:
         raise InputError(problems)
-    from simulator.numerics.mac_tree_kernel import KINDS, TILE, sums_of_16_lanes
+    from simulator.numerics.mac_tree_kernel import SUMS_OF_16_LANES, TILE
 
     # Bursts of zeros after the last one change nothing: no sum is -0.
     x = _padded(activations, 1, TILE)
-    return sums_of_16_lanes(x, bank.tiles, KINDS[bank.kind])[:, : bank.columns].copy()
+    rows, bursts, panels = len(x), x.shape[1] // 16, len(bank.tiles)
+    x = x.reshape(rows, bursts, 16)
+    result = np.zeros((panels, rows, TILE), dtype=np.float32)
+    for panel, sums in zip(bank.tiles.reshape(panels, bursts, 16 * TILE), result, strict=True):
+        SUMS_OF_16_LANES[bank.kind](x, panel, sums)
+    return result.transpose(1, 0, 2).reshape(rows, panels * TILE)[:, : bank.columns].copy()
 
 
 def _padded(matrix: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

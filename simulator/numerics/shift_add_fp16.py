@@ -124,22 +124,32 @@ def gemm_w4a16(
     """
     _check_values(activations, codes, accumulator)
     _check_groups(activations, codes, scales, zeros, group)
-    from simulator.numerics.shift_add_fp16_kernel import KINDS, group_sums
-
-    kind = KINDS[accumulator]
     total = np.zeros((activations.shape[0], codes.shape[0]), dtype=np.float32)
     one = np.ones((1, 1), dtype=np.int8)
     with np.errstate(over="ignore", invalid="ignore"):
         for index in range(scales.shape[1]):
             part = slice(index * group, (index + 1) * group)
             x = np.ascontiguousarray(activations[:, part])
-            inner = group_sums(x, codes[:, part].T.copy(), chain, kind)
+            inner = _sums(x, codes[:, part].T.copy(), chain, accumulator)
             if zeros is not None:
                 # The shared sum is what an output of weights 1 adds up.
-                shared = group_sums(x, one.repeat(x.shape[1], axis=0), chain, kind)
+                shared = _sums(x, one.repeat(x.shape[1], axis=0), chain, accumulator)
                 inner -= shared * zeros[:, index].astype(np.float32)
             total += inner * scales[:, index]
     return total
+
+
+def _sums(x: Floats, codes: NDArray[np.int8], chain: bool, accumulator: str) -> Floats:
+    """Return the sums (M, N) of activations (M, K) times codes (K, N)."""
+    from simulator.numerics.shift_add_fp16_kernel import BLOCK, KINDS, group_sums
+
+    # In the order of the four bits, of two's complement.
+    weights = np.array([*range(8), *range(-8, 0)], dtype=np.float32)
+    rows = np.empty((3, BLOCK), dtype=np.float32)
+    result = np.empty((len(x), codes.shape[1]), dtype=np.float32)
+    products = np.empty_like(weights)
+    group_sums(x, codes, chain, KINDS[accumulator], weights, products, rows, result)
+    return result
 
 
 def _check_values(activations: Floats, codes: NDArray[np.int8], accumulator: str) -> None:

@@ -33,21 +33,24 @@ def chain_of(x: np.float32, code: int) -> np.float32:
 
 @compiled(carrier)
 def group_sums(
-    activations: NDArray[np.float32], codes: NDArray[np.int8], chain: bool, accumulator: int
-) -> NDArray[np.float32]:
-    """Return (M, K) x (K, N); codes: INT4; accumulator: by carrier.KINDS, FP16 or FP32."""
-    rows, depth = activations.shape
-    columns = codes.shape[1]
-    result = np.zeros((rows, columns), dtype=np.float32)
-    weights = np.zeros(CODES, dtype=np.float32)
-    for code in range(CODES):
-        weights[code] = code - CODES if code >= CODES // 2 else code
-    products = np.zeros(CODES, dtype=np.float32)
-    buffers = np.zeros((3, BLOCK), dtype=np.float32)
-    for m in range(rows):
+    activations: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    chain: bool,
+    accumulator: int,
+    weights: NDArray[np.float32],
+    products: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    result: NDArray[np.float32],
+) -> None:
+    """Set result to (M, K) x (K, N); codes: INT4; accumulator: by carrier.KINDS, FP16 or FP32.
+
+    weights: the values of the 16 codes; products (16), rows (3, BLOCK): to work in.
+    """
+    depth, columns = codes.shape
+    for m in range(activations.shape[0]):
         for first in range(0, columns, BLOCK):
             width = min(BLOCK, columns - first)
-            picked, total, other = buffers[0, :width], buffers[1, :width], buffers[2, :width]
+            picked, total, other = rows[0, :width], rows[1, :width], rows[2, :width]
             total[:] = 0
             for k in range(depth):
                 x = activations[m, k]
@@ -63,4 +66,3 @@ def group_sums(
                 add_rows(other, total, picked, accumulator)
                 total, other = other, total
             copy_row(result[m, first : first + width], total)
-    return result

@@ -340,7 +340,7 @@ def _row(
     out: NDArray[np.float32],
 ) -> int:
     """Set one row of outputs (N) from `indices` and (scales, moved zeros) (groups, N)."""
-    from simulator.numerics.t_mac_kernel import row_plane, row_tables
+    from simulator.numerics.t_mac_kernel import BLOCK, row_plane, row_tables
 
     scales, biases = scales_and_biases(activations, setting.tables)
     inverses = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales != 0)
@@ -351,6 +351,7 @@ def _row(
         offsets = biases - scales * np.float32(setting.tree_bias)
     planes = np.zeros((setting.bits, len(out)), dtype=np.float32)
     parts, half, overflows = setting.group // setting.activation_group, setting.tables // 2, 0
+    level = np.empty((half, BLOCK), dtype=np.int32)
     for scale, moved, start in zip(*by_group, range(0, len(scales), parts), strict=True):
         part = slice(start, start + parts)
         places = slice(start * half, (start + parts) * half)
@@ -358,7 +359,7 @@ def _row(
             offset = np.zeros_like(offsets[part]) if place else offsets[part]
             inner = np.zeros_like(out)
             overflows += row_plane(
-                both[part], found[place, places], scales[part], offset, setting.fast, inner
+                both[part], found[place, places], scales[part], offset, setting.fast, level, inner
             )
             planes[place] += inner * scale
         # Not `sum`, and not `np.sum`: one addition after the other, in float32.

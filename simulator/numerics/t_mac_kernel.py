@@ -112,9 +112,8 @@ def averaged(
     indices: NDArray[np.uint8],
     first: int,
     level: NDArray[np.int32],
-    total: NDArray[np.int32],
 ) -> None:
-    """Set the trees of rounding-halving additions of looked-up pairs."""
+    """Set the trees of rounding-halving additions of looked-up pairs, in the first row."""
     width = min(BLOCK, indices.shape[1] - first)
     count = both.shape[0]
     for p in range(count):
@@ -127,8 +126,6 @@ def averaged(
             left, right, out = level[2 * p], level[2 * p + 1], level[p]
             for n in range(width):
                 out[n] = left[n] + right[n] + np.int32(1) >> np.int32(1)
-    for n in range(width):
-        total[n] = level[0, n]
 
 
 @compiled()
@@ -138,22 +135,23 @@ def row_plane(
     scales: NDArray[np.float32],
     offsets: NDArray[np.float32],
     fast: bool,
+    level: NDArray[np.int32],
     out: NDArray[np.float32],
 ) -> int:
     """Add up one plane over the activation groups of one weight group; return overflows.
 
-    both, scales, offsets: of the groups; indices (groups x tables / 2, N); out (N), zero before.
+    both, scales, offsets: of the groups; indices (groups x tables / 2, N); level (tables / 2,
+    BLOCK): to work in; out (N), zero before.
     """
     groups, half, _ = both.shape
-    total = np.zeros(BLOCK, dtype=np.int32)
-    level = np.zeros((half, BLOCK), dtype=np.int32)
+    total = level[0]
     overflows = 0
     for first in range(0, out.size, BLOCK):
         width = min(BLOCK, out.size - first)
         for a in range(groups):
             found = indices[a * half : (a + 1) * half]
             if fast:
-                averaged(both[a], found, first, level, total)
+                averaged(both[a], found, first, level)
             else:
                 overflows += sum_16(both[a], found, first, total)
             for n in range(width):

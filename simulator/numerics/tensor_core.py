@@ -183,13 +183,16 @@ def gemm_tensor_core(
         decode(form, codes).astype(np.float64) for form, codes in zip(forms, (x, w), strict=True)
     ]
     powers = [_exponents(form, one) for form, one in zip(forms, values, strict=True)]
-    return block_sums(
-        values[0],
-        values[1].T.copy(),
-        powers[0],
-        powers[1].T.copy(),
-        (core.products, core.fraction_bits, core.result_bits, core.least_exponent),
-    )
+    columns, column_powers = values[1].T.copy(), powers[1].T.copy()
+    fields = (core.products, core.fraction_bits, core.result_bits, core.least_exponent)
+    sizes = [np.int64(field) for field in fields]
+    result = np.empty((len(x), len(w)), dtype=np.float32)
+    largest = np.empty(len(w), dtype=np.int64)
+    for out, row, row_powers in zip(result, values[0], powers[0], strict=True):
+        rows = np.zeros((3, len(w)))
+        block_sums(row, columns, row_powers, column_powers, rows, largest, *sizes)
+        out[:] = rows[0]
+    return result
 
 
 def _exponents(form: Minifloat, values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,7 +1,6 @@
 """Tensor-core block FMA on whole matrices, compiled by Numba: vectorised over outputs, never K.
 
-Products, aligned terms and their sums are exact in float64. Powers of two are made from their bits,
-in integer arrays that share memory with float64 arrays.
+Products, aligned terms and their sums are exact in float64. Powers of two are made from their bits.
 """
 
 import numpy as np
@@ -19,60 +18,25 @@ LEAST_RESULT = np.int64(-126)
 
 
 @register_jitable
-def align(largest: Longs, up: Longs, down: Longs, bits: np.int64) -> None:
-    """Set the bits of 2^(bits - exponent) and of its inverse."""
-    for n in range(largest.size):
-        up[n] = (bits - largest[n] + BIAS) << FIELD
-        down[n] = (largest[n] - bits + BIAS) << FIELD
+def exponent_of(value: np.float64, least: np.int64) -> np.int64:
+    """Return the exponent of a float64, at least `least`."""
+    # Numba takes a view only of what is cast on the spot.
+    return max(((np.float64(value).view(np.int64) >> FIELD) & MASK) - BIAS, least)
 
 
 @register_jitable
-def exponents_of(largest: Longs, fields: Longs, least: np.int64) -> None:
-    """Set the exponents of float64 values, by their bits, at least `least`."""
-    for n in range(largest.size):
-        largest[n] = max(((fields[n] >> FIELD) & MASK) - BIAS, least)
+def power_of_two(exponent: np.int64) -> np.float64:
+    """Return 2^exponent, of a normal float64."""
+    return np.int64((exponent + BIAS) << FIELD).view(np.float64)
 
 
 @register_jitable
-def truncate(total: Doubles, largest: Longs, up: Longs, down: Longs, bits: np.int64) -> None:
-    """Truncate sums to `bits` bits below their own exponents, or to FP32's subnormals."""
-    exponents_of(largest, total.view(np.int64), LEAST_RESULT)
-    align(largest, up, down, bits)
-    grow, shrink = up.view(np.float64), down.view(np.float64)
-    for n in range(total.size):
-        # The addition makes -0 +0; what FP32 does not hold becomes infinity.
-        total[n] = np.float64(np.float32(np.trunc(total[n] * grow[n]) * shrink[n] + 0.0))
-
-
-@register_jitable
-def raise_exponents(largest: Longs, x: Longs, w: Longs) -> None:
-    """Raise the exponents to align to, to those of the products of a block."""
-    for k in range(x.size):
-        own = x[k]
-        for n in range(largest.size):
-            largest[n] = max(largest[n], own + w[k, n])
-
-
-@register_jitable
-def add_products(total: Doubles, plain: Doubles, x: Doubles, w: Doubles, grow: Doubles) -> None:
-    """Add the truncated products of a block to sums, and the products themselves to plain ones."""
-    for n in range(total.size):
-        plain[n] = total[n]
-        total[n] = np.trunc(total[n] * grow[n])
-    for k in range(x.size):
-        value = x[k]
-        for n in range(total.size):
-            product = value * w[k, n]
-            plain[n] += product
-            total[n] += np.trunc(product * grow[n])
-
-
-@register_jitable
-def keep_specials(total: Doubles, plain: Doubles) -> None:
-    """Set sums to what plain ones are where these are NaN or infinite."""
-    for n in range(total.size):
-        if not np.isfinite(plain[n]):
-            total[n] = plain[n]
+def truncated(value: np.float64, bits: np.int64) -> np.float64:
+    """Return a sum cut to `bits` bits below its own exponent, or to FP32's subnormals."""
+    unit = exponent_of(value, LEAST_RESULT) - bits
+    # The addition makes -0 +0; what FP32 does not hold becomes infinity.
+    cut = np.trunc(value * power_of_two(-unit)) * power_of_two(unit) + 0.0
+    return np.float64(np.float32(cut))
 
 
 @compiled()
@@ -81,32 +45,38 @@ def block_sums(
     w: Doubles,
     x_exponents: Longs,
     w_exponents: Longs,
-    core: tuple[int, int, int, int],
-) -> NDArray[np.float32]:
-    """Return (M, K) x (K, N), K a multiple of the products of a block; exponents: of the elements.
+    rows: Doubles,
+    largest: Longs,
+    products: np.int64,
+    fraction_bits: np.int64,
+    result_bits: np.int64,
+    least: np.int64,
+) -> None:
+    """Set rows[0] to (K) x (K, N), K a multiple of the products of a block.
 
-    core: products, fraction bits, result bits, least exponent.
+    exponents: of the elements; rows (3, N), 0 before, and largest (N): to work in; the others are
+    those of `tensor_core.TensorCore`.
     """
-    products, fraction_bits, result_bits, least = core
-    rows, depth = x.shape
-    columns = w.shape[1]
-    result = np.zeros((rows, columns), dtype=np.float32)
-    total, plain = np.zeros(columns), np.zeros(columns)
-    largest = np.zeros(columns, dtype=np.int64)
-    up, down = np.zeros(columns, dtype=np.int64), np.zeros(columns, dtype=np.int64)
-    grow, shrink = up.view(np.float64), down.view(np.float64)
-    for m in range(rows):
-        total[:] = 0.0
-        for start in range(0, depth, products):
-            end = start + products
-            exponents_of(largest, total.view(np.int64), np.int64(least))
-            raise_exponents(largest, x_exponents[m, start:end], w_exponents[start:end])
-            align(largest, up, down, np.int64(fraction_bits))
-            add_products(total, plain, x[m, start:end], w[start:end], grow)
-            for n in range(columns):
-                total[n] *= shrink[n]
-            truncate(total, largest, up, down, np.int64(result_bits))
-            keep_specials(total, plain)
-        for n in range(columns):
-            result[m, n] = np.float32(total[n])
-    return result
+    total, plain, grow = rows[0], rows[1], rows[2]
+    for start in range(0, x.size, products):
+        for n in range(total.size):
+            largest[n] = exponent_of(total[n], least)
+        for k in range(start, start + products):
+            own = x_exponents[k]
+            for n in range(total.size):
+                largest[n] = max(largest[n], own + w_exponents[k, n])
+        for n in range(total.size):
+            grow[n] = power_of_two(fraction_bits - largest[n])
+            plain[n] = total[n]
+            total[n] = np.trunc(total[n] * grow[n])
+        for k in range(start, start + products):
+            value = x[k]
+            for n in range(total.size):
+                product = value * w[k, n]
+                plain[n] += product
+                total[n] += np.trunc(product * grow[n])
+        for n in range(total.size):
+            unit = power_of_two(largest[n] - fraction_bits)
+            kept = truncated(total[n] * unit, result_bits)
+            # NaN and infinity are those of the plain sum.
+            total[n] = kept if np.isfinite(plain[n]) else plain[n]

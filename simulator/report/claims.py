@@ -1,7 +1,8 @@
 """Published claims beside our numbers: the table of an experiment, as CSV and as plain text.
 
 A claim is one number that somebody published, ours for the same thing, and why the two differ
-(or what makes them equal). Nothing here judges: a ratio far from one stays in the table.
+(or what makes them equal). Nothing here judges: a ratio far from one stays in the table. Where
+nobody published anything the claim is a question, its source "none" and what was published empty.
 """
 
 import csv
@@ -16,18 +17,21 @@ from simulator.results import Table, prepare_folder, write_atomically
 
 PUBLISHED_COLUMNS = ("claim", "source", "published", "key", "why")
 COLUMNS = ("claim", "source", "published", "ours", "ratio", "why")
+#: The source of a question that nobody answered.
+NOBODY = "none"
 
 
 @dataclass(frozen=True)
 class Claim:
     """One published number and ours, both in the unit that `claim` names; `key` names ours.
 
-    Raises InputError for an empty text or a published value that is not above zero.
+    published: None where nobody published it. Raises InputError for an empty text, a published
+    value that is not above zero, a source without a value or a value without one.
     """
 
     claim: str
     source: str
-    published: float
+    published: float | None
     ours: float
     why: str
     key: str = ""
@@ -39,15 +43,19 @@ class Claim:
             for name in ("claim", "source", "why")
             if not getattr(self, name).strip()
         ]
-        if not self.published > 0:
+        if self.published is not None and not self.published > 0:
             problems.append(f"claim '{self.claim}': published must be > 0, got {self.published}")
+        if (self.published is None) != (self.source == NOBODY):
+            problems.append(
+                f"claim '{self.claim}': source '{NOBODY}' and an empty published go together"
+            )
         if problems:
             raise InputError(problems)
 
     @property
-    def ratio(self) -> float:
-        """Ours over the published value."""
-        return self.ours / self.published
+    def ratio(self) -> float | None:
+        """Ours over the published value, None where there is none."""
+        return None if self.published is None else self.ours / self.published
 
 
 def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
@@ -67,7 +75,7 @@ def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
     for number, row in enumerate(rows[1:], start=2):
         try:
             claim, source, published, key, why = row
-            value = float(published)
+            value = float(published) if published else None
         except ValueError as error:
             raise InputError(f"{path}:{number}: {error}") from error
         asked.add(key)
@@ -81,11 +89,15 @@ def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
     return claims
 
 
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
 def claims_text(title: str, claims: Sequence[Claim]) -> str:
     """Return the claims as a numbered table of text, and below it the reasons by number."""
     numbered = list(enumerate(claims, start=1))
     rows = tuple(
-        (f"{i}", c.claim, f"{c.published:.5g}", f"{c.ours:.5g}", f"{c.ratio:.3f}")
+        (f"{i}", c.claim, _text(c.published, ".5g"), f"{c.ours:.5g}", _text(c.ratio, ".3f"))
         for i, c in numbered
     )
     reasons = tuple((f"{i}", f"{c.why} [{c.source}]") for i, c in numbered)
@@ -102,6 +114,7 @@ def write_claims(claims: Sequence[Claim], path: str | Path) -> Path:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for c in claims:
-        writer.writerow((c.claim, c.source, f"{c.published:.10g}", c.ours, f"{c.ratio:.4f}", c.why))
+        published, ratio = _text(c.published, ".10g"), _text(c.ratio, ".4f")
+        writer.writerow((c.claim, c.source, published, c.ours, ratio, c.why))
     prepare_folder(Path(path).parent)
     return write_atomically(path, buffer.getvalue().encode())

@@ -36,7 +36,11 @@ def table(path: Path, columns: list[str]) -> list[dict[str, str]]:
         return list(reader)
 
 
-@pytest.mark.parametrize(("name", "rows"), [("peers", 23), ("onnxim", 7)])
+#: Experiments of claims, and the rows that they make in small form.
+ROWS = {"peers": 23, "onnxim": 7, "bitmod": 54, "mixpe": 7}
+
+
+@pytest.mark.parametrize(("name", "rows"), ROWS.items())
 def test_claims(name: str, rows: int, tmp_path: Path) -> None:
     run(name, tmp_path / "out")
     expected = {
@@ -53,7 +57,7 @@ def test_claims(name: str, rows: int, tmp_path: Path) -> None:
 
 
 def test_every_published_number_has_its_claim() -> None:
-    for name in ("peers", "onnxim"):
+    for name in ROWS:
         with (EXPERIMENTS / name / "published.csv").open(newline="", encoding="utf-8") as file:
             published = [(row["claim"], row["source"]) for row in csv.DictReader(file)]
         committed = table(EXPERIMENTS / name / "expected.csv", CLAIMS)

@@ -36,6 +36,28 @@ def test_published_numbers_are_joined_with_ours_in_the_order_of_the_file(publish
     )
 
 
+def test_a_question_that_nobody_answered_has_no_ratio(published: Path, tmp_path: Path) -> None:
+    published.write_text(PUBLISHED + "which is faster?,none,,question,nobody says\n")
+    claims = read_claims(published, {"question": 2.5})
+    assert (claims[0].published, claims[0].ratio) == (None, None)
+    with write_claims(claims, tmp_path / "claims.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1] == [
+            "which is faster?",
+            "none",
+            "",
+            "2.5",
+            "",
+            "nobody says",
+        ]
+    assert claims_text("mine", claims).splitlines()[2].split() == [
+        "1",
+        "which",
+        "is",
+        "faster?",
+        "2.5",
+    ]
+
+
 def test_claims_without_ours_are_left_out(published: Path) -> None:
     assert [claim.key for claim in read_claims(published, {"decode": 1.5})] == ["decode"]
 
@@ -71,6 +93,14 @@ def test_the_text_numbers_claims_and_their_reasons(published: Path) -> None:
         (PUBLISHED + "a,b\n", "{}:5: not enough values to unpack (expected 5, got 2)"),
         (PUBLISHED + "a,b,0,decode,d\n", "claim 'a': published must be > 0, got 0.0"),
         (PUBLISHED + "a,,1,decode,\n", "claim 'a': source is empty\nclaim 'a': why is empty"),
+        (
+            PUBLISHED + "a,none,1,decode,d\n",
+            "claim 'a': source 'none' and an empty published go together",
+        ),
+        (
+            PUBLISHED + "a,a paper,,decode,d\n",
+            "claim 'a': source 'none' and an empty published go together",
+        ),
         (
             PUBLISHED.replace(",decode,", ",decoder,"),
             "{}: no row asks for 'decode'; did you mean 'decoder'?",

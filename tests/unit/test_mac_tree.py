@@ -55,6 +55,14 @@ def test_256_outputs_equal_the_specification_over_all_of_k(
             assert found[m, n] == dot_tree(x[m], w[n], lanes, kinds), (m, n)
 
 
+def test_more_outputs_than_are_worked_on_together() -> None:
+    x, w = random_values("fp16", (2, 9), 1), random_values("fp16", (1100, 9), 2)
+    kinds = ("fp16", "fp16", "fp32")
+    found = gemm_tree(x, w, 4, kinds)
+    for n in (0, 511, 512, 1023, 1024, 1099):
+        assert [found[m, n] for m in range(2)] == [dot_tree(x[m], w[n], 4, kinds) for m in range(2)]
+
+
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
 def test_a_sequential_accumulation_equals_a_loop_of_the_format_itself(kind: str) -> None:
     """NumPy's float16 and ml_dtypes' bfloat16, one operation at a time."""

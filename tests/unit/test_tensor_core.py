@@ -232,6 +232,13 @@ def test_nan_and_infinity_go_through(
     assert same(found, by_specification(x, w, forms, ADA_FP8))
 
 
+def test_infinity_goes_through_the_fewest_bits() -> None:
+    """One bit moves its exponent out of what float64 has."""
+    core = TensorCore("fewest", 2, 1, 1, -132)
+    x, w = encoded(FP16, [np.inf, 1.0, 1.0]), encoded(FP16, [1.0, 1.0, 1.0])
+    assert gemm_tensor_core(x, w, (FP16, FP16), core).tolist() == [[np.inf]]
+
+
 def test_fp16_with_exact_sums_equals_integers() -> None:
     """Integers up to 31 times such, 4096 of them, stay below 2^24."""
     random = np.random.default_rng(7)
