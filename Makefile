@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test exhaustive mutations lint bench notebooks clean
+.PHONY: demo test exhaustive mutations lint bench reproduce notebooks clean
 
 demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the command says where its files are
 	$(BIN)/nibblesim run tpu_v4 llama-2-7b --phase decode --batch 8 --context 2048 \
@@ -28,6 +28,10 @@ lint: .venv/.installed-dev ## style, layout and types
 bench: .venv/.installed-test ## timed runs; figures in out/bench.json
 	mkdir -p out
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-json=out/bench.json
+
+reproduce: .venv/.installed ## every experiment, 1 minute; writes experiments/summary.csv and .png
+	$(BIN)/nibblesim reproduce --all --out out/reproduce
+	cp out/reproduce/summary.csv out/reproduce/summary.png experiments/
 
 notebooks: .venv/.installed-notebook ## run every notebook from top to bottom
 	$(BIN)/python -m pytest --nbmake notebooks

@@ -89,6 +89,7 @@ def simulate(
     attention: str = "fused",
     trace: bool = False,
     memo: bool = True,
+    energy: EnergyProfile | None = None,
     verify: bool = False,
     seed: int = 0,
     progress: Callable[[], object] | None = None,
@@ -97,7 +98,8 @@ def simulate(
 
     rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events).
     attention: "fused" (scores stay in the core) or "unfused". trace: keep the interval of every
-    tile. memo: remember equal segments (the result is the same either way). verify: also compute a
+    tile. memo: remember equal segments (the result is the same either way). energy: a profile in
+    place of the one that the device names. verify: also compute a
     tile of every distinct product bit by bit, on data of `seed` (`Result.numerics`); what is not
     exact fails `Result.check`. progress: called once per segment.
 
@@ -120,7 +122,7 @@ def simulate(
     from simulator.mapping.planner import plan
 
     began = time.perf_counter()
-    profile = _profile(device.energy)
+    profile = energy or _profile(device.energy)
     engine = Engine(device, memo=memo)
     made = plan(
         workload,

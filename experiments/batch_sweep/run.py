@@ -7,9 +7,11 @@ from itertools import product
 from pathlib import Path
 
 from simulator import InfeasibleError, decode_step, load_device, load_model, simulate
+from simulator.report.claims import claims_text, read_claims, write_claims
 from simulator.report.paper import paper_figure
 
 DEVICES = {"tpu_v4": ("TPU v4", "C0o-"), "a100": ("A100", "C1s--")}
+SMALL = {"batch": (1, 32, 256), "context": (512, 4096)}
 COLUMNS = ("device", "batch", "context", "tokens_per_s", "millijoule_per_token", "infeasible")
 Row = tuple[str, int, int, float | None, float | None, str]
 
@@ -41,18 +43,29 @@ def draw(rows: Sequence[Row], contexts: Sequence[int], out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Sweep and write batch_sweep.csv, .pdf and .png to --out; --small takes few points."""
+    """Sweep, write claims.csv, batch_sweep.csv and the figure; --small takes few points."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("out/batch_sweep"))
     args = parser.parse_args(argv)
-    batches = (1, 32, 256) if args.small else tuple(2**i for i in range(10))
-    contexts = (512, 4096) if args.small else (512, 2048, 4096)
+    batches = SMALL["batch"] if args.small else tuple(2**i for i in range(10))
+    contexts = SMALL["context"] if args.small else (512, 2048, 4096)
     rows = [point(*where) for where in product(DEVICES, batches, contexts)]
     draw(rows, contexts, args.out)
     with (args.out / "batch_sweep.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    print(f"{len(rows)} points, {sum(row[5] != '' for row in rows)} infeasible: {args.out}")
+    asked = [row for row in rows if row[1] in SMALL["batch"] and row[2] in SMALL["context"]]
+    ours = {
+        f"{row[0]}.{row[1]}.{row[2]}.{name}": value
+        for row in asked
+        for name, value in zip(COLUMNS[3:5], row[3:5], strict=True)
+        if value is not None
+    }
+    claims = read_claims(Path(__file__).with_name("published.csv"), ours)
+    write_claims(claims, args.out / "claims.csv")
+    print(
+        claims_text(f"{len(rows)} points, {sum(row[5] != '' for row in rows)} infeasible", claims)
+    )
 
 
 if __name__ == "__main__":

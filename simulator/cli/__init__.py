@@ -1,7 +1,7 @@
 """The command `nibblesim`.
 
-Exit codes: 0 fine, 2 bad input, 3 infeasible; 1 for a result that breaks its own conservation laws
-and for a datapath that is not bit-exact.
+Exit codes: 0 fine, 2 bad input, 3 infeasible; 1 for a result that breaks its own conservation laws,
+for a datapath that is not bit-exact and for an experiment that fails.
 With `--json` every command prints one JSON object on stdout and nothing else there, errors
 included. What commands need is imported inside them: `nibblesim --help` loads typer alone.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.cli import catalogue, describe, output, run, verify
+from simulator.cli import catalogue, describe, output, reproduce, run, verify
 from simulator.errors import NibblesimError
 
 
@@ -69,6 +69,7 @@ app.command()(run.gemm)
 app.command()(run.topology)
 app.command("export-topology")(run.export_topology)
 app.command()(verify.verify)
+app.command()(reproduce.reproduce)
 
 
 def main() -> None:

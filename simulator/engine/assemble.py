@@ -202,9 +202,12 @@ def area_mm2(device: Device, profile: EnergyProfile) -> float:
     """Return the silicon area: the die's where the device states it, else from the profile."""
     if device.die_area_mm2 is not None:
         return device.die_area_mm2
-    elements = getattr(device.matrix, "rows", 0) * getattr(device.matrix, "columns", 0)
+    elements = sum(
+        unit.arrays * getattr(unit, "rows", 0) * getattr(unit, "columns", 0)
+        for unit in device.matrix_units
+    )
     return profile.areas.total_mm2(
-        pes=device.cores * device.matrix.arrays * elements,
+        pes=device.cores * elements,
         scratchpad_bytes=device.cores * device.scratchpad.capacity_bytes,
         lanes=device.cores * device.vector.lanes,
     )

@@ -115,11 +115,7 @@ def _for_tensor(form: Format) -> Format:
 def _datapath(product: Product, device: Device) -> Datapath:
     pe = device.matrix.pe
     name = pe.kernels.get(product.pair)
-    path = (
-        DATAPATHS[name]
-        if name is not None
-        else mac(product.pair, "", pair_formats(product.pair), ("", ""))
-    )
+    path = mac(pair_formats(product.pair)) if name is None else DATAPATHS[name]
     problem = path.refused(product.weights, product.activations)
     if problem:
         raise InputError(f"{device.name}: PE '{pe.name}', {path.name}: {problem}")

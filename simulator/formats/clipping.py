@@ -17,20 +17,21 @@ from fractions import Fraction
 from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simulator.errors import InputError
 from simulator.formats.groups import Sharing, reduce_groups
 from simulator.formats.integer import Doubles
 from simulator.formats.minifloat import Floats
 from simulator.formats.rounding import Rounding
-from simulator.formats.scaling import Scaled, rtn, rtn_one
+from simulator.formats.scaling import Scaled, floats, rtn, rtn_one
 
 #: Ratios that are tried: 1.00, 0.99 ... 0.21.
 RATIOS = tuple(1 - step / 100 for step in range(80))
 
 
 def clip_search(
-    values: Floats,
+    values: ArrayLike,
     bits: int,
     sharing: Sharing = "channel",
     group: int | tuple[int, int] | None = None,
@@ -51,6 +52,7 @@ def clip_search(
     """
     if not ratios:
         raise InputError("clip_search: ratios must not be empty")
+    values = floats("clip_search", values)
     quantised = partial(
         rtn, values, bits, sharing, group, asymmetric=asymmetric, rounding=rounding,
         scale_bits=scale_bits, seed=seed,

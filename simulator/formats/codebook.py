@@ -274,7 +274,9 @@ def _squared_error(
 ) -> NDArray[np.float64]:
     scale = scale_to(book, values)[..., None]
     rounded = decode(book, encode(book, values / scale, rounding)).astype(np.float64)
-    error: NDArray[np.float64] = np.square(rounded * scale - values).sum(axis=-1)
+    # Squares beyond float64 are of values beyond every scale's format, which is refused later.
+    with np.errstate(over="ignore"):
+        error: NDArray[np.float64] = np.square(rounded * scale - values).sum(axis=-1)
     return error
 
 

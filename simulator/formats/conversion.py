@@ -21,7 +21,7 @@ Infinity: plain formats saturate, or overflow as told; blocks become NaN; chosen
 times the scale, which is 1 for a group of zeros. FP32 takes float64 to nearest even.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -47,7 +47,15 @@ from simulator.formats.minifloat import Codes, Floats, Minifloat
 from simulator.formats.outlier_victim import OLIVES, decode_pairs, encode_pairs
 from simulator.formats.presets import minifloat as minifloat_named
 from simulator.formats.rounding import Overflow, Rounding
-from simulator.formats.scaling import absmean, checked, dynamic_fixed_point, rtn, scales_of
+from simulator.formats.scaling import (
+    absmean,
+    checked,
+    dynamic_fixed_point,
+    floats,
+    refuse_seed,
+    rtn,
+    scales_of,
+)
 from simulator.formats.ternary import TERNARY_2BIT, TERNARY_5_IN_8
 from simulator.formats.two_level import TwoLevel, integer_scales, qserve, vs_quant
 
@@ -66,6 +74,7 @@ class Encoded:
     likewise, None: symmetric. sizes: of a group along every axis; the last group of an axis may be
     short. selectors: which of `codebook.tables` a group uses, None where there is one.
     outer_scales: of the channels (..., 1) or of the tensor, a factor of `scales`; None: one level.
+    Errors: InputError for metadata that is not of these shapes, codes and selectors out of range.
     """
 
     format: Format
@@ -75,6 +84,32 @@ class Encoded:
     sizes: tuple[int, ...]
     selectors: NDArray[np.uint8] | None = None
     outer_scales: Floats | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit, all problems in one error."""
+        problems = _shape_problems(self) or _range_problems(self)
+        if problems:
+            raise InputError([f"{self.format.name}: {problem}" for problem in problems])
+
+    def by_group(self) -> "Encoded":
+        """Return the same array with metadata of its own for every group of every vector.
+
+        scales, zeros and selectors become (..., groups), outer_scales (..., 1); empty of nothing.
+        """
+        *rows, depth = self.codes.shape
+        shape = (*rows, -(-depth // self.sizes[-1]))
+
+        def own(metadata: NDArray[Any] | None, shape: tuple[int, ...] = shape) -> Any:
+            return None if metadata is None else np.broadcast_to(metadata, shape)
+
+        return replace(
+            self,
+            scales=own(self.scales),
+            zeros=own(self.zeros),
+            sizes=(*[1] * len(rows), self.sizes[-1]),
+            selectors=own(self.selectors),
+            outer_scales=own(self.outer_scales, (*rows, min(1, depth))),
+        )
 
     def values(self) -> Doubles:
         """Return the values, exactly: float64 holds every product."""
@@ -95,6 +130,53 @@ class Encoded:
         return total / max(1, self.codes.size)
 
 
+def _shape_problems(encoded: Encoded) -> list[str]:
+    shape, sizes = encoded.codes.shape, encoded.sizes
+    if not shape or len(sizes) != len(shape) or min(sizes) < 1:
+        return [f"codes of shape {shape} do not fit groups of {sizes}"]
+    groups = tuple(-(-length // size) for length, size in zip(shape, sizes, strict=True))
+    given = {"scales": encoded.scales, "zeros": encoded.zeros, "selectors": encoded.selectors}
+    problems = [
+        f"{name}: expected shape {groups} for codes of shape {shape}, got {array.shape}"
+        for name, array in given.items()
+        if array is not None and array.shape != groups
+    ]
+    outer = encoded.outer_scales
+    channels, tensor = (*shape[:-1], 1), (1,) * len(shape)
+    if outer is not None and encoded.codes.size and outer.shape not in (channels, tensor):
+        problems.append(f"outer_scales: expected shape {channels} or {tensor}, got {outer.shape}")
+    return problems
+
+
+def _range_problems(encoded: Encoded) -> list[str]:
+    form = encoded.format
+    low, high = _code_range(form)
+    problems = []
+    if not _within(encoded.codes, low, high):
+        problems.append(f"codes must be {low} to {high}")
+    if encoded.zeros is not None and not _within(encoded.zeros, low, high):
+        problems.append(f"zeros must be {low} to {high}")
+    if encoded.selectors is not None:
+        last = len(codebook.tables(form.base)) - 1
+        if not _within(encoded.selectors, 0, last):
+            problems.append(f"selectors must be 0 to {last}")
+    return problems
+
+
+def _code_range(form: Format) -> tuple[int, int]:
+    """Return the least and the largest code that an `Encoded` of a format holds."""
+    if form.kind == "ternary":
+        return -1, 1
+    bits = int(form.value_bits)
+    if form.kind == "int" and form.zero_bits == 0:
+        return -(1 << bits - 1), (1 << bits - 1) - 1
+    return 0, (1 << bits) - 1
+
+
+def _within(integers: Integers, low: int, high: int) -> bool:
+    return not integers.size or low <= int(integers.min()) <= int(integers.max()) <= high
+
+
 def encode(
     form: Format,
     values: ArrayLike,
@@ -106,17 +188,13 @@ def encode(
 
     values: float16, float32 or float64 in any shape; groups lie along the last axis. rounding and
     overflow: by member or name; element i of the flattened array draws random number i of `seed`.
-    Errors: InputError for other dtypes, unknown names, an overflow or a value that the format has
-    no code for, a suffix without arithmetic (8-bit scales of anything but symmetric groups).
+    Errors: InputError for other dtypes, unknown names, a seed that is no integer, an overflow or a
+    value that the format has no code for, a format without arithmetic (`_refuse_no_arithmetic`).
     """
     by = _member(Rounding, "rounding", rounding)
     to = _member(Overflow, "overflow", overflow)
-    array = np.asarray(values)
-    if array.dtype not in (np.float16, np.float32, np.float64):
-        raise InputError(
-            f"{form.name}: values must be float16, float32 or float64, got {array.dtype}"
-        )
-    array = array.astype(np.float32) if array.dtype == np.float16 else array
+    array = floats(form.name, values)
+    refuse_seed(form.name, seed)
     if to is not Overflow.SATURATE and (form.kind != "float" or form.granularity != "none"):
         raise InputError(
             f"{form.name}: only plain floats overflow to {to}; use overflow='saturate'"
@@ -141,6 +219,7 @@ def decode(form: Format, encoded: Integers | Encoded) -> Floats:
     if codes.dtype.kind not in "iu":
         raise InputError(f"{form.name}: codes must be integers, got {codes.dtype}")
     if form.base == "fp32":
+        codebook.refuse_codes(form.name, codes, 1 << 32)
         return codes.astype(np.uint32).view(np.float32)
     if form.kind == "ternary":
         return _ternary_values(form, codes)
@@ -179,7 +258,8 @@ def _table_values(table: Table, codes: Integers) -> Floats:
     if isinstance(table, Codebook):
         return codebook.decode(table, codes)
     if isinstance(table, Minifloat):
-        return minifloat.decode(table, codes)
+        # A single value is an array of one to it.
+        return minifloat.decode(table, np.atleast_1d(codes)).reshape(codes.shape)
     return table.decode(codes).astype(np.float64)
 
 
@@ -218,24 +298,22 @@ def _encode_plain(
 
 
 def _fp32(values: Floats, rounding: Rounding, overflow: Overflow) -> NDArray[np.float32]:
-    if values.dtype == np.float32:
-        return values.astype(np.float32)
-    if rounding is not Rounding.NEAREST_EVEN:
+    if values.dtype == np.float64 and rounding is not Rounding.NEAREST_EVEN:
         raise InputError(f"fp32: float64 is rounded to nearest_even only, got {rounding}")
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
-    beyond = np.isinf(rounded)
     match overflow:
         case Overflow.SATURATE:
-            rounded[beyond] = np.copysign(np.float32(_FP32_MOST), rounded[beyond])
+            beyond = np.copysign(np.float32(_FP32_MOST), rounded)
         case Overflow.NAN:
-            rounded[beyond] = np.nan
+            beyond = np.full_like(rounded, np.nan)
         case _:
-            pass
-    return rounded
+            return rounded
+    return np.where(np.isinf(rounded), beyond, rounded)
 
 
 def _encode_scaled(form: Format, values: Floats, rounding: Rounding, seed: int) -> Encoded:
+    _refuse_no_arithmetic(form)
     match form.kind:
         case "block":
             own = block_format(form.base)
@@ -250,7 +328,6 @@ def _encode_scaled(form: Format, values: Floats, rounding: Rounding, seed: int) 
         case "int" | "uint":
             return _encode_integers(form, values, rounding, seed)
         case "ternary":
-            _refuse_narrow_scales(form)
             sharing, group = _sharing(form)
             bits = form.scale_bits
             scaled = absmean(values, sharing, group, rounding=rounding, scale_bits=bits, seed=seed)
@@ -267,12 +344,26 @@ def _sharing(form: Format) -> tuple[Sharing, int | None]:
     return form.granularity, form.group
 
 
-def _refuse_narrow_scales(form: Format) -> None:
-    if form.scale_bits not in (16, 32):
-        raise InputError(
-            f"{form.name}: no arithmetic with {form.scale_bits}-bit scales; they are for symmetric "
-            "integers in groups and for bitmod"
-        )
+def _refuse_no_arithmetic(form: Format) -> None:
+    """Refuse formats that only have a size: no scheme is known that chooses their scales."""
+    if form.base == "fp32":
+        problem = "scales of fp32"
+    elif form.kind == "int" and form.zero_bits == 0 and form.value_bits == 1:
+        problem = "scales of int1, which holds 0 and -1; use bipolar1, or -asym"
+    elif form.kind == "int" and form.value_bits > 16:
+        problem = f"scales of {form.base}; integers with scales have 16 bits at most"
+    elif form.scale_bits == 8 and not _has_narrow_scales(form):
+        problem = "8-bit scales; they are for symmetric integers in groups and for bitmod"
+    else:
+        return
+    raise InputError(f"{form.name}: no arithmetic with {problem}")
+
+
+def _has_narrow_scales(form: Format) -> bool:
+    """Tell whether 8-bit scales have an arithmetic: by definition, by a table, by `two_level`."""
+    own = form.kind == "block" or form.power_scales or form.outer_bits > 0
+    two_level = form.kind == "int" and form.zero_bits == 0 and form.group is not None
+    return own or form.selector_bits > 0 or two_level
 
 
 def _encode_integers(form: Format, values: Floats, rounding: Rounding, seed: int) -> Encoded:
@@ -286,7 +377,6 @@ def _encode_integers(form: Format, values: Floats, rounding: Rounding, seed: int
     if form.scale_bits == 8 and form.kind == "int" and form.zero_bits == 0 and group is not None:
         two = vs_quant(values, bits, group, scale_bits=8, rounding=rounding, seed=seed)
         return _of_two_levels(form, two)
-    _refuse_narrow_scales(form)
     unsigned = form.kind == "uint" and form.zero_bits == 0
     scaled = rtn(
         np.maximum(values, 0) if unsigned else values,
@@ -317,7 +407,6 @@ def _of_two_levels(form: Format, two: TwoLevel) -> Encoded:
 
 def _encode_pairs(form: Format, values: Floats, rounding: Rounding, seed: int) -> Encoded:
     """Quantise to OliVe's pairs; what lies beyond the normal values is an outlier."""
-    _refuse_narrow_scales(form)
     exact, olive = checked(form.name, values), OLIVES[form.base]
     sharing, group = _sharing(form)
     sizes = group_sizes(form.name, values.shape, sharing, group)
@@ -342,13 +431,14 @@ def _encode_tables(form: Format, values: Floats, rounding: Rounding, seed: int) 
     books = _tables(form)
     chosen = _choose(books, exact, sizes, largest.shape)
     limits = np.array([_largest(book) for book in books])[chosen]
+    with np.errstate(over="ignore"):
+        ideal = largest / limits
     outer = None
     if form.selector_bits and form.scale_bits == 8:
-        whole, outer = integer_scales(form.name, largest / limits, 8)
+        whole, outer = integer_scales(form.name, ideal, 8)
         scales: Floats = whole.astype(np.float64) * outer
     else:
-        _refuse_narrow_scales(form)
-        scales = scales_of(form.name, largest / limits, 1, form.scale_bits)
+        scales = scales_of(form.name, ideal, 1, form.scale_bits)
     scaled = exact / spread(scales.astype(np.float64), sizes, values.shape)
     codes = np.zeros(values.shape, dtype=minifloat.storage(int(form.value_bits)))
     which = np.broadcast_to(spread(chosen, sizes, values.shape), values.shape)
@@ -372,7 +462,8 @@ def _table_codes(
     if isinstance(book, Codebook):
         return codebook.encode(book, values, rounding, seed)
     if isinstance(book, Minifloat):
-        return minifloat.encode(book, values, rounding, overflow, seed)
+        codes = minifloat.encode(book, np.atleast_1d(values), rounding, overflow, seed)
+        return codes.reshape(values.shape)
     return book.encode(values, rounding, overflow, seed)
 
 

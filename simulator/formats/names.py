@@ -163,14 +163,21 @@ def expand_shorthand(name: str) -> tuple[str, str, str]:
     return SHORTHANDS[name]
 
 
-@functools.lru_cache(maxsize=1024)
 def get(name: str) -> Format:
     """Return the format called `name`; suffixes in any order give one canonical name.
 
-    Raises `InputError`: unknown base or suffix, numbers that a family does not have, two
-    granularities, a zero point or a scale width without a granularity, a zero point on anything but
-    integers, a suffix that the base cannot have.
+    Some names only have a size: where `Format.encode` knows no arithmetic for them, it says so.
+    Raises `InputError`: a name that is no string, unknown base or suffix, numbers that a family
+    does not have, two granularities, a zero point or a scale width without a granularity, a zero
+    point on anything but integers, a suffix that the base cannot have.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a format is named by a string, got {name!r}")
+    return _named(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(name: str) -> Format:
     base_name, *suffixes = name.split("-")
     if name in SHORTHANDS:
         three = ", ".join(SHORTHANDS[name])

@@ -193,6 +193,8 @@ def decode_pairs(form: OutlierVictim, codes: NDArray[np.integer[Any]]) -> NDArra
     """
     _refuse_odd(form.name, codes.shape)
     refuse_codes(form.name, codes, 2 * form.identifier)
+    # int8, which holds small codes and none at all, does not hold the identifier of 8 bits.
+    codes = codes.astype(np.int64)
     victim = codes == form.identifier
     beside = np.empty_like(victim)
     beside[..., 0::2], beside[..., 1::2] = victim[..., 1::2], victim[..., 0::2]

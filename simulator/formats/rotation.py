@@ -10,7 +10,7 @@ one vector; `rotate` is the same for arrays, by the fast transform.
   stay below 2^24 (float32) or 2^53. The division by sqrt(n), itself rounded, rounds once.
 - Sizes: 2^k, or m * 2^k where m <= 512 is p + 1 of a prime p = 3 mod 4 (Paley's first
   construction) or 2 (p + 1) of a prime p = 1 mod 4 (his second): H = Paley (x) Sylvester.
-- NaN and infinity are refused; sums may overflow.
+- NaN and infinity are refused, as are sums beyond the dtype.
 
 Sources: Ashkboos et al., "QuaRot", arXiv 2404.00456, and Tseng et al., "QuIP#", arXiv 2402.04396
 (both with butterflies in this order); Paley, J. Math. Phys. 12 (1933). QuaRot takes some of its
@@ -25,25 +25,27 @@ from math import isqrt, sqrt
 from operator import add
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
 from simulator.formats.minifloat import Floats
 from simulator.formats.rounding import RANDOM_BITS, random_24, random_24_all
-from simulator.formats.scaling import checked
+from simulator.formats.scaling import checked, floats, refuse_seed
 
 #: Largest Paley matrix: its rows are summed one entry after the other.
 LARGEST_PALEY = 512
 
 
-def rotate(values: Floats, *, block: int | None = None, seed: int | None = None) -> Floats:
+def rotate(values: ArrayLike, *, block: int | None = None, seed: int | None = None) -> Floats:
     """Return values @ Q along the last axis, in their shape and dtype.
 
     block: rotate so many neighbours at a time, each block alone (None: the whole axis). seed: of
     the signs D, element i of the axis has the top bit of random number i (None: all +1). Errors:
-    InputError for values that are not finite float32 or float64, a block that does not divide the
-    axis, a size with no matrix here.
+    InputError for values that are not finite floats (float16 becomes float32), a block that does
+    not divide the axis, a size with no matrix here, a seed that is no integer, sums beyond the
+    dtype.
     """
+    values = floats("rotate", values)
     checked("rotate", values)
     if not values.ndim:
         raise InputError("rotate: values must have at least one axis")
@@ -53,10 +55,15 @@ def rotate(values: Floats, *, block: int | None = None, seed: int | None = None)
     if length % size:
         raise InputError(f"rotate: a block of {size} does not divide an axis of {length}")
     if seed is not None:
+        refuse_seed("rotate", seed)
         negative = random_24_all(seed, length) >> np.uint32(RANDOM_BITS - 1) == 1
         values = np.where(negative, -values, values)
     parts = values.reshape(-1, len(paley), size // len(paley))
-    sums = _times_paley(paley, _butterflies(parts)).reshape(values.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = _times_paley(paley, _butterflies(parts)).reshape(values.shape)
+    wrong = sums.size - int(np.isfinite(sums).sum())
+    if wrong:
+        raise InputError(f"rotate: {wrong} of {sums.size} sums are beyond {values.dtype}")
     turned: Floats = sums / values.dtype.type(sqrt(size))
     return turned
 
@@ -94,6 +101,8 @@ def hadamard(size: int) -> NDArray[np.int8]:
 
 def _paley_order(what: str, size: int) -> int:
     """Return the least m with size = m * 2^k that has a Paley matrix; 1 for a power of two."""
+    if not isinstance(size, int | np.integer):
+        raise InputError(f"{what}: a size must be an integer, got {size!r}")
     if size < 1:
         raise InputError(f"{what}: a size must be at least 1, got {size}")
     power = size & -size

@@ -21,6 +21,7 @@ from fractions import Fraction
 from math import frexp
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simulator.errors import InputError
 from simulator.formats.groups import Sharing, group_sizes, reduce_groups, spread
@@ -28,7 +29,6 @@ from simulator.formats.integer import (
     Doubles,
     Integer,
     Integers,
-    refuse_dtype,
     round_all,
     round_one,
 )
@@ -77,7 +77,7 @@ class Scaled:
 
 
 def rtn(
-    values: Floats,
+    values: ArrayLike,
     bits: int,
     sharing: Sharing = "channel",
     group: int | tuple[int, int] | None = None,
@@ -100,11 +100,13 @@ def rtn(
     clip: minimum and maximum are multiplied by it, float64, before anything else; one ratio, or one
     for each group in the shape of the scales. What lies outside saturates, to the lowest code too.
 
-    Errors: InputError for values that are not finite float32 or float64, bits not 1 to 16
+    Errors: InputError for values that are not finite floats (`floats`), bits not 1 to 16
     (symmetric: 2 to 16), scale_bits not 16 or 32, a scale beyond its format, bad groups, ratios
-    not above 0 and at most 1 or not one a group.
+    not above 0 and at most 1 or not one a group, a seed that is no integer.
     """
     _refuse_rtn(bits, asymmetric, scale_bits)
+    values = floats("rtn", values)
+    refuse_seed("rtn", seed)
     exact = checked("rtn", values)
     sizes = group_sizes("rtn", values.shape, sharing, group)
     low, high, top = code_range(bits, asymmetric)
@@ -155,7 +157,7 @@ def rtn_one(
 
 
 def dynamic_fixed_point(
-    values: Floats,
+    values: ArrayLike,
     bits: int,
     sharing: Sharing = "tensor",
     group: int | tuple[int, int] | None = None,
@@ -170,6 +172,8 @@ def dynamic_fixed_point(
     of `rtn`.
     """
     refuse_bits("dynamic_fixed_point", bits, 2)
+    values = floats("dynamic_fixed_point", values)
+    refuse_seed("dynamic_fixed_point", seed)
     exact = checked("dynamic_fixed_point", values)
     sizes = group_sizes("dynamic_fixed_point", values.shape, sharing, group)
     largest = reduce_groups(np.maximum, np.abs(values), sizes)
@@ -196,7 +200,7 @@ def dynamic_fixed_point_one(
 
 
 def absmean(
-    values: Floats,
+    values: ArrayLike,
     sharing: Sharing = "tensor",
     group: int | tuple[int, int] | None = None,
     *,
@@ -210,10 +214,13 @@ def absmean(
     et al., arXiv 2402.17764, equations 1 to 3 (whose epsilon of 1e-5 is left out). Errors: those of
     `rtn`.
     """
+    values = floats("absmean", values)
+    refuse_seed("absmean", seed)
     exact = checked("absmean", values)
     sizes = group_sizes("absmean", values.shape, sharing, group)
     counts = reduce_groups(np.add, np.ones(values.shape), sizes)
-    means = reduce_groups(np.add, np.abs(exact), sizes) / counts
+    with np.errstate(over="ignore"):
+        means = reduce_groups(np.add, np.abs(exact), sizes) / counts
     scales = scales_of("absmean", means, 1, scale_bits)
     quotients = exact / spread(scales, sizes, values.shape).astype(np.float64)
     codes = np.clip(round_all(np.clip(quotients, -1, 1), rounding, seed), -1, 1)
@@ -234,13 +241,33 @@ def code_range(bits: int, asymmetric: bool) -> tuple[int, int, int]:
     return integer.lowest, integer.highest, integer.highest
 
 
-def checked(what: str, values: Floats) -> Doubles:
+def floats(what: str, values: ArrayLike) -> Floats:
+    """Return floats as float32, which float16 fits into, or float64, in the machine's byte order.
+
+    Errors: InputError, that starts with `what`, for other dtypes and rows of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{what}: values must be an array, got rows that do not fit") from None
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise InputError(f"{what}: values must be float16, float32 or float64, got {array.dtype}")
+    return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32, copy=False)
+
+
+def checked(what: str, values: ArrayLike) -> Doubles:
     """Return values as float64; InputError where they are no finite floats."""
-    refuse_dtype(what, values)
-    missing = values.size - int(np.isfinite(values).sum())
+    array = floats(what, values)
+    missing = array.size - int(np.isfinite(array).sum())
     if missing:
-        raise InputError(f"{what}: {missing} of {values.size} values are NaN or infinite")
-    return values.astype(np.float64)
+        raise InputError(f"{what}: {missing} of {array.size} values are NaN or infinite")
+    return array.astype(np.float64)
+
+
+def refuse_seed(what: str, seed: object) -> None:
+    """Refuse a seed that is no integer."""
+    if not isinstance(seed, int | np.integer):
+        raise InputError(f"{what}: seed must be an integer, got {seed!r}")
 
 
 def refuse_bits(what: str, bits: int, least: int) -> None:

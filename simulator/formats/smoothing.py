@@ -17,15 +17,15 @@ the maxima of a calibration set (give it as activations), and the fusion of 1/s 
 from math import frexp, isinf, ldexp, pow, sqrt
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simulator.errors import InputError
 from simulator.formats.integer import Doubles
-from simulator.formats.minifloat import Floats
 from simulator.formats.scaling import checked
 
 
 def smooth(
-    activations: Floats, weights: Floats, alpha: float = 0.5, *, powers_of_two: bool = False
+    activations: ArrayLike, weights: ArrayLike, alpha: float = 0.5, *, powers_of_two: bool = False
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return activations / factors, weights * factors and the factors.
 
@@ -33,14 +33,14 @@ def smooth(
     factors: (K,), max|activation|^alpha / max|weight|^(1 - alpha) of each channel. alpha: how much
     of the difficulty moves to the weights, 0 to 1. powers_of_two: factors are rounded to the
     nearest power of two, in the logarithm. Errors: InputError for values that are not finite
-    float32 or float64, shapes that do not fit, alpha not 0 to 1, a factor beyond float64.
+    floats, shapes that do not fit, alpha not 0 to 1, a factor beyond float64.
     """
-    if activations.ndim != 2 or weights.ndim != 2 or activations.shape[1] != weights.shape[1]:
+    left, right = checked("smooth: activations", activations), checked("smooth: weights", weights)
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
         raise InputError(
             f"smooth: expected activations (M, K) and weights (N, K), got shapes "
-            f"{activations.shape} and {weights.shape}"
+            f"{left.shape} and {right.shape}"
         )
-    left, right = checked("smooth: activations", activations), checked("smooth: weights", weights)
     maxima = [np.abs(matrix).max(axis=0, initial=0).tolist() for matrix in (left, right)]
     factors = np.array(
         [
@@ -55,8 +55,8 @@ def smoothing_factor_one(
     activation: float, weight: float, alpha: float = 0.5, *, powers_of_two: bool = False
 ) -> float:
     """Return the factor of a channel from its largest magnitudes."""
-    if not 0 <= alpha <= 1:
-        raise InputError(f"smooth: alpha must be 0 to 1, got {alpha}")
+    if not isinstance(alpha, float | int | np.number) or not 0 <= alpha <= 1:
+        raise InputError(f"smooth: alpha must be 0 to 1, got {alpha!r}")
     if activation == 0 or weight == 0:
         return 1.0
     factor = pow(activation, alpha) / pow(weight, 1 - alpha)

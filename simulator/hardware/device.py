@@ -25,6 +25,8 @@ from simulator.config import (
     unknown,
 )
 from simulator.cost import PROFILE_FOLDER, VECTOR_FUNCTIONS
+from simulator.errors import InputError
+from simulator.formats import Format
 from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -135,7 +137,11 @@ class Network(Part):
 
 
 class Device(Part):
-    """A whole accelerator; see the module for what it holds and what is left out."""
+    """A whole accelerator; see the module for what it holds and what is left out.
+
+    beside: a second matrix unit of each core for what the first one does not multiply, as a unit
+    for FP16 products beside one for low-bit weights. They share operand ports and take turns.
+    """
 
     name: str
     summary: str
@@ -144,6 +150,9 @@ class Device(Part):
     clock_hz: Hertz = Field(alias="clock")
     cores: PositiveInt = 1
     matrix: SystolicArray | AdderTree | Throughput = Field(discriminator="kind")
+    beside: SystolicArray | AdderTree | Throughput | None = Field(
+        default=None, discriminator="kind"
+    )
     vector: VectorUnit
     scratchpad: Scratchpad
     dma: Dma
@@ -165,7 +174,40 @@ class Device(Part):
     def peak_macs_per_s(self) -> dict[str, float]:
         """Peak MACs per second of the whole device for each operand pair it multiplies."""
         rate = self.clock_hz * self.cores
-        return {pair: self.matrix.macs_per_cycle(pair) * rate for pair in self.matrix.formats}
+        return {
+            pair: unit.macs_per_cycle(pair) * rate
+            for unit in reversed(self.matrix_units)
+            for pair in unit.formats
+        }
+
+    @property
+    def matrix_units(self) -> tuple[SystolicArray | AdderTree | Throughput, ...]:
+        """The matrix units of a core, in the order in which they are asked."""
+        return (self.matrix,) if self.beside is None else (self.matrix, self.beside)
+
+    def unit_of(self, pair: str) -> SystolicArray | AdderTree | Throughput:
+        """Return the matrix unit that multiplies an operand pair; refuse what none does."""
+        for unit in self.matrix_units:
+            if pair in unit.pe.formats:
+                return unit
+        self.matrix.pe.passes(pair)
+        raise InputError(f"{self.name} does not multiply {pair}")
+
+    def operand_pair(self, weight: Format, activation: Format) -> str:
+        """Return the pair that is multiplied, as it is if a unit does that, else widened.
+
+        Errors: InputError where no unit multiplies the formats; it names what each does.
+        """
+        direct = f"{weight.base}x{activation.base}"
+        if any(direct in unit.pe.formats for unit in self.matrix_units):
+            return direct
+        problems: list[str] = []
+        for unit in self.matrix_units:
+            try:
+                return unit.pe.operand_pair(weight, activation)
+            except InputError as error:
+                problems += error.problems
+        raise InputError(problems)
 
     @property
     def gemv_macs_per_s(self) -> int:

@@ -31,7 +31,8 @@ class MatrixModel(NamedTuple):
     column_grain of them in one PE; temporal: elements of the temporal dimension taken per step of
     `passes` cycles. move_rows_per_cycle counts rows of PEs. accumulator_entries: partial sums that
     a column of PEs holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle.
-    Rates are per cycle; a limit of 0 is none.
+    group: elements of the temporal dimension that share a scale which a PE multiplies by itself, in
+    scale_cycles (0: it does not). Rates are per cycle; a limit of 0 is none.
     """
 
     kind: int
@@ -55,6 +56,8 @@ class MatrixModel(NamedTuple):
     read_bits_per_cycle: int
     write_bits_per_cycle: int
     macs_per_megacycle: int
+    group: int
+    scale_cycles: int
 
 
 class MatrixWork(NamedTuple):
@@ -69,6 +72,7 @@ class MatrixWork(NamedTuple):
     write_bits: int
     accumulator_read_bits: int
     accumulator_write_bits: int
+    dequantisation: int
 
 
 @register_jitable
@@ -183,13 +187,32 @@ def accumulator_pieces(unit: MatrixModel, length: int, k: int) -> int:
 
 
 @register_jitable
+def stream_cycles(unit: MatrixModel, length: int) -> tuple[int, int]:
+    """Return the cycles of `length` temporal elements, and those in which a scale is waited for.
+
+    The product with the scale of a group hides behind the passes of the next one, which waits where
+    it is shorter; that of the last group follows the product and is not counted.
+    """
+    passes = ceil_div(length, unit.temporal) * unit.passes
+    if unit.group == 0 or length <= unit.group:
+        return passes, 0
+    whole, rest = length // unit.group, length % unit.group
+    each = ceil_div(unit.group, unit.temporal) * unit.passes
+    last = ceil_div(rest, unit.temporal) * unit.passes
+    waits = (whole - 1) * max(0, unit.scale_cycles - each)
+    if rest > 0:
+        waits += max(0, unit.scale_cycles - last)
+    return whole * each + last, waits
+
+
+@register_jitable
 def array_cycles(
     unit: MatrixModel, count: int, m: int, n: int, k: int, temporal_tiles: int
-) -> tuple[int, int, int]:
-    """Return (busy, move, skew) cycles of `count` GEMMs on the unit's arrays, edges not included.
+) -> tuple[int, int, int, int]:
+    """Return (busy, move, skew, scale) cycles of `count` GEMMs on the unit's arrays, without edges.
 
     temporal_tiles: into how many nearly equal pieces the temporal dimension is cut; each piece
-    passes through all folds.
+    passes through all folds. scale: the cycles in which scales of groups are waited for.
     """
     used_rows, used_columns, length = placed(unit, m, n, k)
     rows, columns = unit.rows // unit.row_grain, unit.columns // unit.column_grain
@@ -198,9 +221,12 @@ def array_cycles(
     busy = 0
     move = 0
     skew = 0
+    scale = 0
+    folds = ceil_div(used_rows, rows) * ceil_div(used_columns, columns)
     for piece in range(2):
         pieces = longer if piece else temporal_tiles - longer
-        stream = ceil_div(short + piece, unit.temporal) * unit.passes
+        own, waits = stream_cycles(unit, short + piece)
+        stream = own + waits
         if pieces == 0 or stream == 0:
             continue
         b, w, s = systolic_cycles(
@@ -214,13 +240,15 @@ def array_cycles(
             unit.overlap,
             unit.occupied,
         )
-        busy += pieces * count * b
+        busy += pieces * count * (b - folds * waits)
         move += pieces * count * w
         skew += pieces * count * s
+        scale += pieces * count * folds * waits
     if unit.arrays > 1:
         # Folds are dealt to the arrays, the fullest of which sets the time: its share of them, but
         # no less than the largest fold.
-        stream = ceil_div(short + (1 if longer > 0 else 0), unit.temporal) * unit.passes
+        own, waits = stream_cycles(unit, short + (1 if longer > 0 else 0))
+        stream = own + waits
         largest = systolic_cycles(
             rows,
             columns,
@@ -232,12 +260,13 @@ def array_cycles(
             unit.overlap,
             unit.occupied,
         )
-        folds = ceil_div(used_rows, rows) * ceil_div(used_columns, columns) * count * temporal_tiles
-        most = ceil_div(folds, unit.arrays)
-        busy = max(largest[0], ceil_div(busy * most, folds))
-        move = max(largest[1], ceil_div(move * most, folds))
-        skew = max(largest[2], ceil_div(skew * most, folds))
-    return busy, move, skew
+        all_folds = folds * count * temporal_tiles
+        most = ceil_div(all_folds, unit.arrays)
+        busy = max(largest[0] - waits, ceil_div(busy * most, all_folds))
+        move = max(largest[1], ceil_div(move * most, all_folds))
+        skew = max(largest[2], ceil_div(skew * most, all_folds))
+        scale = max(waits, ceil_div(scale * most, all_folds))
+    return busy, move, skew, scale
 
 
 @register_jitable
@@ -317,18 +346,21 @@ def matrix_work(
     )
     move = 0
     skew = 0
+    scale = 0
     edge = 0
     if unit.kind == THROUGHPUT:
         busy = ceil_div(count * m * n * k * unit.passes * 1_000_000, unit.macs_per_megacycle)
     elif unit.kind == ADDER_TREE:
         tiles = count * ceil_div(m, unit.rows) * ceil_div(n, unit.columns)
-        busy = ceil_div(tiles * ceil_div(k, unit.temporal) * unit.passes, unit.arrays)
+        stream, waits = stream_cycles(unit, k)
+        busy = ceil_div(tiles * stream, unit.arrays)
+        scale = ceil_div(tiles * waits, unit.arrays)
         if unit.edge_bits_per_cycle > 0:
             edge_bits = (unit.rows * a_bits + unit.columns * w_bits) * unit.temporal
             edge = ceil_div(busy * edge_bits, unit.edge_bits_per_cycle * unit.passes)
     else:
-        busy, move, skew = array_cycles(unit, count, m, n, k, temporal_tiles)
-    own = busy + move + skew + edges
+        busy, move, skew, scale = array_cycles(unit, count, m, n, k, temporal_tiles)
+    own = busy + move + skew + scale + edges
     if unit.accumulator_entries > 0:
         columns = unit.columns // unit.column_grain
         column_bits = columns * unit.arrays * unit.accumulator_ports * unit.accumulator_bits
@@ -340,13 +372,15 @@ def matrix_work(
     conversion = 0
     if unit.conversions_per_cycle > 0:
         conversion = max(0, ceil_div(count * m * n, unit.conversions_per_cycle) - own - operand)
-    return MatrixWork(busy, move, skew, operand, conversion, read, write, held_read, held_write)
+    return MatrixWork(
+        busy, move, skew, operand, conversion, read, write, held_read, held_write, scale
+    )
 
 
 @register_jitable
 def total_cycles(w: MatrixWork) -> int:
     """Return the cycles of all causes."""
-    return w.busy + w.weight_load + w.fill_drain + w.operand + w.conversion
+    return w.busy + w.weight_load + w.fill_drain + w.operand + w.conversion + w.dequantisation
 
 
 @register_jitable
@@ -357,7 +391,8 @@ def matrix_edges(unit: MatrixModel, m: int, n: int, k: int, temporal_tiles: int)
     if unit.kind == ADDER_TREE:
         return 0, unit.latency
     used_rows, used_columns, length = placed(unit, m, n, k)
-    stream = ceil_div(length // temporal_tiles, unit.temporal) * unit.passes
+    own, waits = stream_cycles(unit, length // temporal_tiles)
+    stream = own + waits
     return edge_cycles(
         unit.rows // unit.row_grain,
         unit.columns // unit.column_grain,

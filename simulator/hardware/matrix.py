@@ -5,13 +5,25 @@ array says how many of them there are and how operands reach them. MACs per cycl
 The timing of each kind is in `equations.py`.
 """
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from simulator.config import Bytes, Part, did_you_mean, unknown
+from simulator.config import Bytes, Part, did_you_mean, load_part, unknown
 from simulator.errors import InputError
 from simulator.formats import Format, get
+
+PE_FOLDER = "hw_configs/parts/pe"
+#: What a specification notes and no unit spends time on.
+WIRES = ("shift", "pass")
 
 PositiveInt = Annotated[int, Field(ge=1)]
 #: Kinds of formats whose values integers hold.
@@ -57,18 +69,31 @@ def pair_formats(pair: str) -> tuple[str, str]:
     raise ValueError(f"'{pair}' is not a pair WEIGHTxACTIVATION of known formats")
 
 
+def _passes(given: object) -> object:
+    if given == COUNTED or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
+        return given
+    raise ValueError(f"must be >= 1 or '{COUNTED}', got {given!r}")
+
+
+#: Passes that the specification of the kernel is asked for.
+COUNTED: Literal["counted"] = "counted"
+Passes = Annotated[int | Literal["counted"], BeforeValidator(_passes)]
+
+
 class ProcessingElement(Part):
     """One processing element: the products it forms, how often, and its accumulator.
 
     `micro_tile` is (m, n, k): m x n outputs, each a dot product of length k, in one pass. `formats`
     maps an operand pair "WEIGHTxACTIVATION" to its passes (bit-serial PEs: several), `kernels` such
     pairs to the datapath of `numerics` that computes them bit by bit; a pair without one is
-    multiplied and added as `numerics.mac_paths` says.
+    multiplied and added as `numerics.mac_paths` says. "counted" passes are those that the scalar
+    specification of the kernel makes for k values (`numerics.element`).
     """
 
     name: str
+    summary: str = ""
     micro_tile: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
-    formats: dict[str, PositiveInt] = Field(min_length=1)
+    formats: dict[str, Passes] = Field(min_length=1)
     kernels: dict[str, str] = Field(default_factory=dict)
     initiation_interval: PositiveInt = 1
     latency_cycles: PositiveInt = 1
@@ -89,13 +114,16 @@ class ProcessingElement(Part):
 
     @field_validator("formats")
     @classmethod
-    def _known_pairs(cls, formats: dict[str, int]) -> dict[str, int]:
+    def _known_pairs(cls, formats: dict[str, Passes]) -> dict[str, Passes]:
         for pair in formats:
             pair_formats(pair)
         return formats
 
     @model_validator(mode="after")
     def _known_kernels(self) -> Self:
+        for pair, passes in self.formats.items():
+            if passes == COUNTED and pair not in self.kernels:
+                raise ValueError(f"{pair}: counted passes need a kernel in kernels")
         if not self.kernels:
             return self
         # Imported where it is needed: most devices name none.
@@ -116,7 +144,41 @@ class ProcessingElement(Part):
                 f"PE '{self.name}' does not multiply {pair}{near} "
                 f"it does: {', '.join(self.formats)}"
             )
-        return self.formats[pair] * self.initiation_interval
+        return self._passes(pair) * self.initiation_interval
+
+    def _passes(self, pair: str) -> int:
+        given = self.formats[pair]
+        if given != COUNTED:
+            return given
+        from simulator.numerics.element import work
+
+        weights, activations = (get(name) for name in pair_formats(pair))
+        return work(self.kernels[pair], self.micro_tile[2], weights, activations).passes
+
+    def scale_passes(self, pair: str) -> int:
+        """Return the passes in which the element multiplies a group's sum by its scale itself.
+
+        0 where it does not. They hide behind the next group, if that is no shorter.
+        """
+        if pair not in self.kernels:
+            return 0
+        from simulator.numerics.element import scale_passes
+
+        return scale_passes(self.kernels[pair])
+
+    def shared_operations(self, pair: str) -> int:
+        """Return the operations on the activations of a micro-tile's k that its outputs share.
+
+        Tables of a LUT core, the alignment of activations: 0 for most, and where no kernel of the
+        pair is counted. Wires are not operations.
+        """
+        from simulator.numerics.element import ELEMENTS, work
+
+        if self.kernels.get(pair) not in ELEMENTS:
+            return 0
+        weights, activations = (get(name) for name in pair_formats(pair))
+        done = work(self.kernels[pair], self.micro_tile[2], weights, activations)
+        return sum(count for (name, _), count in done.shared.items() if name not in WIRES)
 
     def operand_pair(self, weight: Format, activation: Format) -> str:
         """Return the pair that is really multiplied, after the widening of either operand.
@@ -129,11 +191,12 @@ class ProcessingElement(Part):
         if direct in self.formats:
             return direct
         fitting = []
-        for place, (pair, passes) in enumerate(self.formats.items()):
+        for place, pair in enumerate(self.formats):
             w, a = (get(name) for name in pair_formats(pair))
             if _holds(w, weight) and _holds(a, activation):
-                kept = a.base == activation.base, w.base == weight.base
-                fitting.append((passes, w.value_bits + a.value_bits, not any(kept), place, pair))
+                kept, bits = (a.base == activation.base, w.base == weight.base), w.value_bits
+                order = (self._passes(pair), bits + a.value_bits, not any(kept), place)
+                fitting.append((*order, pair))
         if fitting:
             return min(fitting)[-1]
         raise InputError(
@@ -150,8 +213,31 @@ class Accumulators(Part):
     source: str
 
 
+def _named_element(given: str) -> ProcessingElement:
+    """Load an element that is given by its name, or by its file."""
+    try:
+        return load_part(ProcessingElement, given, PE_FOLDER, noun="PE")
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+def _how_given(given: object) -> str:
+    return "str" if isinstance(given, str) else "ProcessingElement"
+
+
+if TYPE_CHECKING:
+    Element: TypeAlias = ProcessingElement
+else:
+    #: An element written out, or the name or file of one; it is loaded.
+    Element = Annotated[
+        Annotated[ProcessingElement, Tag("ProcessingElement")]
+        | Annotated[str, AfterValidator(_named_element), Tag("str")],
+        Discriminator(_how_given),
+    ]
+
+
 class _Matrix(Part):
-    pe: ProcessingElement
+    pe: Element
     arrays: PositiveInt = 1
     accumulators: Accumulators | None = None
     conversions_per_cycle: PositiveInt | None = None
@@ -160,7 +246,7 @@ class _Matrix(Part):
     @property
     def formats(self) -> dict[str, int]:
         """Operand pairs and their passes."""
-        return self.pe.formats
+        return {pair: self.pe.passes(pair) for pair in self.pe.formats}
 
 
 class SystolicArray(_Matrix):

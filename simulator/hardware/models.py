@@ -33,9 +33,12 @@ def _grains(unit: SystolicArray | AdderTree) -> tuple[int, int, int, int]:
             return kind, k, m, n
 
 
-def matrix_model(device: Device, pair: str) -> MatrixModel:
-    """Return one core's matrix unit as the equations see it, multiplying `pair`."""
-    unit, pad = device.matrix, device.scratchpad
+def matrix_model(device: Device, pair: str, group: int = 0) -> MatrixModel:
+    """Return one core's matrix unit as the equations see it, multiplying `pair`.
+
+    group: weights that share a scale along K. An element multiplies by it where K is its time.
+    """
+    unit, pad = device.unit_of(pair), device.scratchpad
     passes = unit.pe.passes(pair)
     accumulators = unit.accumulators
     entries = 0 if accumulators is None else accumulators.entries_per_column
@@ -55,6 +58,8 @@ def matrix_model(device: Device, pair: str) -> MatrixModel:
         case Throughput():
             kind, row_grain, column_grain, temporal = THROUGHPUT, 1, 1, 1
             rate = int(unit.macs * unit.efficiency * 1_000_000)
+    in_time = kind in (OUTPUT_STATIONARY, ADDER_TREE)
+    scale_cycles = unit.pe.scale_passes(pair) if in_time and group else 0
     return MatrixModel(
         kind=kind,
         rows=rows * row_grain,
@@ -77,4 +82,6 @@ def matrix_model(device: Device, pair: str) -> MatrixModel:
         read_bits_per_cycle=8 * pad.read_bytes_per_cycle,
         write_bits_per_cycle=8 * pad.write_bytes_per_cycle,
         macs_per_megacycle=rate,
+        group=group if scale_cycles else 0,
+        scale_cycles=scale_cycles,
     )

@@ -103,9 +103,9 @@ class AttentionTotals(NamedTuple):
 
 
 #: What `add_group` counts: the fields of `MatrixWork`, then its own.
-BUSY, MOVE, SKEW, OPERAND, CONVERSION, READ, WRITE, HELD_READ, HELD_WRITE = range(9)
-SCORE_CYCLES, PAIRS, SCORES, KEYS, RESCALED = range(9, 14)
-TOTALS = 14
+BUSY, MOVE, SKEW, OPERAND, CONVERSION, READ, WRITE, HELD_READ, HELD_WRITE, SCALE = range(10)
+SCORE_CYCLES, PAIRS, SCORES, KEYS, RESCALED = range(10, 15)
+TOTALS = 15
 
 
 @register_jitable

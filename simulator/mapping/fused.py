@@ -83,9 +83,10 @@ def attention_plan(
     assert a is not None
     heads = a.kv_heads * sum(group.requests for group in a.groups)
     cores = min(target.device.cores, heads)
+    read, write, held_read, held_write = (-(-bits // cores) for bits in totals[-4:])
     work = MatrixWork(
         totals.busy, totals.weight_load, totals.fill_drain, totals.operand, totals.conversion,
-        *(-(-bits // cores) for bits in totals[-4:]),
+        read, write, held_read, held_write, 0,
     )  # fmt: skip
     edges = matrix_edges(problem.unit, tiles[0] * a.group_size, tiles[1], a.head_dim, 1)
     rescale = (("mul", totals.rescaled * (a.head_dim + 3)),)

@@ -140,13 +140,28 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
         return op
     activation, weight = operands(graph, op)
     try:
-        pair = device.matrix.pe.operand_pair(weight.format, activation.format)
+        pair = device.operand_pair(weight.format, activation.format)
     except InputError as error:
         raise InputError(f"{device.name}: {op.name}: {error}") from error
     multiplied = pair_formats(pair)
     widen, scale = weight_work(op, weight.format, multiplied[0])
     rest = activation_work(op, activation.format, multiplied[1])
-    return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest))
+    shared = shared_work(op, device, pair)
+    return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest, shared))
+
+
+def shared_work(op: Lowered, device: Device, pair: str) -> VectorWork:
+    """Return what outputs share and no element does, once an activation: tables, alignment.
+
+    The vector unit does it as activations come from their producer (fused with it): an operation of
+    the datapath's specification on a word is an addition here. Activations of attention are too few
+    to matter and are left out.
+    """
+    pe = device.unit_of(pair).pe
+    if op.gemm is None or pair not in pe.kernels:
+        return ()
+    operations = pe.shared_operations(pair) * product_size(op).activations
+    return added((("add", -(-operations // pe.micro_tile[2])),))
 
 
 def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork, VectorWork]:

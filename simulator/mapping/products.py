@@ -14,6 +14,7 @@ from simulator.hardware.equations import (
     matrix_work,
     pipeline_ps,
     tile_loads,
+    total_cycles,
 )
 from simulator.hardware.matrix import SystolicArray, pair_formats
 from simulator.mapping.lowering import Lowered, VectorWork
@@ -79,7 +80,7 @@ def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProble
     metadata *= weight.format.metadata_bits_per_group
     shared = device.network is not None and device.network.multicast
     out = op.outputs[-1]
-    unit = target.unit(op.pair)
+    unit = target.unit(op.pair, 0 if op.gemm is None else weight.format.group or 0)
     w_shards = used if several else grid[1] * grid[2]
     partial = grid[2] > 1
     out_bits = int(np.ceil(float(c.tensor(out).format.value_bits)))
@@ -216,7 +217,7 @@ def masked_work(
 
 def timed(target: Target, choice: Choice, work: MatrixWork, edges: tuple[int, int]) -> Choice:
     """Return a tiling whose main steps take as long as the work that is really issued."""
-    main = cycles_ps(target.rates, sum(work[:5]) + sum(edges))
+    main = cycles_ps(target.rates, total_cycles(work) + sum(edges))
     steps = choice.pipeline.steps
     pipeline = choice.pipeline._replace(main=main // steps, extra=main % steps)
     return choice._replace(pipeline=pipeline)
@@ -250,8 +251,10 @@ def register_bits(target: Target, c: Context, macs: int) -> int:
     In one pass of a micro-tile (m, n, k), two of its m k activations, n k weights and m n partial
     sums move on; the third is stationary.
     """
-    matrix = target.device.matrix
-    if not isinstance(matrix, SystolicArray) or c.op.pair is None:
+    if c.op.pair is None:
+        return 0
+    matrix = target.device.unit_of(c.op.pair)
+    if not isinstance(matrix, SystolicArray):
         return 0
     m, n, k = matrix.pe.micro_tile
     weight, activation = (int(get(name).value_bits) for name in pair_formats(c.op.pair))
@@ -295,6 +298,7 @@ def matrix_plan(
         "fill_drain": work.fill_drain + edges[1],
         "operand": work.operand,
         "conversion": work.conversion,
+        "dequantisation": work.dequantisation,
     }
     stalls = tuple(
         (cause, cycles_ps(target.rates, cycles)) for cause, cycles in causes.items() if cycles

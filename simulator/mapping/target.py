@@ -43,13 +43,14 @@ class Target:
         """Derive rates from the parts."""
         self.device = device
         self.rates = rates_of(device, profile)
-        self._units: dict[str, MatrixModel] = {}
+        self._units: dict[tuple[str, int], MatrixModel] = {}
 
-    def unit(self, pair: str) -> MatrixModel:
-        """Return the matrix unit for an operand pair."""
-        if pair not in self._units:
-            self._units[pair] = matrix_model(self.device, pair)
-        return self._units[pair]
+    def unit(self, pair: str, group: int = 0) -> MatrixModel:
+        """Return the matrix unit for an operand pair; group: weights along K that share a scale."""
+        key = pair, group
+        if key not in self._units:
+            self._units[key] = matrix_model(self.device, *key)
+        return self._units[key]
 
     def packed_bits(
         self, form: Format, rows: int, columns: int, elements: int | None = None

@@ -75,6 +75,7 @@ def both(a: MatrixWork, b: MatrixWork) -> MatrixWork:
         a.write_bits + b.write_bits,
         a.accumulator_read_bits + b.accumulator_read_bits,
         a.accumulator_write_bits + b.accumulator_write_bits,
+        a.dequantisation + b.dequantisation,
     )
 
 
@@ -84,7 +85,7 @@ def heads_work(
 ) -> tuple[MatrixWork, int]:
     """Return what so many key-value heads of equal requests issue, and their MACs."""
     grain = key_grain(p.unit)
-    work, macs = MatrixWork(0, 0, 0, 0, 0, 0, 0, 0, 0), 0
+    work, macs = MatrixWork(0, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0
     height = ceil_div(queries, bands)
     base, _ = keys_seen(p.causal, p.window, queries, keys, 0, 1)
     for first in range(0, queries, height):
@@ -108,7 +109,7 @@ def banded(
 ) -> Issued:
     """Return what is issued where the queries of each request are cut into `bands`."""
     macs = 0
-    most = whole = MatrixWork(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    most = whole = MatrixWork(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     for g in range(requests.size):
         heads = requests[g] * p.kv_heads
         work, own = heads_work(p, heads, queries[g], keys[g], bands)
@@ -130,6 +131,7 @@ def banded(
         ceil_div(whole.write_bits, p.cores),
         ceil_div(whole.accumulator_read_bits, p.cores),
         ceil_div(whole.accumulator_write_bits, p.cores),
+        most.dequantisation,
     )
     return Issued(work, macs, bands)
 

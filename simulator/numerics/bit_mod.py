@@ -20,7 +20,8 @@ terms are 0 to 4 with bsig -1 (a weight of 8 needs the 4, where the paper has tw
 Left out: special values of three ones (7 = 8 - 1), the FP scale of a channel.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from simulator.config import did_you_mean
 from simulator.errors import InputError
 from simulator.formats.codebook import bitmod
 from simulator.numerics import refusals
-from simulator.numerics.word import Number, bit, masked
+from simulator.numerics.word import Number, Word, bit, largest, masked, noted, signed
 
 #: Lanes of an element, bits that alignment keeps below a significand, bits of a scale.
 LANES, EXTRA, SCALE_BITS = 4, 3, 8
@@ -37,6 +38,10 @@ LANES, EXTRA, SCALE_BITS = 4, 3, 8
 TERMS = {"int8": 4, "int6": 3, "fp4": 2, "fp3": 2}
 #: An FP16 number is its significand times 2 to the exponent field less this.
 BIAS = 25
+
+
+#: Sign, magnitude of a significand, exponent.
+Lane: TypeAlias = tuple[int, Number, Number]
 
 
 class Term(NamedTuple):
@@ -96,7 +101,9 @@ def product_of_terms(activation: Number, terms: list[Term], kind: str) -> Number
     total: Number = 0
     for place, term in enumerate(terms):
         amount = term.exponent + bsig(kind, place) - bsig(kind, 0)
+        # A pass of the element is one term of its weights.
         shifted = masked(activation << amount, term.man)
+        shifted = noted(shifted, "pass", int(shifted))
         total = total - shifted if term.negative else total + shifted
     return total
 
@@ -105,7 +112,8 @@ def product_of_scale(total: Number, scale: int) -> Number:
     """Return total x scale of 8 bits, exactly: a mask, a shift and an addition a bit."""
     result: Number = 0
     for place in reversed(range(SCALE_BITS)):
-        result = (result << 1) + masked(total, bit(scale, place))
+        kept = masked(total, bit(scale, place))
+        result = (result << 1) + noted(kept, "pass", int(kept))
     return result
 
 
@@ -117,27 +125,37 @@ def parts_of(activation: np.float16) -> tuple[int, int]:
     return (-size if bits >> 15 else size), max(field, 1)
 
 
-def aligned(significand: int, shift: int) -> int:
+def aligned(significand: Number, shift: Number) -> Number:
     """Return a magnitude with its extra bits, shifted right, the last bit sticky."""
     wide = significand << EXTRA
     kept = wide >> shift
-    return kept | int(kept << shift != wide)
+    if isinstance(kept, Word):
+        # The sticky bit is an or of all that falls out: as many gates as a mask.
+        return masked(kept, 1)
+    return kept | int(int(kept) << int(shift) != int(wide))
 
 
 def cycle_sum(activations: list[np.float16], terms: list[Term]) -> tuple[int, int]:
     """Return (sum, exponent) of the lanes' products, sum x 2^(exponent - BIAS - EXTRA)."""
-    lanes = []
+    lanes: list[Lane] = []
     for activation, term in zip(activations, terms, strict=True):
-        significand, field = parts_of(activation)
-        if significand and term.man:
-            signed = -significand if term.negative else significand
-            lanes.append((signed, field + term.exponent))
-    top = max((exponent for _, exponent in lanes), default=0)
-    total = 0
-    for significand, exponent in lanes:
-        size = aligned(abs(significand), top - exponent)
-        total += -size if significand < 0 else size
-    return total, top
+        size, field = parts_of(activation)
+        if size and term.man:
+            lanes.append((int((size < 0) ^ term.negative), abs(size), field + term.exponent))
+    if not lanes:
+        return 0, 0
+    total, top = lane_sum(lanes)
+    return int(total), int(top)
+
+
+def lane_sum(lanes: Sequence[Lane]) -> tuple[Number, Number]:
+    """Return (sum, largest exponent) of lanes, shifted right to the largest exponent, in a tree."""
+    top = largest([exponent for _, _, exponent in lanes])
+    level = [signed(aligned(size, top - exponent), sign) for sign, size, exponent in lanes]
+    while len(level) > 1:
+        pairs = zip(level[::2], [*level[1::2], 0], strict=False)
+        level = [left + right for left, right in pairs]
+    return level[0], top
 
 
 def dot_bit_mod(

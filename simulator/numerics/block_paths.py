@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 
 from simulator.formats import Format, minifloat
-from simulator.formats.block import BLOCK_FORMATS, Blocks
+from simulator.formats.block import BLOCK_FORMATS, BlockFormat, Blocks
 from simulator.formats.conversion import Encoded
 from simulator.formats.minifloat import Codes, Minifloat
 from simulator.formats.presets import PRESETS
 from simulator.formats.rounding import Overflow, Rounding
 from simulator.numerics.block_dot import dot_blocks, gemm_blocks
-from simulator.numerics.operands import Datapath, Operands, Values
+from simulator.numerics.operands import Datapath, Operands, Row, Values
 from simulator.numerics.tensor_core import (
     ADA_FP8,
     HOPPER_FP8,
@@ -55,10 +55,19 @@ def _block_run(operands: Operands) -> Values:
 
 def _block_one(operands: Operands) -> float:
     left, right = (
-        Blocks(each.form, each.codes[0], each.scales[0])
-        for each in (_blocks(operands.x), _blocks(operands.w))
+        _block_row(BLOCK_FORMATS[form.base], Row.of(each))
+        for form, each in ((operands.x_format, operands.x), (operands.w_format, operands.w))
     )
     return float(dot_blocks(left, right))
+
+
+def _block_row(form: BlockFormat, row: Row) -> Blocks:
+    """Return one row in blocks with codes of scales."""
+    scales = [
+        form.scale.encode_one(scale, Rounding.NEAREST_EVEN, Overflow.SATURATE)
+        for scale in row.scales
+    ]
+    return Blocks(form, np.array(row.codes, np.uint8), np.array(scales, np.uint8))
 
 
 def _tensor_core_path(name: str, summary: str, core: TensorCore) -> Datapath:

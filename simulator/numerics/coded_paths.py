@@ -10,6 +10,7 @@
 - `axcore`: FP4 weights; the scale of a group multiplies its sum likewise.
 """
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,16 +19,19 @@ from numpy.typing import NDArray
 
 from simulator.formats import Format
 from simulator.formats.binary_coded import BinaryCoded
+from simulator.formats.codebook import bitmod
 from simulator.formats.conversion import Encoded
 from simulator.numerics.added_patterns import axcore, dot_added, gemm_added
-from simulator.numerics.bit_mod import dot_bit_mod, gemm_bit_mod, values_of
+from simulator.numerics.bit_mod import dot_bit_mod, gemm_bit_mod
 from simulator.numerics.operands import (
     Codes,
     Datapath,
     Operands,
+    Row,
     Values,
     fp16_activations,
     scaled_groups,
+    scaled_one,
     symmetric_and_fp16,
     two_levels,
 )
@@ -45,30 +49,27 @@ def _bit_mod_formats(weights: Format, activations: Format) -> str:
     return fp16_activations(weights, activations)
 
 
-def _selectors(weights: Encoded, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    return None if weights.selectors is None else np.broadcast_to(weights.selectors, shape)
-
-
 def _bit_mod(operands: Operands) -> Values:
     w = operands.w
     assert not isinstance(operands.x, Encoded)
     assert isinstance(w, Encoded)
     scales, channels = two_levels(w)
-    selectors, kind = _selectors(w, scales.shape), BIT_MOD[w.format.base]
+    selectors, kind = w.by_group().selectors, BIT_MOD[w.format.base]
     x = operands.x.view(np.float16)
     return gemm_bit_mod(x, w.codes, scales, selectors, kind, w.sizes[1]) * channels[:, 0]
 
 
 def _bit_mod_one(operands: Operands) -> float:
-    w = operands.w
     assert not isinstance(operands.x, Encoded)
-    assert isinstance(w, Encoded)
-    scales, channels = two_levels(w)
-    selectors, kind = _selectors(w, scales.shape), BIT_MOD[w.format.base]
-    codes = w.codes if selectors is None else values_of(kind, w.codes, selectors, w.sizes[1])
+    w, form = Row.of(operands.w), operands.w_format
+    weights: list[float] = [*w.codes]
+    if form.selector_bits:
+        tables = [book.values for book in bitmod(int(form.value_bits))]
+        weights = [tables[w.selectors[k // w.group]][code] for k, code in enumerate(w.codes)]
+    scales = [round(scale / w.outer) for scale in w.scales]
     x = list(operands.x.view(np.float16)[0])
-    output = dot_bit_mod(x, codes[0].tolist(), scales[0].tolist(), kind, w.sizes[1])
-    return float(output * channels[0, 0])
+    output = dot_bit_mod(x, weights, scales, BIT_MOD[form.base], w.group)
+    return float(output * np.float32(w.outer))
 
 
 def binary_code(codes: Codes, bits: int) -> BinaryCoded:
@@ -88,11 +89,12 @@ def _binary_coded(operands: Operands) -> Values:
 
 
 def _binary_coded_one(operands: Operands) -> float:
-    def inner(x: NDArray[Any], w: Codes) -> Values:
-        coded = binary_code(w, int(operands.w_format.value_bits))
-        return np.array([[dot_floats(list(x[0]), coded, [0])]])
+    def inner(x: Sequence[np.float32], w: list[int]) -> np.float32:
+        coded = binary_code(np.array([w]), int(operands.w_format.value_bits))
+        return dot_floats(list(x), coded, [0])
 
-    return float(scaled_groups(operands.x_values().astype(np.float32), operands, inner)[0, 0])
+    x = [np.float32(value) for value in operands.x_values()[0].tolist()]
+    return float(scaled_one(x, Row.of(operands.w), inner))
 
 
 def _fp4_and_fp16(weights: Format, activations: Format) -> str:
@@ -109,10 +111,10 @@ def _axcore(operands: Operands) -> Values:
 def _axcore_one(operands: Operands) -> float:
     assert not isinstance(operands.x, Encoded)
 
-    def inner(x: NDArray[Any], w: Codes) -> NDArray[Any]:
-        return np.array([[dot_added(x[0].tolist(), w[0].tolist(), AXCORE)]])
+    def inner(x: Sequence[int], w: list[int]) -> float:
+        return dot_added(list(x), w, AXCORE)
 
-    return float(scaled_groups(operands.x, operands, inner)[0, 0])
+    return float(scaled_one(operands.x[0].tolist(), Row.of(operands.w), inner))
 
 
 CODED_PATHS = (

@@ -47,7 +47,7 @@ def read_matrix(path: str | Path, tensor: str | None = None) -> NDArray[np.float
     """Read a matrix of finite floats from a `.npy` or `.safetensors` file, rounded to float32.
 
     tensor: its name in a `.safetensors` file, needed where there are several. Errors: InputError
-    where the file, the name or the matrix is none, or holds what is not finite in float32.
+    where the file, the name or the matrix is none or empty, or holds what is not finite in float32.
     """
     if str(path).endswith(".safetensors"):
         values, what = _safetensor(Path(path), tensor)
@@ -55,6 +55,8 @@ def read_matrix(path: str | Path, tensor: str | None = None) -> NDArray[np.float
         raise InputError(f"{path}: only .safetensors files hold tensors by name, got {tensor!r}")
     else:
         values, what = _npy(path), str(path)
+    if not values.size:
+        raise InputError(f"{what}: has no values, its shape is {values.shape}")
     with np.errstate(over="ignore"):
         matrix = np.asarray(values, dtype=np.float32)
     wrong = int(np.count_nonzero(~np.isfinite(matrix)))
@@ -65,7 +67,9 @@ def read_matrix(path: str | Path, tensor: str | None = None) -> NDArray[np.float
 
 def _npy(path: str | Path) -> NDArray[np.floating[Any]]:
     try:
-        values = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as file:
+            # Not `np.load`, which takes archives of arrays too, whatever the name says.
+            values = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
@@ -74,8 +78,7 @@ def _npy(path: str | Path) -> NDArray[np.floating[Any]]:
         raise InputError(
             f"{path}: expected a matrix of floats, got {values.dtype} of shape {values.shape}"
         )
-    floats: NDArray[np.floating[Any]] = values
-    return floats
+    return values
 
 
 def _safetensor(path: Path, tensor: str | None) -> tuple[NDArray[np.floating[Any]], str]:

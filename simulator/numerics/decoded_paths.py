@@ -26,14 +26,15 @@ from simulator.numerics.operands import (
     Codes,
     Datapath,
     Operands,
+    Row,
     Values,
     dequantised,
+    dequantised_one,
     integer_activations,
+    rounded,
     two_levels,
 )
 from simulator.numerics.word import Number, Word, noted
-
-Exact = NDArray[np.int64]
 
 ANT_TABLES = ("flint4", "pot4")
 
@@ -49,11 +50,6 @@ def _ant_formats(weights: Format, activations: Format) -> str:
     if activations.granularity not in ("token", "tensor"):
         return f"activations must have scales by token or tensor, got {activations.name}"
     return ""
-
-
-def _integers(form: Format, codes: Codes) -> Codes:
-    """Return the integers that codes stand for."""
-    return np.take(TABLES[form.base].table, codes).astype(np.int8) if _is_table(form) else codes
 
 
 def _is_table(form: Format) -> bool:
@@ -87,8 +83,7 @@ def dot_parts(x: Parts, w: Parts) -> int:
 
 def dot_decoded(x: Sequence[Number], w: Sequence[Number], forms: tuple[Format, Format]) -> int:
     """Return the dot product of codes of two of ANT's formats."""
-    left = [shifted_part(forms[0], code) for code in x]
-    return dot_parts(left, [shifted_part(forms[1], code) for code in w])
+    return dot_parts(_ant_parts(forms[0], x), _ant_parts(forms[1], w))
 
 
 def olive_parts(form: Format, codes: Sequence[int]) -> Parts:
@@ -101,22 +96,6 @@ def olive_parts(form: Format, codes: Sequence[int]) -> Parts:
     return found
 
 
-def _decoded(x: Codes, w: Codes, operands: Operands) -> Exact:
-    return gemm_exact(_integers(operands.x_format, x), _integers(operands.w_format, w))
-
-
-def _decoded_one(x: Codes, w: Codes, operands: Operands) -> Exact:
-    forms = operands.x_format, operands.w_format
-    return np.array([[dot_decoded(x[0].tolist(), w[0].tolist(), forms)]], dtype=np.int64)
-
-
-def _doubles(x: Codes, w: Codes, operands: Operands) -> NDArray[np.float64]:
-    """Return sums in float64: those of integers below 2^53 are exact in any order."""
-    left, right = _integers(operands.x_format, x), _integers(operands.w_format, w)
-    products: NDArray[np.float64] = left.astype(np.float64) @ right.T.astype(np.float64)
-    return products
-
-
 def _olive_formats(weights: Format, activations: Format) -> str:
     for what, form in (("weights", weights), ("activations", activations)):
         if form.base not in OLIVES or form.granularity == "none":
@@ -126,24 +105,53 @@ def _olive_formats(weights: Format, activations: Format) -> str:
     return ""
 
 
-def _pairs(form: Format, codes: Codes) -> NDArray[np.int32]:
+def _ant_integers(form: Format, codes: Codes) -> Codes:
+    """Return the integers that codes stand for."""
+    return np.take(TABLES[form.base].table, codes).astype(np.int8) if _is_table(form) else codes
+
+
+def _olive_integers(form: Format, codes: Codes) -> Codes:
     return decode_pairs(OLIVES[form.base], codes).astype(np.int32)
 
 
-def _olive(x: Codes, w: Codes, operands: Operands) -> Exact:
-    return gemm_exact(_pairs(operands.x_format, x), _pairs(operands.w_format, w))
+def _ant_parts(form: Format, codes: Sequence[Number]) -> Parts:
+    return [shifted_part(form, code) for code in codes]
 
 
-def _olive_one(x: Codes, w: Codes, operands: Operands) -> Exact:
-    left = olive_parts(operands.x_format, x[0].tolist())
-    right = olive_parts(operands.w_format, w[0].tolist())
-    return np.array([[dot_parts(left, right)]], dtype=np.int64)
+Matrices = Callable[[Codes, Codes], NDArray[Any]]
 
 
-def _olive_doubles(x: Codes, w: Codes, operands: Operands) -> NDArray[np.float64]:
-    left, right = _pairs(operands.x_format, x), _pairs(operands.w_format, w)
-    products: NDArray[np.float64] = left.astype(np.float64) @ right.T.astype(np.float64)
+def _doubles(x: Codes, w: Codes) -> NDArray[np.float64]:
+    """Return sums in float64: those of integers below 2^53 are exact in any order."""
+    products: NDArray[np.float64] = x.astype(np.float64) @ w.T.astype(np.float64)
     return products
+
+
+def _decoded_path(
+    name: str,
+    summary: str,
+    base: str,
+    refused: Callable[[Format, Format], str],
+    integers: Callable[[Format, Codes], Codes],
+    parts: Callable[[Format, Sequence[int]], Parts],
+) -> Datapath:
+    """Return a path of codes that a decoder makes integers, in `parts` for the specification."""
+
+    def computed(product: Matrices) -> Callable[[Operands], Values]:
+        def decoded(x: Codes, w: Codes, operands: Operands) -> NDArray[Any]:
+            return product(integers(operands.x_format, x), integers(operands.w_format, w))
+
+        return lambda operands: dequantised(operands, decoded)
+
+    def one(operands: Operands) -> float:
+        def dot(x: Sequence[int], w: list[int]) -> int:
+            return dot_parts(parts(operands.x_format, x), parts(operands.w_format, w))
+
+        return dequantised_one(operands, dot)
+
+    formats = f"{base}-g128", f"{base}-token"
+    run, oracle = computed(gemm_exact), computed(_doubles)
+    return Datapath(name, summary, *formats, refused, run, one, oracle)
 
 
 def _integer_scales(weights: Format, activations: Format) -> str:
@@ -166,60 +174,49 @@ def dot_two_level(x: Sequence[Number], w: Sequence[Number], scales: Sequence[int
     return int(total)
 
 
-def _two_level(operands: Operands, sums: Callable[[Codes, Codes, Codes], NDArray[Any]]) -> Values:
-    """Return sums (of activations, codes and scales spread over codes) times both FP16 scales."""
-    x, w = operands.x, operands.w
-    assert isinstance(x, Encoded)
-    assert isinstance(w, Encoded)
-    scales, channels = two_levels(w)
-    by_code = spread(scales.astype(np.int32), w.sizes, w.codes.shape)
-    codes = w.codes.astype(np.int32)
-    if w.zeros is not None:
-        codes -= spread(w.zeros, w.sizes, w.codes.shape)
-    total = sums(x.codes, codes, np.broadcast_to(by_code, codes.shape)).astype(np.float32)
-    return total * channels[:, 0] * x.scales.astype(np.float32)
+def _two_level(product: Matrices) -> Callable[[Operands], Values]:
+    """Return sums of activations and weights times integer scales, times both FP16 scales."""
 
+    def run(operands: Operands) -> Values:
+        x, w = operands.x, operands.w
+        assert isinstance(x, Encoded)
+        assert isinstance(w, Encoded)
+        scales, channels = two_levels(w)
+        own = w.by_group()
+        codes = own.codes.astype(np.int32)
+        if own.zeros is not None:
+            codes -= spread(own.zeros, own.sizes, codes.shape)
+        codes *= spread(scales.astype(np.int32), own.sizes, codes.shape)
+        total = product(x.codes, codes).astype(np.float32)
+        return total * channels[:, 0] * x.scales.astype(np.float32)
 
-def _two_level_run(operands: Operands) -> Values:
-    return _two_level(operands, lambda x, w, scales: gemm_exact(x, w * scales))
+    return run
 
 
 def _two_level_one(operands: Operands) -> float:
-    def sums(x: Codes, w: Codes, scales: Codes) -> Exact:
-        value = dot_two_level(x[0].tolist(), w[0].tolist(), scales[0].tolist())
-        return np.array([[value]], dtype=np.int64)
-
-    return float(_two_level(operands, sums)[0, 0])
-
-
-def _two_level_doubles(operands: Operands) -> Values:
-    def sums(x: Codes, w: Codes, scales: Codes) -> NDArray[np.float64]:
-        products: NDArray[np.float64] = x.astype(np.float64) @ (w * scales).T.astype(np.float64)
-        return products
-
-    return _two_level(operands, sums)
+    x, w = Row.of(operands.x), Row.of(operands.w)
+    codes = [code - w.zeros[k // w.group] for k, code in enumerate(w.codes)]
+    scales = [round(w.scales[k // w.group] / w.outer) for k in range(len(codes))]
+    total = rounded(dot_two_level(x.codes, codes, scales))
+    return float(total * np.float32(w.outer) * np.float32(x.scales[0]))
 
 
 DECODED_PATHS = (
-    Datapath(
+    _decoded_path(
         "ant",
         "ANT: flint and powers of two decoded for integer multiply-add",
-        "flint4-g128",
-        "flint4-token",
+        "flint4",
         _ant_formats,
-        lambda operands: dequantised(operands, _decoded),
-        lambda operands: float(dequantised(operands, _decoded_one)[0, 0]),
-        lambda operands: dequantised(operands, _doubles),
+        _ant_integers,
+        _ant_parts,
     ),
-    Datapath(
+    _decoded_path(
         "olive",
         "OliVe: pairs of codes decoded for integer multiply-add",
-        "olive_int4-g128",
-        "olive_int4-token",
+        "olive_int4",
         _olive_formats,
-        lambda operands: dequantised(operands, _olive),
-        lambda operands: float(dequantised(operands, _olive_one)[0, 0]),
-        lambda operands: dequantised(operands, _olive_doubles),
+        _olive_integers,
+        olive_parts,
     ),
     Datapath(
         "two_level",
@@ -227,8 +224,8 @@ DECODED_PATHS = (
         "int4-g128-s8",
         "int8-token",
         _integer_scales,
-        _two_level_run,
+        _two_level(gemm_exact),
         _two_level_one,
-        _two_level_doubles,
+        _two_level(_doubles),
     ),
 )

@@ -22,18 +22,19 @@ from simulator.numerics.operands import (
     Codes,
     Datapath,
     Operands,
+    Row,
     Values,
     fp16_activations,
     int4_and_fp16,
     plain,
     scaled_groups,
-    scales_of_groups,
+    scaled_one,
     signed_weights,
     symmetric_and_fp16,
 )
 from simulator.numerics.pre_aligned import dot_pre_aligned, gemm_pre_aligned
 from simulator.numerics.shift_add_fp16 import dot_w4a16, gemm_w4a16
-from simulator.numerics.t_mac import Setting, dot_quantised, gemm_t_mac, moved_zeros
+from simulator.numerics.t_mac import Setting, dot_quantised, gemm_t_mac
 
 #: Bits of an aligned activation: assumed, the 11 of FP16 and 3 more.
 ALIGNED_BITS = 14
@@ -91,13 +92,17 @@ def _grouped_weights(
     operands: Operands,
 ) -> tuple[NDArray[np.int8], Values, NDArray[np.int64] | None, int]:
     """Return codes in two's complement, scales, zero points and group of INT4 weights."""
-    w = operands.w
-    assert isinstance(w, Encoded)
+    assert isinstance(operands.w, Encoded)
+    w = operands.w.by_group()
     codes, offset = signed_weights(w.codes, operands)
-    scales, zeros = scales_of_groups(w), None
-    if w.zeros is not None:
-        zeros = np.broadcast_to(w.zeros, scales.shape).astype(np.int64) - offset
-    return codes.astype(np.int8), scales, zeros, w.sizes[1]
+    zeros = None if w.zeros is None else w.zeros.astype(np.int64) - offset
+    return codes.astype(np.int8), w.scales.astype(np.float32), zeros, w.sizes[1]
+
+
+def _halved(operands: Operands) -> int:
+    """Return what takes unsigned codes of weights to two's complement: 0 of symmetric ones."""
+    form = operands.w_format
+    return 1 << int(form.value_bits) - 1 if form.zero_bits else 0
 
 
 def _fp16_path(name: str, summary: str, *, chain: bool) -> Datapath:
@@ -107,12 +112,11 @@ def _fp16_path(name: str, summary: str, *, chain: bool) -> Datapath:
         return gemm_w4a16(x, codes, scales, zeros, group, chain=chain)
 
     def one(operands: Operands) -> float:
-        x = operands.x_values()[0].tolist()
-        codes, scales, zeros, group = _grouped_weights(operands)
-        given = None if zeros is None else zeros[0].tolist()
-        result = dot_w4a16(
-            x, codes[0].tolist(), list(scales[0]), given, group, chain=chain, accumulator="fp32"
-        )
+        x, w, less = operands.x_values()[0].tolist(), Row.of(operands.w), _halved(operands)
+        codes = [code - less for code in w.codes]
+        scales = [np.float32(scale) for scale in w.scales]
+        zeros = [zero - less for zero in w.zeros] if less else None
+        result = dot_w4a16(x, codes, scales, zeros, w.group, chain=chain, accumulator="fp32")
         return float(result)
 
     return Datapath(name, summary, "int4-g128", "fp16", int4_and_fp16, run, one, None)
@@ -130,11 +134,10 @@ def _pre_aligned(operands: Operands) -> Values:
 def _pre_aligned_one(operands: Operands) -> float:
     assert not isinstance(operands.x, Encoded)
 
-    def inner(x: NDArray[Any], w: Codes) -> NDArray[Any]:
-        rounding = Rounding.TOWARD_ZERO
-        return np.array([[dot_pre_aligned(x[0].tolist(), w[0].tolist(), ALIGNED_BITS, rounding)]])
+    def inner(x: Sequence[int], w: list[int]) -> float:
+        return dot_pre_aligned(list(x), w, ALIGNED_BITS, Rounding.TOWARD_ZERO)
 
-    return float(scaled_groups(operands.x, operands, inner)[0, 0])
+    return float(scaled_one(operands.x[0].tolist(), Row.of(operands.w), inner))
 
 
 def _table_groups(weights: Format, activations: Format) -> str:
@@ -163,13 +166,19 @@ def _t_mac(operands: Operands) -> Values:
 
 
 def _t_mac_one(operands: Operands) -> float:
-    codes, scales, zeros = _tables(operands)
-    setting = _setting(operands)
-    moved = np.zeros_like(scales) if zeros is None else moved_zeros(zeros, scales, setting.bits)
-    padding = (0, -codes.shape[1] % setting.activation_group)
-    x = np.pad(operands.x_values()[0].astype(np.float32), padding)
-    w = np.pad(codes[0], padding).tolist()
-    return float(dot_quantised(list(x), w, list(scales[0]), list(moved[0]), setting)[0])
+    w, setting = Row.of(operands.w), _setting(operands)
+    half = 1 << setting.bits - 1
+    less = half - _halved(operands)
+    scales = [np.float32(scale) for scale in w.scales]
+    # Symmetric weights have their zero at half of the range: nothing is left to move.
+    moved = [
+        np.float32(0) if less else np.float32(zero - half) * scale
+        for zero, scale in zip(w.zeros, scales, strict=True)
+    ]
+    padding = [0] * (-len(w.codes) % setting.activation_group)
+    x = [np.float32(value) for value in [*operands.x_values()[0].tolist(), *padding]]
+    codes = [*(code + less for code in w.codes), *padding]
+    return float(dot_quantised(x, codes, scales, moved, setting)[0])
 
 
 def _l_mul(operands: Operands) -> Values:

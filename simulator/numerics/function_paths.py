@@ -4,13 +4,13 @@ What each computes stands in `integer_functions` and `softmax`. Integer function
 integers of one step for all of it: 8 bits for Shiftmax and ShiftGELU, whose shifts are made for
 them, 16 for the others (assumed, after I-ViT's activations). The step is at most 1/16, as the
 exponentials need; what lies beyond 8 bits of it saturates. Results are compared in output codes,
-so that the unit of the last place is one code. Specifications are in Python integers here, a row
-at a time. Reference functions are in float64 on the same quantised input.
+so that the unit of the last place is one code. Reference functions are in float64 on the same
+quantised input.
 
 I-LayerNorm's results have far more bits than its root is good for: its errors in codes are large.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from simulator.formats import get
 from simulator.numerics.integer_functions import (
-    NUMERATOR,
-    ROOT_STEPS,
-    SHIFTGELU_N,
-    SHIFTMAX_N,
     Dyadic,
     Integers,
     integer_layer_norm,
+    layer_norm_one,
+    requantised_one,
     shift_gelu,
+    shift_gelu_one,
     shiftmax,
+    shiftmax_one,
 )
 from simulator.numerics.softmax import (
     Method,
@@ -37,7 +37,6 @@ from simulator.numerics.softmax import (
     softmax_three_pass,
     softmax_two_pass,
 )
-from simulator.numerics.word import Number, larger, largest, like, nearest_even, smaller
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -93,53 +92,6 @@ class FunctionPath:
         """Return how many values of a matrix lie beyond what `taken` holds, by half a step."""
         given = self.taken(matrix)
         return int(np.count_nonzero(np.abs(matrix - given.values()) > 0.5000001 * given.step))
-
-
-def requantised_one(row: Sequence[Number], mantissa: int, shift: int, bits: int) -> list[int]:
-    """Return row x mantissa / 2^shift to nearest even, clamped: the specification."""
-    most, found = (1 << bits - 1) - 1, []
-    for value in row:
-        whole = nearest_even(value * mantissa, shift)
-        found.append(int(smaller(larger(whole, -most - 1), most)))
-    return found
-
-
-def exp_one(x: Number, unit: int, n: int) -> Number:
-    """Return 2^n exp(x / unit) for x <= 0: the specification of `shift_exp`."""
-    x = larger(x + (x >> 1) - (x >> 4), -n * unit)
-    whole, left = divmod(-x, unit)
-    return larger((2 * unit - left << n - whole) >> 1, 0)
-
-
-def shiftmax_one(row: Sequence[Number], step: float, bits: int) -> list[int]:
-    """Return Shiftmax of a row: the specification."""
-    most, unit = largest(row), int(1 / step)
-    parts = [exp_one(value - most, unit, SHIFTMAX_N) for value in row]
-    factor = NUMERATOR // smaller(sum(parts), NUMERATOR)
-    return [int(part * factor >> 32 - bits) for part in parts]
-
-
-def shift_gelu_one(row: Sequence[Number], step: float, bits: int) -> list[int]:
-    """Return ShiftGELU of a row: the specification."""
-    most, unit = larger(largest(row), 0), int(1 / (step * 1.702))
-    below = exp_one(-most, unit, SHIFTGELU_N)
-    found = []
-    for value in row:
-        above = exp_one(value - most, unit, SHIFTGELU_N)
-        factor = NUMERATOR // larger(smaller(above + below, NUMERATOR), 1)
-        found.append(int(value * (above * factor >> 32 - bits)))
-    return found
-
-
-def layer_norm_one(row: Sequence[Number]) -> list[int]:
-    """Return I-LayerNorm of a row: the specification."""
-    mean = ((sum(row) << 1) + len(row)) // (2 * len(row))
-    centred = [value - mean for value in row]
-    square, root = larger(sum(value * value for value in centred), 1), like(row[0], 2**16)
-    for _ in range(ROOT_STEPS):
-        root = larger(root + square // root >> 1, 1)
-    factor = NUMERATOR // root
-    return [int(value * factor >> 1) for value in centred]
 
 
 def _softmax_of(values: Doubles) -> Doubles:

@@ -37,7 +37,8 @@ def fused_one(x: float, w: float, total: float) -> float:
         return x * w + total
     drop = max(abs(exact).bit_length() - SIGNIFICAND_BITS, PLACES)
     kept = int(nearest_even(exact, drop)) << drop
-    rounded = kept / UNIT / UNIT
+    # What rounds to zero keeps its sign.
+    rounded = copysign(kept / UNIT / UNIT, exact)
     return rounded if abs(rounded) < 2.0**16 else copysign(inf, rounded)
 
 

@@ -6,12 +6,13 @@
   float32, whose integers end at 2^24; here everything is int64 and exact, so that results differ
   from theirs by about one output code at most.
 
-Each function works on the last axis of an int64 array. Plain Python integers give the same: no step
-overflows 64 bits for inputs of up to 24 bits and rows of up to 2^20. Division is by floor. Sums of
-exponentials are clamped to 2^31 - 1, as published: a row whose sum is beyond it (many values near
-the largest, a fine scale) comes out too large.
+Each function works on the last axis of an int64 array; `*_one` is the specification, of one row in
+Python integers. Both give the same: no step overflows 64 bits for inputs of up to 24 bits and rows
+of up to 2^20. Division is by floor. Sums of exponentials are clamped to 2^31 - 1, as published: a
+row whose sum is beyond it (many values near the largest, a fine scale) comes out too large.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import frexp
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.numerics.word import Number, larger, largest, like, nearest_even, smaller
 
 Integers = NDArray[np.int64]
 
@@ -64,6 +66,15 @@ class Dyadic:
         return np.clip(rounded, -(1 << bits - 1), (1 << bits - 1) - 1)
 
 
+def requantised_one(row: Sequence[Number], mantissa: int, shift: int, bits: int) -> list[int]:
+    """Return row x mantissa / 2^shift to nearest even, clamped: the specification."""
+    most, found = (1 << bits - 1) - 1, []
+    for value in row:
+        whole = nearest_even(value * mantissa, shift)
+        found.append(int(smaller(larger(whole, -most - 1), most)))
+    return found
+
+
 def shift_exp(x: Integers, unit: int, n: int) -> Integers:
     """Return 2^n exp(x S) for x <= 0 as integers, by shifts; `unit` is floor(1 / S).
 
@@ -79,6 +90,13 @@ def shift_exp(x: Integers, unit: int, n: int) -> Integers:
     return exponentials
 
 
+def exp_one(x: Number, unit: int, n: int) -> Number:
+    """Return 2^n exp(x / unit) for x <= 0: the specification of `shift_exp`."""
+    x = larger(x + (x >> 1) - (x >> 4), -n * unit)
+    whole, left = divmod(-x, unit)
+    return larger((2 * unit - left << n - whole) >> 1, 0)
+
+
 def shiftmax(x: Integers, scale: float, bits: int = 8) -> Integers:
     """Return softmax over the last axis in units of 2^-(bits - 1).
 
@@ -90,6 +108,14 @@ def shiftmax(x: Integers, scale: float, bits: int = 8) -> Integers:
     total = np.minimum(exponents.sum(axis=-1, keepdims=True), NUMERATOR)
     shares: Integers = exponents * (NUMERATOR // total) >> 31 - bits + 1
     return shares
+
+
+def shiftmax_one(row: Sequence[Number], step: float, bits: int) -> list[int]:
+    """Return Shiftmax of a row: the specification."""
+    most, unit = largest(row), int(1 / step)
+    parts = [exp_one(value - most, unit, SHIFTMAX_N) for value in row]
+    factor = NUMERATOR // smaller(sum(parts), NUMERATOR)
+    return [int(part * factor >> 32 - bits) for part in parts]
 
 
 def shift_gelu(x: Integers, scale: float, bits: int = 8) -> Integers:
@@ -106,6 +132,18 @@ def shift_gelu(x: Integers, scale: float, bits: int = 8) -> Integers:
     total = np.minimum(above + below, NUMERATOR)
     sigmoid: Integers = above * (NUMERATOR // np.maximum(total, 1)) >> 31 - bits + 1
     return x * sigmoid
+
+
+def shift_gelu_one(row: Sequence[Number], step: float, bits: int) -> list[int]:
+    """Return ShiftGELU of a row: the specification."""
+    most, unit = larger(largest(row), 0), int(1 / (step * 1.702))
+    below = exp_one(-most, unit, SHIFTGELU_N)
+    found = []
+    for value in row:
+        above = exp_one(value - most, unit, SHIFTGELU_N)
+        factor = NUMERATOR // larger(smaller(above + below, NUMERATOR), 1)
+        found.append(int(value * (above * factor >> 32 - bits)))
+    return found
 
 
 def integer_root(value: Integers) -> Integers:
@@ -136,6 +174,17 @@ def integer_layer_norm(x: Integers) -> Integers:
     factor = NUMERATOR // integer_root(np.maximum(variance, np.int64(1)))
     normed: Integers = centred * factor >> 1
     return normed
+
+
+def layer_norm_one(row: Sequence[Number]) -> list[int]:
+    """Return I-LayerNorm of a row: the specification."""
+    mean = ((sum(row) << 1) + len(row)) // (2 * len(row))
+    centred = [value - mean for value in row]
+    square, root = larger(sum(value * value for value in centred), 1), like(row[0], 2**16)
+    for _ in range(ROOT_STEPS):
+        root = larger(root + square // root >> 1, 1)
+    factor = NUMERATOR // root
+    return [int(value * factor >> 1) for value in centred]
 
 
 def _int64(x: NDArray[Any]) -> Integers:

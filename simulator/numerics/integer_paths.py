@@ -6,7 +6,7 @@ groups in order, and multiplies by the scale of the token. Each of these three o
 once; the integers before are exact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from simulator.numerics.operands import (
     Operands,
     Product,
     dequantised,
+    dequantised_one,
     integer_weights,
     signed_weights,
     ternary_weights,
@@ -48,14 +49,15 @@ def _bits(operands: Operands) -> tuple[int, int]:
     return int(operands.x_format.value_bits), 2 if w.kind == "ternary" else int(w.value_bits)
 
 
-def _by_outputs(dot: Callable[[list[int], list[int], Operands], int]) -> Product:
-    """Return a scalar dot product as a function of matrices of one row."""
+def _output(dot: Callable[[list[int], list[int], Operands], int], operands: Operands) -> float:
+    """Return one output of a scalar dot product of two's complement weights: the specification."""
+    w = operands.w_format
+    offset = 1 << int(w.value_bits) - 1 if w.zero_bits else 0
 
-    def inner(x: Codes, w: Codes, operands: Operands) -> Exact:
-        value = dot([int(each) for each in x[0]], [int(each) for each in w[0]], operands)
-        return np.array([[value]], dtype=np.int64)
+    def inner(x: Sequence[int], codes: list[int]) -> int:
+        return dot(list(x), [code - offset for code in codes], operands) + offset * sum(x)
 
-    return inner
+    return dequantised_one(operands, inner)
 
 
 def _centred(product: Product) -> Product:
@@ -141,14 +143,14 @@ def _integer_path(
     *,
     exact: bool = True,
 ) -> Datapath:
-    kernel, specification = _centred(product), _centred(_by_outputs(dot))
+    kernel = _centred(product)
     return Datapath(
         name,
         summary,
         *formats,
         refused,
         lambda operands: dequantised(operands, kernel),
-        lambda operands: float(dequantised(operands, specification)[0, 0]),
+        lambda operands: _output(dot, operands),
         (lambda operands: dequantised(operands, _exactly)) if exact else None,
     )
 

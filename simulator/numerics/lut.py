@@ -43,7 +43,7 @@ from simulator.formats.presets import FP8_E4M3FN
 from simulator.formats.rounding import Overflow, Rounding
 from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
-from simulator.numerics.word import Number, bit, looked_up
+from simulator.numerics.word import Number, bit, looked_up, noted
 
 #: Activations that one table sums, and the entries of half a table.
 GROUP = 4
@@ -132,7 +132,9 @@ def dot_lut(activations: list[Number], weights: list[int], bits: int) -> Number:
         four = weights[start : start + GROUP]
         for place in range(bits):
             address, sign = address_of(sum(bit(q, place) << k for k, q in enumerate(four)))
+            # A pass of the array is one bit of the weights.
             entry = looked_up(table, address)
+            entry = noted(entry, "pass", int(entry))
             # A sign is one exclusive or and a carry: the adder subtracts.
             total = total - (entry << place) if sign else total + (entry << place)
     return total

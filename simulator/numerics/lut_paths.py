@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from simulator.formats import Format
 from simulator.formats.conversion import Encoded
 from simulator.numerics.lut import Setting, dot_lut_float, gemm_lut_float
-from simulator.numerics.operands import Codes, Datapath, Operands, Values, fp16_activations
+from simulator.numerics.operands import Codes, Datapath, Operands, Row, Values, fp16_activations
 
 
 def _integer_weights(weights: Format, activations: Format) -> str:
@@ -20,15 +20,12 @@ def _integer_weights(weights: Format, activations: Format) -> str:
 
 def _weights(operands: Operands) -> tuple[Codes, Values, NDArray[np.int64], int]:
     """Return unsigned codes, scales and zero points by group, and the group."""
-    w = operands.w
-    assert isinstance(w, Encoded)
+    assert isinstance(operands.w, Encoded)
+    w = operands.w.by_group()
     middle = 1 << int(operands.w_format.value_bits) - 1
     codes = w.codes.astype(np.int64) + (0 if operands.w_format.zero_bits else middle)
-    group = w.sizes[1] if w.sizes[1] > 1 else max(1, codes.shape[1])
-    shape = (len(codes), -(-codes.shape[1] // group))
-    zeros = np.broadcast_to(middle if w.zeros is None else w.zeros, shape)
-    scales = np.broadcast_to(w.scales, shape).astype(np.float32)
-    return codes, scales, zeros.astype(np.int64), group
+    zeros = np.full(w.scales.shape, middle) if w.zeros is None else w.zeros.astype(np.int64)
+    return codes, w.scales.astype(np.float32), zeros, w.sizes[1]
 
 
 def _path(table: str, accumulator: str) -> Datapath:
@@ -41,10 +38,12 @@ def _path(table: str, accumulator: str) -> Datapath:
         return gemm_lut_float(x, codes, scales, zeros, setting(operands, group))
 
     def one(operands: Operands) -> float:
-        codes, scales, zeros, group = _weights(operands)
+        w, asymmetric = Row.of(operands.w), operands.w_format.zero_bits
+        half = 0 if asymmetric else 1 << int(operands.w_format.value_bits) - 1
+        codes = [code + half for code in w.codes]
+        by_group = [np.float32(scale) for scale in w.scales], [zero + half for zero in w.zeros]
         x = operands.x_values()[0].tolist()
-        by_group = list(scales[0]), zeros[0].tolist()
-        return float(dot_lut_float(x, codes[0].tolist(), *by_group, setting(operands, group)))
+        return float(dot_lut_float(x, codes, *by_group, setting(operands, w.group)))
 
     summary = f"LUT tensor core: {table.upper()} tables, sums in {accumulator.upper()}"
     return Datapath(f"lut_{table}", summary, "int4-g128", "fp16", _integer_weights, run, one, None)

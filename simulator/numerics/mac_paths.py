@@ -15,7 +15,7 @@ these operations rounds once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +27,7 @@ from simulator.formats.conversion import Encoded
 from simulator.formats.groups import spread
 from simulator.numerics.exact import gemm_exact
 from simulator.numerics.mac_tree import dot_tree, gemm_tree
-from simulator.numerics.operands import Datapath, Operands, Values
+from simulator.numerics.operands import Datapath, Operands, Row, Values, rounded
 
 INTEGERS = ("int", "uint", "ternary")
 Elements = NDArray[Any]
@@ -36,7 +36,7 @@ Product = Callable[[Elements, Elements], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Lanes:
-    """An operand at the multipliers: elements (rows, K), scales (rows or 1, groups of K)."""
+    """An operand at the multipliers: elements (rows, K), scales (rows or 1, groups of `group`)."""
 
     elements: Elements
     scales: Values
@@ -55,16 +55,23 @@ class Lanes:
 
 def _lanes(encoded: Encoded | NDArray[Any], form: Format, to: Format, *, keep: bool) -> Lanes:
     """Return an operand as `to` holds it; keep: integers go into a float without their scales."""
-    scaled = isinstance(encoded, Encoded)
-    if scaled and (form.base == to.base or (form.kind in INTEGERS and (keep or to.kind == "int"))):
-        assert isinstance(encoded, Encoded)
-        depth = max(1, encoded.codes.shape[1])
-        group = encoded.sizes[1] if encoded.sizes[1] > 1 else depth
-        return Lanes(_elements(encoded), encoded.scales.astype(np.float32), group)
+    if isinstance(encoded, Encoded) and _is_scaled(form, to, keep=keep):
+        own = encoded.by_group()
+        return Lanes(_elements(own), own.scales.astype(np.float32), own.sizes[1])
+    return Lanes.unscaled(_widened(encoded, form, to))
+
+
+def _is_scaled(form: Format, to: Format, *, keep: bool) -> bool:
+    """Tell whether the elements of an operand go without their scales into `to`."""
+    return form.base == to.base or (form.kind in INTEGERS and (keep or to.kind == "int"))
+
+
+def _widened(encoded: Encoded | NDArray[Any], form: Format, to: Format) -> Elements:
+    """Return values rounded to `to`."""
     values = form.decode(encoded)
     if to.kind in INTEGERS:
-        return Lanes.unscaled(values.astype(np.int64))
-    return Lanes.unscaled(to.decode(to.encode(values)).astype(np.float32))
+        return values.astype(np.int64)
+    return to.decode(to.encode(values)).astype(np.float32)
 
 
 def _elements(encoded: Encoded) -> Elements:
@@ -83,11 +90,6 @@ def _exact_integers(x: Elements, w: Elements) -> NDArray[np.int64]:
     return x @ w.T
 
 
-def _one_integer(x: Elements, w: Elements) -> NDArray[np.int64]:
-    total = sum(int(a) * int(b) for a, b in zip(x[0], w[0], strict=True))
-    return np.array([[total]], dtype=np.int64)
-
-
 FP32 = ("fp32", "fp32", "fp32")
 
 
@@ -95,8 +97,39 @@ def _floats(x: Elements, w: Elements) -> Values:
     return gemm_tree(x.astype(np.float32), w.astype(np.float32), 1, FP32)
 
 
-def _one_float(x: Elements, w: Elements) -> Values:
-    return np.array([[dot_tree(x[0], w[0], 1, FP32)]], dtype=np.float32)
+def _row(
+    encoded: Encoded | NDArray[Any], form: Format, to: Format, *, keep: bool
+) -> tuple[list[Any], list[float], int]:
+    """Return elements of one row, scales of its groups, and the group: for the specification."""
+    if not (isinstance(encoded, Encoded) and _is_scaled(form, to, keep=keep)):
+        elements = _widened(encoded, form, to)[0]
+        return list(elements), [1.0], len(elements)
+    row = Row.of(encoded)
+    if form.kind in INTEGERS:
+        whole = [code - row.zeros[k // row.group] for k, code in enumerate(row.codes)]
+        return whole, row.scales, row.group
+    return list(get(form.base).decode(encoded.codes[0])), row.scales, row.group
+
+
+def _one(operands: Operands, w_to: Format, x_to: Format) -> float:
+    """Return one output: the specification."""
+    x, x_scales, x_group = _row(operands.x, operands.x_format, x_to, keep=True)
+    w, w_scales, w_group = _row(operands.w, operands.w_format, w_to, keep=False)
+    starts = [k for k in range(len(x)) if k % x_group == 0 or k % w_group == 0]
+    total = np.float32(0)
+    for start, end in pairwise([*starts, len(x)]):
+        part = _dot(x[start:end], w[start:end], exact=w_to.kind in INTEGERS)
+        part = part * np.float32(w_scales[start // w_group])
+        if len(x_scales) > 1:
+            part = part * np.float32(x_scales[start // x_group])
+        total = total + part
+    return float(total if len(x_scales) > 1 else total * np.float32(x_scales[0]))
+
+
+def _dot(x: list[Any], w: list[Any], *, exact: bool) -> np.float32:
+    if exact:
+        return rounded(sum(int(a) * int(b) for a, b in zip(x, w, strict=True)))
+    return np.float32(dot_tree(x, w, 1, FP32))
 
 
 def _scaled(product: Product, x: Lanes, w: Lanes) -> Values:
@@ -112,10 +145,10 @@ def _scaled(product: Product, x: Lanes, w: Lanes) -> Values:
     return total * x.scale_at(0)[:, None] if whole else total
 
 
-def mac(name: str, summary: str, pair: tuple[str, str], formats: tuple[str, str]) -> Datapath:
-    """Return the datapath of a unit that multiplies `pair`; both are (weights, activations).
+def mac(pair: tuple[str, str]) -> Datapath:
+    """Return the datapath of a unit that multiplies `pair`, (weights, activations), by that name.
 
-    formats: what it is checked with unless told. Integer pairs take integers, others anything.
+    Integer pairs take integers, others anything; what it is for are the formats of the pair.
     """
     w_to, x_to = (get(each) for each in pair)
     exact = w_to.kind in INTEGERS
@@ -134,30 +167,36 @@ def mac(name: str, summary: str, pair: tuple[str, str], formats: tuple[str, str]
                 return f"operands must be integers, got {form.name}"
         return ""
 
-    one = computed(_one_integer if exact else _one_float)
     return Datapath(
-        name,
-        summary,
-        *formats,
+        "x".join(pair),
+        f"{w_to.name} x {x_to.name} multiplied and added",
+        *pair,
         refused,
         computed(gemm_exact if exact else _floats),
-        lambda operands: float(one(operands)[0, 0]),
+        lambda operands: _one(operands, w_to, x_to),
         computed(_exact_integers) if exact else None,
     )
 
 
+def _listed(name: str, summary: str, pair: str, formats: tuple[str, str]) -> Datapath:
+    """Return the unit of a format and itself as `verify` lists it; formats: what it is for."""
+    weights, activations = formats
+    return replace(
+        mac((pair, pair)),
+        name=name,
+        summary=summary,
+        weight_format=weights,
+        activation_format=activations,
+    )
+
+
 MAC_PATHS = (
-    mac(
-        "int8_mac",
-        "integers multiplied and added",
-        ("int8", "int8"),
-        ("int8-channel", "int8-token"),
-    ),
-    mac(
+    _listed("int8_mac", "integers multiplied and added", "int8", ("int8-channel", "int8-token")),
+    _listed(
         "dequantise",
         "everything in FP16 first, then FP32 multiply-add in order of K",
-        ("fp16", "fp16"),
+        "fp16",
         ("int4-g128", "fp16"),
     ),
-    mac("bf16_mac", "the same in BF16", ("bf16", "bf16"), ("int4-g128", "bf16")),
+    _listed("bf16_mac", "the same in BF16", "bf16", ("int4-g128", "bf16")),
 )

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.formats import Format, get
+from simulator.formats import Format, codebook, get
 from simulator.formats.block import block_format
 from simulator.formats.conversion import Encoded
 from simulator.formats.groups import spread
 from simulator.formats.integer import FixedPoint
+from simulator.formats.outlier_victim import OLIVES
 
 Floats = NDArray[np.floating[Any]]
 
@@ -112,9 +113,10 @@ def beyond_range(original: Floats, form: Format, encoded: NDArray[Any] | Encoded
 
     A value does where it would round to a code beyond the largest: by half a step or more. Scales
     of groups count as they are. Where a scale is chosen by minimum and maximum (zero points) or for
-    the largest value (codebooks), nothing is beyond, and nothing is counted.
+    the largest value (codebooks other than OliVe's), nothing is beyond, and nothing is counted.
     """
-    if form.zero_bits or form.kind == "codebook":
+    fits = form.kind == "codebook" and form.granularity != "none" and form.base not in OLIVES
+    if form.zero_bits or fits:
         return 0
     top, step = _top(form)
     values = np.abs(np.asarray(original, np.float64))
@@ -127,6 +129,11 @@ def beyond_range(original: Floats, form: Format, encoded: NDArray[Any] | Encoded
 
 def _top(form: Format) -> tuple[float, float]:
     """Return the largest element of a format and how far below it the next one is."""
+    if form.kind == "codebook":
+        olive = OLIVES.get(form.base)
+        values = codebook.tables(form.base)[0].values if olive is None else olive.outliers.values()
+        below, top = sorted({abs(value) for value in values})[-2:]
+        return top, top - below
     if form.kind == "block":
         element = block_format(form.base).element
         if isinstance(element, FixedPoint):
@@ -135,7 +142,7 @@ def _top(form: Format) -> tuple[float, float]:
         base = get(element.name)
     else:
         base = get(form.base)
-    top = base.decode(base.encode(np.array([1e300])))
-    inside = np.nextafter(top.astype(np.float32), np.float32(0))
-    below = base.decode(base.encode(inside, rounding="toward_zero"))
-    return float(top[0]), float(top[0]) - float(below[0])
+    largest = base.decode(base.encode(np.array([1e300])))
+    inside = np.nextafter(largest.astype(np.float32), np.float32(0))
+    next_one = base.decode(base.encode(inside, rounding="toward_zero"))
+    return float(largest[0]), float(largest[0]) - float(next_one[0])

@@ -1,6 +1,11 @@
-"""What a datapath is to `verify`: operands, formats that it takes, kernel and specification."""
+"""What a datapath is to `verify`: operands, formats that it takes, kernel and specification.
 
-from collections.abc import Callable
+What follows the sums of groups, the epilogue, stands here twice, and the two share nothing:
+`scaled_groups`, `dequantised` and `two_levels` are for arrays; `Row` and `scaled_one` are the
+specification, of one output, element by element and in float32 scalars.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,11 +82,69 @@ class Datapath:
     mantissa_bits: int = 23
 
 
-def scales_of_groups(weights: Encoded) -> Values:
-    """Return the scale of every group (N, groups), in float32, also where rows share them."""
-    rows, depth = weights.codes.shape
-    shape = (rows, -(-depth // weights.sizes[1]))
-    return np.broadcast_to(weights.scales, shape).astype(np.float32)
+@dataclass(frozen=True)
+class Row:
+    """An operand of one row as plain numbers: codes by element, scales and zero points by group.
+
+    group: how many elements share a scale, as the name of the format has it. outer: the scale of
+    the channel, 1 without one. Scales are float64; zeros are 0 where a format has none.
+    """
+
+    codes: list[int]
+    scales: list[float]
+    zeros: list[int]
+    selectors: list[int]
+    outer: float
+    group: int
+
+    @classmethod
+    def of(cls, encoded: Encoded | NDArray[Any]) -> "Row":
+        """Return the first row."""
+        assert isinstance(encoded, Encoded)
+        depth = encoded.codes.shape[1]
+        group = encoded.format.group or depth
+
+        def listed(metadata: NDArray[Any] | None) -> list[Any]:
+            starts = range(0, depth, group)
+            return [0 if metadata is None else metadata[0, k // group].item() for k in starts]
+
+        outer = encoded.outer_scales
+        return cls(
+            [encoded.codes[0, k].item() for k in range(depth)],
+            listed(encoded.scales),
+            listed(encoded.zeros),
+            listed(encoded.selectors),
+            1.0 if outer is None else float(outer[0, 0]),
+            group,
+        )
+
+
+#: From activations and codes of weights of one group to the sum of their products.
+Dot = Callable[[Sequence[Any], list[int]], Any]
+
+
+def scaled_one(x: Sequence[Any], w: Row, dot: Dot) -> np.float32:
+    """Return the specification of `scaled_groups`, of one output."""
+    total = np.float32(0)
+    for index, start in enumerate(range(0, len(w.codes), w.group)):
+        end = start + w.group
+        value = dot(x[start:end], w.codes[start:end])
+        if w.zeros[index]:
+            value = value - w.zeros[index] * sum(x[start:end])
+        total = total + rounded(value) * np.float32(w.scales[index])
+    return total
+
+
+def dequantised_one(operands: Operands, dot: Dot) -> float:
+    """Return the specification of `dequantised`, of one output."""
+    x = Row.of(operands.x)
+    return float(scaled_one(x.codes, Row.of(operands.w), dot) * np.float32(x.scales[0]))
+
+
+def rounded(value: float | np.float32) -> np.float32:
+    """Return an integer or a float rounded once to float32."""
+    # An array, as np.float32 of an integer rounds twice, first to float64.
+    return np.float32(np.asarray(value).astype(np.float32))
 
 
 def scaled_groups(x: NDArray[Any], operands: Operands, inner: Inner) -> Values:
@@ -91,15 +154,15 @@ def scaled_groups(x: NDArray[Any], operands: Operands, inner: Inner) -> Values:
     weights. Zero points are for integers: the sum of activations times the zero point is subtracted
     exactly. To float32 is rounded: a sum, its product with the scale, each addition of groups.
     """
-    w = operands.w
-    assert isinstance(w, Encoded)
-    scales, group, rows = scales_of_groups(w), w.sizes[1], len(w.codes)
-    total = np.zeros((len(x), rows), dtype=np.float32)
+    assert isinstance(operands.w, Encoded)
+    w = operands.w.by_group()
+    scales, group = w.scales.astype(np.float32), w.sizes[1]
+    total = np.zeros((len(x), len(w.codes)), dtype=np.float32)
     for index in range(scales.shape[1]):
         part = slice(index * group, (index + 1) * group)
         sums = inner(x[:, part], w.codes[:, part])
         if w.zeros is not None:
-            zeros = np.broadcast_to(w.zeros[:, index], rows).astype(np.int64)
+            zeros = w.zeros[:, index].astype(np.int64)
             sums = sums - x[:, part].sum(axis=1, dtype=np.int64)[:, None] * zeros
         total += sums.astype(np.float32) * scales[:, index]
     return total
@@ -121,11 +184,10 @@ def two_levels(weights: Encoded) -> tuple[NDArray[np.uint8], Values]:
 
     `Encoded.scales` has their products, which float64 holds exactly.
     """
-    assert weights.outer_scales is not None
-    rows, depth = weights.codes.shape
-    channels = np.broadcast_to(weights.outer_scales, (rows, 1)).astype(np.float64)
-    scales = np.broadcast_to(weights.scales, (rows, -(-depth // weights.sizes[1])))
-    return (scales / channels).astype(np.uint8), channels.astype(np.float32)
+    own = weights.by_group()
+    assert own.outer_scales is not None
+    channels = own.outer_scales.astype(np.float64)
+    return (own.scales / channels).astype(np.uint8), channels.astype(np.float32)
 
 
 def signed_weights(w: Codes, operands: Operands) -> tuple[Codes, int]:

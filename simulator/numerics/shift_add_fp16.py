@@ -60,7 +60,7 @@ def product(weight: int, activation: Real, *, chain: bool) -> Real:
     if chain:
         counts.update({"mask": WEIGHT_BITS, "add": WEIGHT_BITS - 1, "add fp16": WEIGHT_BITS - 1})
     else:
-        product_exact(weight, activation.tally.word(0))
+        product_exact(weight, activation.tally.word(0, SIGNIFICAND_BITS + 1))
         counts["round fp16"] += 1
     return Real(product_w4a16(weight, activation.value, chain=chain), activation.tally)
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.formats.binary_coded import BinaryCoded
-from simulator.numerics.word import Number, looked_up
+from simulator.numerics.word import Number, looked_up, noted
 
 #: Activations that one table sums, and its entries.
 TABLE = 8
@@ -57,7 +57,9 @@ def dot_integers(
     for index, start in enumerate(range(0, len(activations), TABLE)):
         table = table_of(activations[start : start + TABLE])
         for plane, shift in zip(patterns, shifts, strict=True):
-            total = total + (looked_up(table, plane[index]) << shift)
+            # A pass is one plane of the weights.
+            entry = looked_up(table, plane[index])
+            total = total + (noted(entry, "pass", int(entry)) << shift)
     return total
 
 

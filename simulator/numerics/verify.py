@@ -2,7 +2,8 @@
 
 The kernel computes all outputs. The scalar specification computes some of them, the corners always,
 over all of K; an exact path is also compared on all outputs with one whose integers come from
-`exact`. Errors are those of the whole datapath against the product of the same quantised operands
+`exact`, and with float64: no output may be further from it than roundings explain (`error_bound`).
+Errors are those of the whole datapath against the product of the same quantised operands
 in float64; what quantising them lost is told apart. Functions have no weights: rows are checked.
 """
 
@@ -11,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import get
+from simulator.formats.conversion import Encoded
 from simulator.numerics.data import KINDS, is_file, random_matrix, read_matrix
 from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.function_paths import FUNCTIONS, FunctionPath
@@ -40,6 +43,9 @@ OUTPUTS = 256
 ROWS = 64
 
 
+#: Most bytes of float64 operands and outputs; checking takes several times as much.
+MOST_BYTES = 2**31
+
 #: All that can be checked, in the order of `verify_all`.
 NAMES = (*DATAPATHS, *FUNCTIONS)
 
@@ -55,6 +61,9 @@ class Overflows:
 @dataclass(frozen=True)
 class Check:
     """What was found: bit_exact says that kernel and `reference` agree in every bit compared.
+
+    Signs of zeros count, NaN equals NaN. For exact paths it says as well that no finite output is
+    further from float64 than `error_bound`.
 
     shape: M, N, K; of a function the M rows of N values, and 1. weight_format: None of a function.
     zeroed_fraction: of operands other than 0, by quantisation. quantisation_sqnr_db: of the float64
@@ -104,7 +113,7 @@ def verify(
     data: a kind of `data.KINDS` or the path of a `.npy` or `.safetensors` matrix: weights (N, K),
     which give N and K, or the input (M, N) of a function. tensor: its name in the file. seconds: of
     the kernel alone, compiled. Errors: InputError for unknown names, formats that the datapath does
-    not take, sizes below 1, files that cannot be read.
+    not take, sizes below 1 or beyond MOST_BYTES, files that cannot be read.
     """
     if name not in DATAPATHS and name not in FUNCTIONS:
         raise InputError(unknown("datapath", name, [*DATAPATHS, *FUNCTIONS]))
@@ -208,7 +217,8 @@ def _verify_function(path: FunctionPath, request: Request) -> Check:
     rows = np.unique(np.linspace(0, len(matrix) - 1, ROWS).astype(int)).tolist()
     codes = given_input.codes
     exact = all(
-        path.one(codes[row].tolist(), given_input.step) == found[row].tolist() for row in rows
+        _same(np.array(path.one(codes[row].tolist(), given_input.step), found.dtype), found[row])
+        for row in rows
     )
     results, wide, values = found.astype(np.float64), path.exact(given_input), given_input.values()
     return Check(
@@ -234,6 +244,7 @@ def _matrix(request: Request) -> NDArray[np.float32]:
     if is_file(request.data):
         return read_matrix(request.data, request.tensor)
     rows, columns, _ = request.shape
+    _refuse_large(f"{rows}x{columns}", "its values", rows * columns)
     return random_matrix(request.data, rows, columns, np.random.default_rng(request.seed))
 
 
@@ -248,14 +259,15 @@ def _operands(
         raise InputError(f"{path.name}: {problem}")
     generator = np.random.default_rng(request.seed)
     rows, columns, depth = request.shape
-    if is_file(request.data):
-        weights = read_matrix(request.data, request.tensor)
-        depth = weights.shape[1]
-        kind = KINDS[0]
-    else:
-        # Outliers are in channels of activations; weights have none.
-        kind = request.data
-        weights = random_matrix("gaussian" if kind == KINDS[0] else kind, columns, depth, generator)
+    given = read_matrix(request.data, request.tensor) if is_file(request.data) else None
+    if given is not None:
+        columns, depth = given.shape
+    values = rows * depth + columns * depth + rows * columns
+    _refuse_large(f"{rows}x{columns}x{depth}", "operands and outputs", values)
+    # Outliers are in channels of activations; weights have none.
+    kind = request.data if given is None else KINDS[0]
+    own = "gaussian" if kind == KINDS[0] else kind
+    weights = random_matrix(own, columns, depth, generator) if given is None else given
     x = random_matrix(kind, rows, depth, generator)
     operands = Operands(x_format.encode(x), w_format.encode(weights), x_format, w_format)
     return operands, (x, weights)
@@ -266,24 +278,66 @@ def _agrees(
 ) -> tuple[bool, str]:
     """Return whether the kernel agrees with all that it is compared with, and what that is."""
     outputs = list(_outputs(found.shape, seed, count))
-    exact = all(_same(path.one(operands.rows(m, n)), float(found[m, n])) for m, n in outputs)
+    expected = np.array([path.one(operands.rows(m, n)) for m, n in outputs], np.float32)
+    exact = _same(expected, np.array([found[m, n] for m, n in outputs], np.float32))
     reference = f"specification ({len(outputs)})"
     if path.oracle is not None:
-        exact &= bool(np.array_equal(path.oracle(operands), found))
-        reference += ", exact integers (all)"
+        exact &= _same(path.oracle(operands), found) and _is_near(operands, found)
+        reference += ", exact integers and bound (all)"
     return exact, reference
 
 
-def _same(one: float, other: float) -> bool:
-    return one == other or (one != one and other != other)
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Tell whether arrays of one dtype are equal, signs of zeros too; NaN is equal to NaN."""
+    return bool(
+        np.array_equal(one, other, equal_nan=True)
+        and np.array_equal(np.signbit(one) & (one == 0), np.signbit(other) & (other == 0))
+    )
+
+
+def _is_near(operands: Operands, found: NDArray[np.float32]) -> bool:
+    """Tell whether all finite outputs are within `error_bound`; overflow is told apart."""
+    exact = operands.x_values() @ operands.w_values().T
+    finite = np.isfinite(found)
+    return bool((np.abs(found - exact) <= error_bound(operands))[finite].all())
+
+
+def error_bound(operands: Operands) -> NDArray[np.float64]:
+    """Return how far the outputs of an exact path can be from float64 by their roundings.
+
+    A product of two values goes through at most: its sum to float32, two scales of groups, the
+    addition of every group, the scale of its token. Each is off by 2^-24 of what it rounds, or,
+    where that is subnormal, of 2^-126 and what a scale of tokens makes of it. One rounding more is
+    for second orders and the sums in float64.
+    """
+    x, w = operands.x_values(), operands.w_values()
+    depth = x.shape[1]
+    forms = operands.x_format, operands.w_format
+    groups = sum(-(-depth // (form.group or depth)) for form in forms)
+    least = 2.0**-126
+    if isinstance(operands.x, Encoded):
+        least *= max(1.0, float(operands.x.scales.max()))
+    bound: NDArray[np.float64] = (groups + 5) * 2.0**-24 * (np.abs(x) @ np.abs(w).T + least)
+    return bound
 
 
 def _outputs(shape: tuple[int, ...], seed: int, count: int) -> Iterator[tuple[int, int]]:
     """Yield the corners, then random outputs without repetition; all where there are few."""
     rows, columns = shape
     corners = {(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)}
-    order = np.random.default_rng(seed).permutation(rows * columns)
-    others = (divmod(int(index), columns) for index in order)
+    size = rows * columns
+    # Without an array of all outputs, however many there are.
+    drawn = np.random.default_rng(seed).choice(size, min(size, count), replace=False)
+    others = (divmod(int(index), columns) for index in drawn)
     left = [each for each in others if each not in corners]
     yield from sorted(corners)
     yield from left[: max(0, count - len(corners))]
+
+
+def _refuse_large(shape: str, what: str, values: int) -> None:
+    """Refuse what would not fit into memory, given how many values it has."""
+    if 8 * values > MOST_BYTES:
+        raise InputError(
+            f"shape: {shape} is too large: {what} take {values / 2**27:.3g} GiB in float64, at "
+            f"most {MOST_BYTES / 2**30:g} are checked"
+        )

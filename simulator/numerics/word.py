@@ -14,6 +14,14 @@ to, as in "add fp16"; round is a conversion. "mul exact": the result is not roun
 operation follows. A change of sign is a wire.
 
 Where two operands meet, the left one counts, or the right one if the left is a plain number.
+
+Widths: a word has a number of bits, with its sign if it has one, that follows the worst case and
+not the value: a sum has a bit more than the wider operand, a product the bits of both, a shift by a
+fixed amount so many more or less, a shift to the left by a word of w bits 2^w - 1 more; of a mask,
+exclusive or and comparison the wider operand, of a look-up the entry. A plain integer has the bits
+of its value. `Tally.sizes` counts operations with the width of the hardware that they need: that of
+the (wider) operand, or a pair: both operands of mul and div, word and amount of barrel_shift, entry
+and number of entries of look_up.
 """
 
 from collections import Counter
@@ -23,16 +31,54 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from simulator.errors import InputError
+
+#: Bits of the operand, or of two operands, that an operation has hardware for.
+Size: TypeAlias = int | tuple[int, int]
+#: Amounts of a shift beyond so many bits are no wider: no hardware has them.
+AMOUNT_BITS = 16
+
+
+def width_of(value: int) -> int:
+    """Return the bits that hold an integer: in two's complement below 0, else unsigned, >= 1."""
+    return (~value).bit_length() + 1 if value < 0 else max(value.bit_length(), 1)
+
 
 @dataclass
 class Tally:
-    """How often each operation was done, by name."""
+    """How often each operation was done: by name, and of words by name and size too."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[str, Size]] = field(default_factory=Counter)
 
-    def word(self, value: int) -> "Word":
-        """Return a word that counts here."""
-        return Word(value, self)
+    def word(self, value: int, bits: int | None = None) -> "Word":
+        """Return a word that counts here, of so many bits (without: those of its value).
+
+        Raises InputError where they do not hold the value, in two's complement or unsigned.
+        """
+        if bits is not None and bits < width_of(value):
+            raise InputError(f"{value} needs {width_of(value)} bits, got {bits}")
+        return Word(value, self, bits or 0)
+
+    def note(self, operation: str, size: Size) -> None:
+        """Count an operation on words of a size."""
+        self.counts[operation] += 1
+        self.sizes[operation, size] += 1
+
+    def operations(self) -> dict[tuple[str, Size | str | None], int]:
+        """Return the counts by operation and size of words, or format of floating-point numbers.
+
+        An operation that was counted by name alone has the size None.
+        """
+        found: dict[tuple[str, Size | str | None], int] = {}
+        found.update(self.sizes.items())
+        sized = Counter[str]()
+        for (operation, _), count in self.sizes.items():
+            sized[operation] += count
+        for name, count in (self.counts - sized).items():
+            operation, _, form = name.partition(" ")
+            found[operation, form or None] = count
+        return found
 
     def real(self, value: "float | Rounded") -> "Real":
         """Return a floating-point number that counts here."""
@@ -41,87 +87,105 @@ class Tally:
 
 @dataclass(frozen=True)
 class Word:
-    """An integer that counts what is done to it; equal to its value."""
+    """An integer that counts what is done to it; equal to its value.
+
+    bits: its width, at least that of its value.
+    """
 
     value: int
     tally: Tally
+    bits: int = 0
 
-    def _done(self, operation: str, value: int) -> "Word":
-        self.tally.counts[operation] += 1
-        return Word(value, self.tally)
+    def __post_init__(self) -> None:
+        """Give the word the bits that its value needs, if it has less."""
+        object.__setattr__(self, "bits", max(self.bits, width_of(self.value)))
+
+    def _done(self, operation: str, value: int, bits: int, size: Size | None = None) -> "Word":
+        """Return the result of an operation, of so many bits, which is counted by its size."""
+        self.tally.note(operation, self.bits if size is None else size)
+        return Word(value, self.tally, bits)
+
+    def _joined(self, operation: str, value: int, other: "Number", more: int = 0) -> "Word":
+        """Return the result of an operation on two words as wide as the wider one, or wider."""
+        wider = max(self.bits, bits_of(other))
+        return self._done(operation, value, wider + more, wider)
 
     def __add__(self, other: "Number") -> "Word":
         """Add."""
-        return self._done("add", self.value + int(other))
+        return self._joined("add", self.value + int(other), other, 1)
 
     __radd__ = __add__
 
     def __sub__(self, other: "Number") -> "Word":
         """Subtract: an addition with inverted bits and a carry in."""
-        return self._done("add", self.value - int(other))
+        return self._joined("add", self.value - int(other), other, 1)
 
     def __rsub__(self, other: int) -> "Word":
         """Subtract from a constant."""
-        return self._done("add", other - self.value)
+        return self._joined("add", other - self.value, other, 1)
 
     def __neg__(self) -> "Word":
         """Change the sign."""
-        return self._done("negate", -self.value)
+        return self._done("negate", -self.value, self.bits + 1)
 
     def __mul__(self, other: "Number") -> "Word":
         """Multiply."""
-        return self._done("mul", self.value * int(other))
+        both = self.bits, bits_of(other)
+        return self._done("mul", self.value * int(other), sum(both), both)
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: "Number") -> "Word":
         """Divide, by floor."""
-        return self._done("div", self.value // int(other))
+        return divmod(self, other)[0]
 
     def __rfloordiv__(self, other: int) -> "Word":
         """Divide a constant, by floor."""
-        return self._done("div", other // self.value)
+        bits = width_of(other)
+        return self._done("div", other // self.value, bits, (bits, self.bits))
 
     def __divmod__(self, other: "Number") -> tuple["Word", "Word"]:
         """Return quotient and rest of one division, by floor."""
         whole, rest = divmod(self.value, int(other))
-        return self._done("div", whole), Word(rest, self.tally)
+        divided = self._done("div", whole, self.bits, (self.bits, bits_of(other)))
+        return divided, Word(rest, self.tally, bits_of(other))
 
     def __lshift__(self, amount: "Number") -> "Word":
         """Shift by a fixed amount or by a word."""
-        return self._done(_shift(amount), self.value << int(amount))
+        return _shifted(self, self.value << int(amount), amount, _most(amount))
 
     def __rshift__(self, amount: "Number") -> "Word":
         """Shift by a fixed amount or by a word; what is cut is lost."""
-        return self._done(_shift(amount), self.value >> int(amount))
+        less = 0 if isinstance(amount, Word) else -min(amount, self.bits - 1)
+        return _shifted(self, self.value >> int(amount), amount, less)
 
     def __rlshift__(self, other: int) -> "Word":
         """Shift a constant by a word."""
-        return self._done("barrel_shift", other << self.value)
+        return Word(other, self.tally) << self
 
     def __rrshift__(self, other: int) -> "Word":
         """Shift a constant by a word."""
-        return self._done("barrel_shift", other >> self.value)
+        return Word(other, self.tally) >> self
 
     def __and__(self, other: "Number") -> "Word":
         """And, bit by bit."""
-        return self._done("and", self.value & int(other))
+        return self._joined("and", self.value & int(other), other)
 
     __rand__ = __and__
 
     def __xor__(self, other: "Number") -> "Word":
         """Exclusive or, bit by bit."""
-        return self._done("xor", self.value ^ int(other))
+        return self._joined("xor", self.value ^ int(other), other)
 
     __rxor__ = __xor__
 
     def bit_count(self) -> "Word":
         """Return how many bits are 1."""
-        return self._done("popcount", self.value.bit_count())
+        return self._done("popcount", self.value.bit_count(), self.bits.bit_length())
 
     def bit_length(self) -> "Word":
         """Return the place of the leading one, counted from 1."""
-        return self._done("leading_one", self.value.bit_length())
+        return self._done("leading_one", self.value.bit_length(), self.bits.bit_length())
 
     def __int__(self) -> int:
         """Return the value."""
@@ -132,8 +196,23 @@ class Word:
         return self.value
 
 
-def _shift(amount: "Number") -> str:
-    return "barrel_shift" if isinstance(amount, Word) else "shift"
+def bits_of(number: "Number") -> int:
+    """Return the width of a word, or the bits of a plain integer."""
+    return number.bits if isinstance(number, Word) else width_of(number)
+
+
+def _most(amount: "Number") -> int:
+    """Return the largest amount that a word, or a plain integer, can be."""
+    if isinstance(amount, Word):
+        return (1 << min(amount.bits, AMOUNT_BITS)) - 1
+    return amount
+
+
+def _shifted(word: Word, value: int, amount: "Number", more: int) -> Word:
+    """Return a shifted word that is so many bits wider: wires, or a shifter with its amount."""
+    if isinstance(amount, Word):
+        return word._done("barrel_shift", value, word.bits + more, (word.bits, amount.bits))
+    return word._done("shift", value, word.bits + more)
 
 
 @dataclass(frozen=True)
@@ -231,9 +310,15 @@ def bit(word: Number, place: int) -> int:
     return int(word) >> place & 1
 
 
-def like(operand: Any, value: int) -> Number:
-    """Return an integer that counts where an operand does: wires."""
-    return Word(value, operand.tally) if isinstance(operand, Word | Real) else value
+def like(operand: Any, value: int, bits: int | None = None) -> Number:
+    """Return an integer that counts where an operand does: wires.
+
+    bits: its width; without, that of the word that it is taken from.
+    """
+    if not isinstance(operand, Word | Real):
+        return value
+    width = operand.bits if isinstance(operand, Word) else 0
+    return Word(value, operand.tally, width if bits is None else bits)
 
 
 def like_real(operand: Any, value: float) -> Scalar:
@@ -246,18 +331,22 @@ def plane(words: Sequence[Number], place: int) -> Number:
     gathered = 0
     for word in reversed(words):
         gathered = gathered << 1 | int(word) >> place & 1
-    return like(words[0], gathered)
+    return like(words[0], gathered, len(words))
 
 
-def noted(word: Number, operation: str, value: int) -> Number:
-    """Return the value, which an operation on a word gave, counted once."""
-    return word._done(operation, value) if isinstance(word, Word) else value
+def noted(word: Number, operation: str, value: int, bits: int | None = None) -> Number:
+    """Return the value, which an operation on a word gave, counted once.
+
+    bits: its width; without, that of the word.
+    """
+    if not isinstance(word, Word):
+        return value
+    return word._done(operation, value, word.bits if bits is None else bits)
 
 
 def masked(word: Number, keep: int) -> Number:
     """Return the word where `keep` is 1, 0 where it is 0: an AND gate a bit."""
-    value = int(word) if keep else 0
-    return word._done("mask", value) if isinstance(word, Word) else value
+    return noted(word, "mask", int(word) if keep else 0)
 
 
 def magnitude(word: Number) -> Number:
@@ -267,7 +356,7 @@ def magnitude(word: Number) -> Number:
 
 def signed(size: Number, negative: int) -> Number:
     """Return a magnitude with its sign: inverted bits and a carry where it is negative."""
-    return noted(size, "negate", -int(size) if negative else int(size))
+    return noted(size, "negate", -int(size) if negative else int(size), bits_of(size) + 1)
 
 
 def larger(one: Number, other: Number) -> Number:
@@ -296,7 +385,8 @@ def largest(words: Sequence[Number]) -> Number:
 
 
 def _compared(one: Number, other: Number, value: int) -> Number:
-    return noted(one if isinstance(one, Word) else other, "compare", value)
+    word, second = (one, other) if isinstance(one, Word) else (other, one)
+    return word._joined("compare", value, second) if isinstance(word, Word) else value
 
 
 def larger_real(left: Any, right: Any, kind: str) -> Any:
@@ -320,7 +410,8 @@ def note_passes(row: Sequence[Any], passes: int) -> None:
 def nearest_even(word: Number, shift: Number) -> Number:
     """Return word / 2^shift rounded to nearest even: a shift, then a rounding."""
     if isinstance(word, Word):
-        return noted(word >> shift, "round", int(nearest_even(word.value, int(shift))))
+        cut, value = word >> shift, int(nearest_even(word.value, int(shift)))
+        return cut._done("round", value, cut.bits + 1)
     unit = 1 << int(shift)
     whole, rest = divmod(word, unit)
     return whole + (2 * rest + (whole & 1) > unit)
@@ -329,7 +420,9 @@ def nearest_even(word: Number, shift: Number) -> Number:
 def looked_up(table: Sequence[Number], address: int) -> Number:
     """Return an entry of a table: one look-up."""
     entry = table[address]
-    return entry._done("look_up", entry.value) if isinstance(entry, Word) else entry
+    if not isinstance(entry, Word):
+        return entry
+    return entry._done("look_up", entry.value, entry.bits, (entry.bits, len(table)))
 
 
 def counting(rounds: Rounds) -> Callable[[Scalar, str], Scalar]:

@@ -201,21 +201,22 @@ def test_pieces_of_the_temporal_dimension_pass_through_all_folds() -> None:
     unit = matrix_model(array("weight_stationary", 8, 8), "int8xint8")
     for m, pieces in ((10, 3), (16, 4), (7, 7), (5, 1)):
         lengths = [len(part) for part in np.array_split(np.arange(m), pieces)]
-        busy, move, skew = array_cycles(unit, 2, m, 20, 30, pieces)
+        busy, move, skew, scale = array_cycles(unit, 2, m, 20, 30, pieces)
         folds = 2 * 3 * 4
         assert busy == folds * sum(lengths)
         assert move == folds * 8 * pieces
         assert skew == folds * 14 * pieces
+        assert scale == 0
 
 
 def test_folds_are_dealt_to_arrays() -> None:
     """Five equal folds on two arrays take as long as three."""
     one = matrix_model(array("weight_stationary", 8, 8), "int8xint8")
     two = one._replace(arrays=2)
-    assert array_cycles(one, 1, 16, 40, 8, 1) == (80, 40, 70)
-    assert array_cycles(two, 1, 16, 40, 8, 1) == (48, 24, 42)
+    assert array_cycles(one, 1, 16, 40, 8, 1) == (80, 40, 70, 0)
+    assert array_cycles(two, 1, 16, 40, 8, 1) == (48, 24, 42, 0)
 
 
 def test_passes_stretch_the_stream_only() -> None:
     unit = matrix_model(array("weight_stationary", passes=3), "int8xint8")
-    assert array_cycles(unit, 1, 50, 128, 128, 1) == (150, 128, 254)
+    assert array_cycles(unit, 1, 50, 128, 128, 1) == (150, 128, 254, 0)

@@ -98,7 +98,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         ("matrix.rows", -4, "matrix.rows: must be >= 1, got -4"),
         ("cores", 0, "cores: must be >= 1, got 0"),
         ("matrix.pe.formats", {}, "matrix.pe.formats: must have at least 1 entries, got 0"),
-        ("matrix.pe.formats", {"int8xint8": 0}, "matrix.pe.formats.int8xint8: must be >= 1, got 0"),
+        ("matrix.pe.formats", {"int8xint8": 0}, "matrix.pe.formats.int8xint8: must be >= 1 or 'counted', got 0"),
         ("matrix.pe.micro_tile", [1, 0, 1], "matrix.pe.micro_tile[1]: must be >= 1, got 0"),
         ("memory.efficiency", 0.0, "memory.efficiency: must be > 0.0, got 0.0"),
         ("memory.efficiency", 1.5, "memory.efficiency: must be <= 1.0, got 1.5"),

@@ -85,6 +85,13 @@ def test_a_wrong_name_is_refused(name: str, message: str) -> None:
     assert str(refusal.value) == message
 
 
+@pytest.mark.parametrize("name", [3, None, ["int4"], b"int4"])
+def test_a_name_that_is_no_string_is_refused(name: Any) -> None:
+    with pytest.raises(InputError) as refusal:
+        get(name)
+    assert str(refusal.value) == f"a format is named by a string, got {name!r}"
+
+
 def test_an_unknown_shorthand_is_refused() -> None:
     with pytest.raises(InputError) as refusal:
         expand_shorthand("w4a17")

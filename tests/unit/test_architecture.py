@@ -26,6 +26,7 @@ STEPS = (
     {"serving"},
     {"search", "report"},
     {"api"},
+    {"compare"},
     {""},  # the package itself: the names that users import
     {"cli"},
     {"__main__"},

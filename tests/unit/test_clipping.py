@@ -234,3 +234,12 @@ def test_a_search_that_cannot_be_is_refused() -> None:
         clip_search(tailed((2, 3)), 1)
     with pytest.raises(InputError, match=r"^rtn: 1 of 2 values are NaN or infinite$"):
         clip_search(np.array([1, np.nan], np.float32), 4)
+
+
+def test_lists_small_floats_and_foreign_bytes_are_values_too() -> None:
+    values = np.random.default_rng(7).standard_normal((3, 8)).astype(np.float16)
+    expected, ratios = clip_search(values.astype(np.float32), 4)
+    for same in (values, values.astype(">f4"), values.tolist()):
+        found, others = clip_search(same, 4)
+        np.testing.assert_array_equal(found.codes, expected.codes)
+        np.testing.assert_array_equal(others, ratios)

@@ -1,6 +1,8 @@
 """`Format.encode` and `.decode` for every name, against the functions of its kind and oracles."""
 
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -546,12 +548,46 @@ ZEROS = np.zeros(2)
             {"overflow": "nan"},
             "fp5_e2m2 has no NaN to overflow to; use overflow='saturate'",
         ),
-        ("fp32-channel", ZEROS, {}, "fp32 is not a minifloat"),
-        ("int1-g8", ZEROS, {}, "rtn: bits must be 2 to 16 where symmetric, got 1"),
+        ("fp32-channel", ZEROS, {}, "fp32-channel: no arithmetic with scales of fp32"),
+        (
+            "int1-g8",
+            ZEROS,
+            {},
+            "int1-g8: no arithmetic with scales of int1, which holds 0 and -1; use bipolar1, "
+            "or -asym",
+        ),
+        *(
+            (
+                name,
+                ZEROS,
+                {},
+                f"{name}: no arithmetic with scales of int32; integers with scales have 16 bits "
+                "at most",
+            )
+            for name in ("int32-g4", "int32-tensor-asym")
+        ),
+        ("uint4-g4-s8", ZEROS, {}, f"uint4-g4-s8: {NARROW}"),
+        ("int4-channel-s8", ZEROS, {}, f"int4-channel-s8: {NARROW}"),
+        (
+            "int8",
+            [[1.0, 2.0], [3.0]],
+            {},
+            "int8: values must be an array, got rows that do not fit",
+        ),
+        *(
+            (
+                name,
+                ZEROS,
+                {"rounding": "stochastic", "seed": seed},
+                f"{name}: seed must be an integer, got {seed!r}",
+            )
+            for name in ("int8", "fp8_e4m3fn", "int8-tensor", "mxfp4", "nf4", "bitmod4")
+            for seed in ("x", None, 1.5)
+        ),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(
-    name: str, values: np.ndarray, options: dict[str, str], message: str
+    name: str, values: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError) as error:
         get(name).encode(values, **options)
@@ -575,7 +611,112 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         (get("pot3"), np.array([8]), "pot3: codes must be 0 to 7"),
         (get("fp5_e2m2"), np.array([32]), "fp5_e2m2: codes must be 0 to 31"),
         (get("bipolar2"), np.array([4]), "bipolar2: codes must be 0 to 3"),
+        (get("fp32"), np.array([1 << 32]), "fp32: codes must be 0 to 4294967295"),
+        (get("fp32"), np.array([-1]), "fp32: codes must be 0 to 4294967295"),
     ):
         with pytest.raises(InputError) as error:
             form.decode(given_codes)
         assert str(error.value) == message
+
+
+def codes_of(name: str) -> Encoded:
+    encoded = get(name).encode(matrix(2, 8))
+    assert isinstance(encoded, Encoded)
+    return encoded
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("int4-g4", {"codes": np.full((2, 8), 8)}, "int4-g4: codes must be -8 to 7"),
+        ("int4-g4", {"codes": np.full((2, 8), -9)}, "int4-g4: codes must be -8 to 7"),
+        ("int4-g4-asym", {"codes": np.full((2, 8), -1)}, "int4-g4-asym: codes must be 0 to 15"),
+        ("int4-g4-asym", {"zeros": np.full((2, 2), 16)}, "int4-g4-asym: zeros must be 0 to 15"),
+        ("uint4-g4", {"codes": np.full((2, 8), 16)}, "uint4-g4: codes must be 0 to 15"),
+        ("ternary-g4", {"codes": np.full((2, 8), 2)}, "ternary-g4: codes must be -1 to 1"),
+        ("nf4-g4", {"codes": np.full((2, 8), 16)}, "nf4-g4: codes must be 0 to 15"),
+        ("mxfp4", {"codes": np.full((2, 8), -1)}, "mxfp4: codes must be 0 to 15"),
+        ("bitmod4", {"codes": np.full((2, 8), 16)}, "bitmod4: codes must be 0 to 15"),
+        ("bitmod4", {"selectors": np.full((2, 1), 4)}, "bitmod4: selectors must be 0 to 3"),
+        ("ant4", {"selectors": np.full((2, 1), 3)}, "ant4: selectors must be 0 to 2"),
+        (
+            "int4-g4",
+            {"codes": np.zeros((2, 13), np.int8)},
+            "int4-g4: scales: expected shape (2, 4) for codes of shape (2, 13), got (2, 2)",
+        ),
+        (
+            "int4-g4-asym",
+            {"scales": np.ones((1, 2)), "zeros": np.zeros((2, 1), int)},
+            "int4-g4-asym: scales: expected shape (2, 2) for codes of shape (2, 8), got (1, 2)\n"
+            "int4-g4-asym: zeros: expected shape (2, 2) for codes of shape (2, 8), got (2, 1)",
+        ),
+        (
+            "bitmod4",
+            {"selectors": np.zeros((2, 2), np.uint8), "outer_scales": np.ones((2, 2))},
+            "bitmod4: selectors: expected shape (2, 1) for codes of shape (2, 8), got (2, 2)\n"
+            "bitmod4: outer_scales: expected shape (2, 1) or (1, 1), got (2, 2)",
+        ),
+        ("int4-g4", {"sizes": (4,)}, "int4-g4: codes of shape (2, 8) do not fit groups of (4,)"),
+    ],
+)
+def test_codes_and_metadata_that_do_not_fit_are_refused(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        replace(codes_of(name), **changes)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["int4-g3", "int4-g1-asym", "int8-tensor", "int8-channel-asym", "bitmod4-tensor", "qserve-g3",
+     "mxfp4", "ternary-g100", "nvfp4_t32"],
+)  # fmt: skip
+def test_groups_of_their_own_have_the_same_values(name: str) -> None:
+    encoded = codes_of(name)
+    own = encoded.by_group()
+    np.testing.assert_array_equal(own.values(), encoded.values())
+    groups = -(-8 // encoded.sizes[1])
+    assert own.scales.shape == (2, groups)
+    assert own.sizes == (1, encoded.sizes[1])
+    for metadata in (own.zeros, own.selectors):
+        assert metadata is None or metadata.shape == (2, groups)
+    assert own.outer_scales is None or own.outer_scales.shape == (2, 1)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["fp32", "fp16", "tf32"])
+def test_infinity_overflows_as_told_whatever_it_came_in(name: str, kind: type) -> None:
+    form, values = get(name), np.array([np.inf, -np.inf, 1.0, np.nan]).astype(kind)
+    largest = {"fp32": 2.0**128 - 2.0**104, "fp16": 65504.0, "tf32": 2.0**128 - 2.0**117}[name]
+    for overflow, size in (("saturate", largest), ("inf", np.inf), ("nan", np.nan)):
+        found = form.decode(form.encode(values, overflow=overflow))
+        np.testing.assert_array_equal(found, [size, -size, 1.0, np.nan])
+
+
+@pytest.mark.parametrize("name", ["bf16", "tf32", "fp16", "fp32", "int8", "nf4"])
+def test_a_single_value_is_an_array_without_axes(name: str) -> None:
+    form = get(name)
+    codes = form.encode(np.float32(1.0))
+    assert np.shape(codes) == ()
+    assert form.decode(codes) == 1.0
+    assert form.decode(np.asarray(codes)).shape == ()
+
+
+@pytest.mark.parametrize("name", ["olive_int4", "olive_flint4", "olive_int8"])
+def test_no_pairs_and_small_codes_of_pairs_may_be_signed(name: str) -> None:
+    assert get(name).decode(np.zeros(0, np.int8)).shape == (0,)
+    np.testing.assert_array_equal(get(name).decode(np.array([1, 0], np.int8)), [1.0, 0.0])
+
+
+@pytest.mark.parametrize("name", ["int4", "fp16", "fp32", "mxfp4", "int4-g4", "nf4-g4", "ternary"])
+def test_foreign_bytes_are_values_too(name: str) -> None:
+    form, values = get(name), matrix(2, 8)
+    expected = form.decode(form.encode(values))
+    np.testing.assert_array_equal(form.decode(form.encode(values.astype(">f4"))), expected)
+
+
+@pytest.mark.parametrize("name", ["apot4-tensor", "ternary-g2", "ternary-tensor-s32", "bitmod4"])
+def test_scales_beyond_their_format_are_refused_without_a_warning(name: str) -> None:
+    with pytest.raises(InputError, match=r"a scale of .* is beyond FP"):
+        get(name).encode(np.array([[1.7e308, -1.7e308, 1e300, 0.0]]))

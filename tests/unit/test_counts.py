@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simulator.errors import InputError
 from simulator.formats import get
 from simulator.formats.block import BLOCK_FORMATS, Blocks
 from simulator.formats.presets import FP8_E4M3FN
@@ -15,7 +16,7 @@ from simulator.numerics.accumulate import dot_ordered
 from simulator.numerics.bit_serial import dot_bipolar, dot_planes
 from simulator.numerics.block_dot import dot_blocks
 from simulator.numerics.decoded_paths import dot_decoded, dot_two_level
-from simulator.numerics.function_paths import (
+from simulator.numerics.integer_functions import (
     layer_norm_one,
     requantised_one,
     shift_gelu_one,
@@ -27,7 +28,23 @@ from simulator.numerics.shift_add_fp16 import dot_w4a16
 from simulator.numerics.softmax import softmax_online, softmax_three_pass, softmax_two_pass
 from simulator.numerics.t_mac import Setting, dot_quantised
 from simulator.numerics.tensor_core import HOPPER_FP8, dot_tensor_core
-from simulator.numerics.word import Real, Tally, Word, larger, nearest_even, smaller
+from simulator.numerics.word import (
+    Real,
+    Tally,
+    Word,
+    bits_of,
+    larger,
+    like,
+    looked_up,
+    magnitude,
+    masked,
+    nearest_even,
+    noted,
+    plane,
+    signed,
+    smaller,
+    width_of,
+)
 
 Random = np.random.Generator
 Case = Callable[[Random, Tally | None], Any]
@@ -335,3 +352,112 @@ def test_a_change_of_sign_counts_nothing() -> None:
     assert not tally.counts
     assert float(1 - tally.real(np.float32(3.0))) == -2.0
     assert tally.counts == {"add fp32": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "bits"),
+    [(0, 1), (1, 1), (2, 2), (7, 3), (8, 4), (-1, 1), (-2, 2), (-8, 4), (-9, 5)],
+)
+def test_an_integer_has_the_bits_of_its_value(value: int, bits: int) -> None:
+    assert width_of(value) == bits_of(value) == Tally().word(value).bits == bits
+    assert Tally().word(value, bits).bits == bits
+    assert Tally().word(value, 9).bits == 9
+
+
+#: Operations on words of 8 and 5 bits: width of the result, what is counted.
+WIDTHS: dict[str, tuple[Callable[[Any, Any], Any], int, dict[Any, int]]] = {
+    "add": (lambda a, b: a + b, 9, {("add", 8): 1}),
+    "add_narrow_first": (lambda a, b: b + a, 9, {("add", 8): 1}),
+    "add_a_constant": (lambda a, b: b + 1000, 11, {("add", 10): 1}),
+    "constant_first": (lambda a, b: 1 + b, 6, {("add", 5): 1}),
+    "sub": (lambda a, b: a - b, 9, {("add", 8): 1}),
+    "from_a_constant": (lambda a, b: 1000 - a, 11, {("add", 10): 1}),
+    "negate": (lambda a, b: -a, 9, {("negate", 8): 1}),
+    "mul": (lambda a, b: a * b, 13, {("mul", (8, 5)): 1}),
+    "mul_a_constant": (lambda a, b: 6 * b, 8, {("mul", (5, 3)): 1}),
+    "div": (lambda a, b: a // b, 8, {("div", (8, 5)): 1}),
+    "div_a_constant": (lambda a, b: 100 // b, 7, {("div", (7, 5)): 1}),
+    "quotient": (lambda a, b: divmod(a, b)[0], 8, {("div", (8, 5)): 1}),
+    "rest": (lambda a, b: divmod(a, b)[1], 5, {("div", (8, 5)): 1}),
+    "left": (lambda a, b: a << 3, 11, {("shift", 8): 1}),
+    "right": (lambda a, b: a >> 3, 5, {("shift", 8): 1}),
+    "far_right": (lambda a, b: a >> 30, 1, {("shift", 8): 1}),
+    "left_by_a_word": (lambda a, b: a << b, 8 + 31, {("barrel_shift", (8, 5)): 1}),
+    "right_by_a_word": (lambda a, b: a >> b, 8, {("barrel_shift", (8, 5)): 1}),
+    "constant_left": (lambda a, b: 6 << b, 3 + 31, {("barrel_shift", (3, 5)): 1}),
+    "constant_right": (lambda a, b: 6 >> b, 3, {("barrel_shift", (3, 5)): 1}),
+    "and": (lambda a, b: b & a, 8, {("and", 8): 1}),
+    "xor": (lambda a, b: a ^ b, 8, {("xor", 8): 1}),
+    "popcount": (lambda a, b: a.bit_count(), 4, {("popcount", 8): 1}),
+    "leading_one": (lambda a, b: a.bit_length(), 4, {("leading_one", 8): 1}),
+    "mask": (lambda a, b: masked(a, 1), 8, {("mask", 8): 1}),
+    "magnitude": (lambda a, b: magnitude(a), 8, {("negate", 8): 1}),
+    "sign": (lambda a, b: signed(a, 1), 9, {("negate", 8): 1}),
+    "larger": (lambda a, b: larger(b, a), 8, {("compare", 8): 1}),
+    "smaller_of_a_constant": (lambda a, b: smaller(1000, b), 10, {("compare", 10): 1}),
+    "round": (lambda a, b: nearest_even(a, 3), 6, {("shift", 8): 1, ("round", 5): 1}),
+    "round_by_a_word": (
+        lambda a, b: nearest_even(a, b),
+        9,
+        {("barrel_shift", (8, 5)): 1, ("round", 8): 1},
+    ),
+    "look_up": (lambda a, b: looked_up([a, a, b], 1), 8, {("look_up", (8, 3)): 1}),
+    "wires": (lambda a, b: like(a, 3), 8, {}),
+    "narrower_wires": (lambda a, b: like(a, 3, 2), 2, {}),
+    "plane": (lambda a, b: plane([a, b, a], 0), 3, {}),
+    "noted": (lambda a, b: noted(a, "leading_one", 3), 8, {("leading_one", 8): 1}),
+    "noted_narrower": (lambda a, b: noted(a, "leading_one", 3, 4), 4, {("leading_one", 8): 1}),
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("values", [(3, 2), (200, 30), (-128, -16), (0, 1)])
+def test_widths_follow_the_worst_case(name: str, values: tuple[int, int]) -> None:
+    run, bits, sizes = WIDTHS[name]
+    if "word" in name or "constant_" in name:
+        values = values[0], abs(values[1])
+    tally = Tally()
+    found = run(tally.word(values[0], 8), tally.word(values[1], 5))
+    assert found.bits == bits
+    assert tally.sizes == sizes
+    assert tally.counts == Counter(operation for operation, _ in sizes)
+
+
+def test_every_sum_and_product_fits_its_width() -> None:
+    for left in range(-8, 16):
+        for right in range(-4, 8):
+            one, two = Tally().word(left, 4), Tally().word(right, 3)
+            for found in (one + two, one - two, one * two, -one, one << 2, one >> 2):
+                assert width_of(found.value) <= found.bits
+            assert ((one + two).bits, (one * two).bits, (-one).bits) == (5, 7, 5)
+
+
+def test_a_shift_by_more_than_hardware_has_is_no_wider() -> None:
+    tally = Tally()
+    assert (tally.word(1, 4) << tally.word(0, 64)).bits == 4 + (1 << 16) - 1
+
+
+def test_a_word_that_its_value_needs_is_as_wide() -> None:
+    tally = Tally()
+    assert Word(300, tally, 4).bits == noted(tally.word(1, 2), "add", 300).bits == 9  # type: ignore[union-attr]
+
+
+def test_operations_are_listed_by_size_and_format() -> None:
+    tally = Tally()
+    tally.word(1, 4) + tally.word(1, 6)
+    tally.real(np.float16(1)) + np.float16(1)
+    tally.counts["add"] += 2
+    tally.counts["mul exact"] += 1
+    assert tally.operations() == {
+        ("add", 6): 1,
+        ("add", "fp16"): 1,
+        ("add", None): 2,
+        ("mul", "exact"): 1,
+    }
+
+
+@pytest.mark.parametrize(("value", "needs", "bits"), [(8, 4, 3), (-9, 5, 4), (0, 1, 0), (1, 1, -2)])
+def test_a_word_that_is_too_narrow_is_refused(value: int, needs: int, bits: int) -> None:
+    with pytest.raises(InputError) as error:
+        Tally().word(value, bits)
+    assert str(error.value) == f"{value} needs {needs} bits, got {bits}"

@@ -57,10 +57,17 @@ def test_a_file_comes_back_as_float32(tmp_path: Path) -> None:
 def test_files_that_are_no_matrix_of_floats_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "i.npy", np.zeros((2, 2), dtype=np.int8))
     np.save(tmp_path / "v.npy", np.zeros(3))
+    np.save(tmp_path / "e.npy", np.zeros((0, 8), np.float32))
+    np.save(tmp_path / "e2.npy", np.zeros((8, 0), np.float32))
+    with (tmp_path / "z.npy").open("wb") as archive:
+        np.savez(archive, a=np.ones((2, 2)))
     (tmp_path / "t.npy").write_text("no array", encoding="utf-8")
     for name, words in {
         "i.npy": "expected a matrix of floats, got int8 of shape (2, 2)",
         "v.npy": "expected a matrix of floats, got float64 of shape (3,)",
+        "e.npy": "has no values, its shape is (0, 8)",
+        "e2.npy": "has no values, its shape is (8, 0)",
+        "z.npy": "is no .npy file of numbers, or truncated",
         "t.npy": "is no .npy file of numbers, or truncated",
         "none.npy": "cannot be read: No such file or directory",
     }.items():

@@ -191,6 +191,8 @@ def test_an_array_as_the_equations_see_it() -> None:
         read_bits_per_cycle=3 * 128,
         write_bits_per_cycle=2 * 128,
         macs_per_megacycle=1,
+        group=0,
+        scale_cycles=0,
     )
 
 

@@ -15,10 +15,12 @@ from simulator.numerics.function_paths import (
     FUNCTIONS,
     MOST_STEP,
     FunctionPath,
+)
+from simulator.numerics.integer_functions import (
+    integer_layer_norm,
     layer_norm_one,
     requantised_one,
 )
-from simulator.numerics.integer_functions import integer_layer_norm
 from simulator.numerics.verify import Check, verify
 
 SHAPE = (9, 40, 1)

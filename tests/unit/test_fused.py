@@ -84,6 +84,14 @@ def test_subnormals_are_kept_and_zeros_have_signs() -> None:
     assert gemm_fused(x, w)[0, 0] == np.float32(least)
 
 
+def test_what_rounds_to_zero_keeps_its_sign() -> None:
+    for x, w in ((-(2.0**-13), 2.0**-13), (2.0**-13, -(2.0**-13)), (2.0**-13, 2.0**-13)):
+        negative = (x < 0) != (w < 0)
+        assert np.signbit(fused_one(x, w, 0.0)) == negative
+        found = gemm_fused(np.array([[x]], np.float16), np.array([[w]], np.float16))
+        assert (found[0, 0], np.signbit(found[0, 0])) == (0, negative)
+
+
 def test_an_operation_counts_once() -> None:
     tally = Tally()
     x = [tally.real(value) for value in (1.0, 2.0, 3.0)]

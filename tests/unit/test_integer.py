@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -15,7 +16,13 @@ from simulator.errors import InputError
 from simulator.formats.groups import group_sizes
 from simulator.formats.integer import FixedPoint, Integer, round_all, round_one
 from simulator.formats.rounding import Overflow, Rounding, random_24
-from simulator.formats.scaling import dynamic_fixed_point, dynamic_fixed_point_one, rtn, rtn_one
+from simulator.formats.scaling import (
+    absmean,
+    dynamic_fixed_point,
+    dynamic_fixed_point_one,
+    rtn,
+    rtn_one,
+)
 from simulator.formats.ternary import TERNARY_2BIT, TERNARY_5_IN_8, TernaryPacking
 from simulator.formats.two_level import (
     QSERVE_CLIP,
@@ -418,9 +425,15 @@ BROKEN = np.array([1.0, np.nan, np.inf], np.float32)
         ),
         (lambda: rtn(BROKEN, 4), "rtn: 2 of 3 values are NaN or infinite"),
         (
-            lambda: rtn(ONES.astype(np.float16), 4),
-            "rtn: values must be float32 or float64, got float16",
+            lambda: rtn(ONES.astype(np.longdouble), 4),
+            f"rtn: values must be float16, float32 or float64, got {np.dtype(np.longdouble)}",
         ),
+        (lambda: rtn([[1.0], [2.0, 3.0]], 4),
+         "rtn: values must be an array, got rows that do not fit"),
+        (lambda: rtn(ONES, 4, rounding=Rounding.STOCHASTIC, seed="x"),  # type: ignore[arg-type]
+         "rtn: seed must be an integer, got 'x'"),
+        (lambda: absmean(ONES, seed=None),  # type: ignore[arg-type]
+         "absmean: seed must be an integer, got None"),
         (lambda: rtn(ONES, 4, "group", 0), "rtn: group must be an integer >= 1, got 0"),
         (lambda: rtn(ONES, 4, "group"), "rtn: group must be an integer >= 1, got None"),
         (lambda: rtn(ONES, 4, "channel", 4),
@@ -471,3 +484,14 @@ def test_what_cannot_be_is_refused(call: Callable[[], Any], message: str) -> Non
     with pytest.raises(InputError) as refused:
         call()
     assert str(refused.value) == message
+
+
+def test_lists_small_floats_and_foreign_bytes_are_values_too() -> None:
+    values = normal((4, 8)).astype(np.float16)
+    wide = values.astype(np.float32)
+    for quantise in (partial(rtn, bits=4), partial(dynamic_fixed_point, bits=6), absmean):
+        expected = quantise(wide)
+        for same in (values, values.astype(">f2"), wide.astype(">f4"), values.tolist()):
+            found = quantise(same)
+            np.testing.assert_array_equal(found.codes, expected.codes)
+            np.testing.assert_array_equal(found.scales, expected.scales)

@@ -8,7 +8,7 @@ from simulator.numerics.mac_paths import mac
 from simulator.numerics.operands import Datapath, Operands
 
 M, N, K = 3, 5, 200
-INT8, FP16, BF16 = (mac(name, "", (name, name), ("", "")) for name in ("int8", "fp16", "bf16"))
+INT8, FP16, BF16 = (mac((name, name)) for name in ("int8", "fp16", "bf16"))
 INTEGER_WEIGHTS = (
     "int8-channel",
     "int4-g64",

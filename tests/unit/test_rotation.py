@@ -213,14 +213,36 @@ def test_sizes_without_a_matrix_are_refused_with_what_would_do(size: int, power:
         (np.ones((2, 12)), -4, "rotate: a size must be at least 1, got -4"),
         (np.ones((2, 0)), None, "rotate: a size must be at least 1, got 0"),
         (np.float64(1) * np.ones(()), None, "rotate: values must have at least one axis"),
-        (np.ones(4, int), None, "rotate: values must be float32 or float64, got int64"),
+        (np.ones(4, int), None, "rotate: values must be float16, float32 or float64, got int64"),
         (np.array([1, np.inf]), None, "rotate: 1 of 2 values are NaN or infinite"),
+        (np.ones((2, 12)), 2.0, "rotate: a size must be an integer, got 2.0"),
+        (
+            np.full((1, 8), 3e38, np.float32),
+            None,
+            "rotate: 4 of 8 sums are beyond float32",
+        ),
+        (np.full((2, 4), 1.7e308), 2, "rotate: 4 of 8 sums are beyond float64"),
     ],
 )
 def test_what_cannot_be_rotated_is_refused(values: Any, block: int | None, words: str) -> None:
     with pytest.raises(InputError) as refused:
         rotate(np.asarray(values), block=block)
     assert str(refused.value) == words
+
+
+def test_a_size_and_a_seed_are_integers() -> None:
+    with pytest.raises(InputError, match=r"^hadamard: a size must be an integer, got 1\.5$"):
+        hadamard(1.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^rotate: seed must be an integer, got 1\.5$"):
+        rotate(np.ones(4), seed=1.5)  # type: ignore[arg-type]
+
+
+def test_lists_small_floats_and_foreign_bytes_are_values_too() -> None:
+    values = np.random.default_rng(3).standard_normal((2, 8)).astype(np.float16)
+    expected = rotate(values.astype(np.float32))
+    for same in (values, values.astype(">f4"), values.astype("<f4")):
+        assert rotate(same).tobytes() == expected.tobytes()
+    assert rotate(values.tolist()).dtype == np.float64
 
 
 def test_nothing_has_no_matrix() -> None:

@@ -87,8 +87,8 @@ def test_a_wrong_bit_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckError) as caught:
         result.check()
     assert str(caught.value).splitlines()[1:] == [
-        "  numerics: gemm.gemm: int8xint8 differs from specification (16), exact integers (all) on "
-        "int8-channel x int8-token"
+        "  numerics: gemm.gemm: int8xint8 differs from specification (16), exact integers and "
+        "bound (all) on int8-channel x int8-token"
     ]
 
 

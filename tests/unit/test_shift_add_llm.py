@@ -65,6 +65,7 @@ def test_a_byte_of_signs_takes_one_look_up_one_shift_and_one_addition() -> None:
             "add": 2 * (510 + planes),
             "look_up": 2 * planes,
             "shift": 2 * planes,
+            "pass": 2 * planes,
         }
 
 

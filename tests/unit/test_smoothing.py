@@ -168,7 +168,7 @@ ONES = np.ones((2, 3), np.float32)
         ),
         (
             ONES.astype(int), ONES, 0.5,
-            "smooth: activations: values must be float32 or float64, got int64",
+            "smooth: activations: values must be float16, float32 or float64, got int64",
         ),
         (
             ONES, ONES * np.float32(np.inf), 0.5,
@@ -177,6 +177,11 @@ ONES = np.ones((2, 3), np.float32)
         (ONES, ONES, 1.5, "smooth: alpha must be 0 to 1, got 1.5"),
         (ONES, ONES, -0.1, "smooth: alpha must be 0 to 1, got -0.1"),
         (ONES, ONES, float("nan"), "smooth: alpha must be 0 to 1, got nan"),
+        (ONES, ONES, "x", "smooth: alpha must be 0 to 1, got 'x'"),
+        (
+            [[1.0, 2.0], [3.0]], ONES, 0.5,
+            "smooth: activations: values must be an array, got rows that do not fit",
+        ),
         (
             np.full((2, 3), 1e308), np.full((2, 3), 5e-324), 0.5,
             "smooth: the factor of a channel of 1e+308 and 4.941e-324 is beyond float64",
@@ -189,3 +194,11 @@ def test_what_cannot_be_smoothed_is_refused(
     with pytest.raises(InputError) as refused:
         smooth(activations, weights, alpha)
     assert str(refused.value) == words
+
+
+def test_lists_small_floats_and_foreign_bytes_are_values_too() -> None:
+    x, w = np.random.default_rng(2).standard_normal((2, 3, 4)).astype(np.float16)
+    expected = smooth(x.astype(np.float32), w.astype(np.float32))
+    for same in ((x, w), (x.astype(">f4"), w.astype(">f8")), (x.tolist(), w.tolist())):
+        for found, wanted in zip(smooth(*same), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)

@@ -18,8 +18,8 @@ from simulator.numerics.coded_paths import binary_code
 from simulator.numerics.data import KINDS
 from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.decoded_paths import olive_parts, shifted_part
-from simulator.numerics.operands import Datapath, Operands, two_levels
-from simulator.numerics.verify import verify
+from simulator.numerics.operands import Datapath, Operands, scaled_groups, two_levels
+from simulator.numerics.verify import _outputs, check_operands, error_bound, verify
 
 SMALL = (3, 5, 300)
 INTEGERS = [name for name, path in DATAPATHS.items() if path.oracle is not None]
@@ -83,7 +83,7 @@ def test_datapaths_are_bit_exact_in_every_format_that_they_take(name: str, weigh
     assert found.bit_exact
     assert found.weight_format == weights
     assert found.reference.startswith("specification (15)")
-    assert found.reference.endswith(", exact integers (all)") == (name in INTEGERS)
+    assert found.reference.endswith(", exact integers and bound (all)") == (name in INTEGERS)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_any_shape_will_do(name: str, shape: tuple[int, int, int]) -> None:
 
 def test_many_outputs_are_compared_where_there_are_many() -> None:
     found = verify("ternary", (30, 40, 8))
-    assert found.reference == "specification (256), exact integers (all)"
+    assert found.reference == "specification (256), exact integers and bound (all)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -302,6 +302,268 @@ def test_a_wrong_zero_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         {"mixpe_w4a8": dataclasses.replace(path, run=forgetful)},
     )
     assert not verify("mixpe_w4a8", SMALL, "int4-g64-asym").bit_exact
+
+
+#: Every path whose weights have scales of groups, and a format of groups of 64 for it.
+GROUPED = {
+    "int8_mac": "int4-g64-asym",
+    "dequantise": "fp16-g64",
+    "mixpe": "int4-g64-asym",
+    "mixpe_chain": "int4-g64",
+    "figna": "int4-g64",
+    "t_mac": "int4-g64-asym",
+    "mixpe_w4a8": "int4-g64-asym",
+    "lut": "int4-g64-asym",
+    "t_mac_exact": "int4-g64",
+    "abq": "int4-g64",
+    "bipolar": "int4-g64",
+    "ternary": "ternary-g64",
+    "narrow": "int4-g64",
+    "lut_fp16": "int4-g64-asym",
+    "lut_fp8": "int4-g64",
+    "lut_int8": "int4-g64",
+    "bit_mod": "bitmod4-g64",
+    "shift_add_llm": "int4-g64",
+    "axcore": "fp4_e2m1fn-g64",
+    "ant": "flint4-g64",
+    "olive": "olive_int4-g64",
+    "two_level": "qserve-g64",
+}
+by_group = Encoded.by_group
+
+
+def other_scales(encoded: Encoded) -> Encoded:
+    own = by_group(encoded)
+    return dataclasses.replace(own, scales=own.scales[:, ::-1])
+
+
+def other_zeros(encoded: Encoded) -> Encoded:
+    own = by_group(encoded)
+    return own if own.zeros is None else dataclasses.replace(own, zeros=15 - own.zeros)
+
+
+def other_tables(encoded: Encoded) -> Encoded:
+    own = by_group(encoded)
+    selectors = own.selectors
+    return own if selectors is None else dataclasses.replace(own, selectors=3 - selectors)
+
+
+def first_row(encoded: Encoded) -> Encoded:
+    own = by_group(encoded)
+    return dataclasses.replace(own, scales=own.scales[:1].repeat(len(own.codes), axis=0))
+
+
+@pytest.mark.parametrize("fault", [other_scales, first_row])
+@pytest.mark.parametrize(("name", "weights"), GROUPED.items())
+def test_scales_of_other_groups_are_seen(
+    name: str, weights: str, fault: Callable[[Encoded], Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 8)
+    assert verify(name, (2, 6, 256), weights).bit_exact
+    monkeypatch.setattr(Encoded, "by_group", fault)
+    assert not verify(name, (2, 6, 256), weights).bit_exact
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "fault"),
+    [(name, each, other_zeros) for name, each in GROUPED.items() if get(each).zero_bits]
+    + [("bit_mod", "bitmod4-g64", other_tables)],
+)
+def test_other_zero_points_and_tables_are_seen(
+    name: str, weights: str, fault: Callable[[Encoded], Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoded, "by_group", fault)
+    assert not verify(name, (2, 6, 256), weights).bit_exact
+
+
+def added_zeros(encoded: Encoded) -> np.ndarray:
+    own = by_group(encoded)
+    zeros = 0 if own.zeros is None else np.repeat(own.zeros.astype(np.int64), own.sizes[1], axis=1)
+    return own.codes.astype(np.int64) + zeros
+
+
+def half_scales(weights: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    scales, channels = two_levels(weights)
+    return scales // 2, channels
+
+
+def no_scale_of_tokens(operands: Operands, product: Any) -> np.ndarray:
+    assert isinstance(operands.x, Encoded)
+    return scaled_groups(operands.x.codes, operands, lambda x, w: product(x, w, operands))
+
+
+@pytest.mark.parametrize(
+    ("place", "fault", "name", "weights"),
+    [
+        ("mac_paths._elements", added_zeros, "int8_mac", "int4-g64-asym"),
+        ("decoded_paths.two_levels", half_scales, "two_level", "int4-g64-s8"),
+        ("coded_paths.two_levels", half_scales, "bit_mod", "bitmod4-g64"),
+        ("decoded_paths.dequantised", no_scale_of_tokens, "ant", "flint4-g64"),
+        ("decoded_paths.dequantised", no_scale_of_tokens, "olive", "olive_int4-g64"),
+        *(
+            ("integer_paths.dequantised", no_scale_of_tokens, name, "int4-g64")
+            for name in ("mixpe_w4a8", "lut", "t_mac_exact", "abq", "bipolar", "narrow")
+        ),
+    ],
+)
+def test_a_wrong_epilogue_is_seen(
+    place: str, fault: Any, name: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"simulator.numerics.{place}", fault)
+    assert not verify(name, (4, 6, 256), weights).bit_exact
+
+
+@pytest.mark.parametrize("factor", [1 - 2.0**-12, 1 + 2.0**-12, 0.0, -1.0])
+@pytest.mark.parametrize("name", INTEGERS)
+def test_exact_paths_are_near_float64_whatever_specification_and_oracle_say(
+    name: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = DATAPATHS[name]
+    assert path.oracle is not None
+    oracle, scale = path.oracle, np.float32(factor)
+    wrong = dataclasses.replace(
+        path,
+        run=lambda operands: path.run(operands) * scale,
+        one=lambda operands: float(np.float32(path.one(operands)) * scale),
+        oracle=lambda operands: oracle(operands) * scale,
+    )
+    monkeypatch.setattr("simulator.numerics.verify.DATAPATHS", {name: wrong})
+    monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
+    assert not verify(name, (3, 5, 256), data="gaussian").bit_exact
+
+
+def test_the_bound_counts_roundings_of_groups_and_smallest_floats() -> None:
+    x, w = get("int8-token"), get("int4-g64")
+    ones = np.ones((1, 256), np.float32)
+    given = Operands(x.encode(ones), w.encode(ones), x, w)
+    sizes = np.abs(given.x_values()) @ np.abs(given.w_values()).T
+    # Four groups of weights and one of activations, and five roundings more.
+    np.testing.assert_allclose(error_bound(given), 10 * 2.0**-24 * sizes, rtol=1e-12)
+    tiny = Operands(x.encode(0 * ones), w.encode(ones), x, w)
+    assert error_bound(tiny)[0, 0] == 10 * 2.0**-150
+
+
+@pytest.mark.parametrize("weights", ["dfp8-g64", "int8-g64-s32"])
+@pytest.mark.parametrize("size", [1e-36, 1e-40, 1e30])
+def test_the_smallest_and_largest_results_are_within_the_bound(weights: str, size: float) -> None:
+    generator = np.random.default_rng(8)
+    values = [generator.standard_normal((4, 256)).astype(np.float32) for _ in range(2)]
+    x, w = get("int8-token-s32"), get(weights)
+    given = Operands(x.encode(values[0]), w.encode(values[1] * np.float32(size)), x, w)
+    assert check_operands(DATAPATHS["int8_mac"], given, seed=0, outputs=16).bit_exact
+
+
+def test_signs_of_zeros_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = get("fp16")
+    zeros = form.encode(np.zeros((2, 4), np.float32))
+    given = Operands(zeros, zeros, form, form)
+    path = DATAPATHS["fma_fp16"]
+    assert check_operands(path, given, seed=0, outputs=4).bit_exact
+    negative = dataclasses.replace(path, run=lambda operands: -path.run(operands))
+    assert not check_operands(negative, given, seed=0, outputs=4).bit_exact
+    x, w = get("int8-token"), get("int8-channel")
+    nothing = np.zeros((2, 4), np.float32)
+    integers = Operands(x.encode(nothing), w.encode(nothing), x, w)
+    exact = DATAPATHS["int8_mac"]
+    assert exact.oracle is not None
+    oracle = exact.oracle
+    wrong = dataclasses.replace(exact, oracle=lambda operands: -oracle(operands))
+    assert not check_operands(wrong, integers, seed=0, outputs=4).bit_exact
+
+
+def test_nan_equals_nan_of_other_bits() -> None:
+    form = get("fp16")
+    nan = form.encode(np.full((1, 2), np.nan, np.float32))
+    given = Operands(nan, nan, form, form)
+    path = DATAPATHS["chain_fp16"]
+    negative = dataclasses.replace(path, run=lambda operands: -path.run(operands))
+    assert check_operands(negative, given, seed=0, outputs=1).bit_exact
+
+
+def test_tiny_products_have_the_sign_of_the_specification() -> None:
+    form = get("fp16")
+    generator = np.random.default_rng(4)
+    x, w = (generator.standard_normal((3, 64)) * size for size in (1e-7, 1e-3))
+    given = Operands(form.encode(x), form.encode(w), form, form)
+    for name in ("fma_fp16", "chain_fp16", "pim_fp16", "split_k", "dequantise"):
+        assert check_operands(DATAPATHS[name], given, seed=0, outputs=9).bit_exact
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "activations"),
+    [
+        ("int8_mac", "int8-g1", "int8-token"),
+        ("int8_mac", "int4-g1-asym", "int8-g1"),
+        ("int8_mac", "int8-channel", "int8-g3"),
+        ("dequantise", "fp16-g1", "int8-g1"),
+        *(
+            (f"lut_{table}", weights, "fp16")
+            for table in ("fp16", "fp8", "int8")
+            for weights in ("int4-g1", "int8-g1", "int4-g1-asym", "qserve-g1")
+        ),
+        ("mixpe", "int4-g1-asym", "fp16"),
+        ("abq", "int4-g1", "int8-token"),
+        ("two_level", "qserve-g1", "int8-token"),
+        ("bit_mod", "bitmod4-g1", "fp16"),
+        ("ant", "flint4-g1", "flint4-token"),
+        ("axcore", "fp4_e2m1fn-g1", "fp16"),
+    ],
+)
+def test_a_group_may_be_one_value(name: str, weights: str, activations: str) -> None:
+    found = verify(name, (2, 3, 9), weights, activations, "gaussian")
+    assert found.bit_exact
+    limit = {"axcore": 10.0, "lut_fp8": 25.0, "lut_int8": 40.0}.get(name, 60.0)
+    assert found.sqnr_db > limit
+
+
+def test_outputs_are_drawn_without_a_list_of_all() -> None:
+    drawn = list(_outputs((1 << 20, 1 << 20), 0, 256))
+    last = (1 << 20) - 1
+    assert drawn[:4] == [(0, 0), (0, last), (last, 0), (last, last)]
+    assert len(set(drawn)) == 256
+    assert sorted(_outputs((3, 5), 1, 256)) == [(m, n) for m in range(3) for n in range(5)]
+    assert len(set(_outputs((30, 40), 1, 8))) == 8
+    assert list(_outputs((30, 40), 1, 8)) != list(_outputs((30, 40), 2, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        (
+            "int8_mac",
+            (99999999, 99999999, 9),
+            "shape: 99999999x99999999x9 is too large: operands and outputs take 7.45e+07 GiB in "
+            "float64, at most 2 are checked",
+        ),
+        (
+            "mixpe",
+            (1, 1, 1 << 40),
+            "shape: 1x1x1099511627776 is too large: operands and outputs take 1.64e+04 GiB in "
+            "float64, at most 2 are checked",
+        ),
+        (
+            "shiftmax",
+            (1 << 20, 1 << 20, 1),
+            "shape: 1048576x1048576 is too large: its values take 8.19e+03 GiB in float64, at "
+            "most 2 are checked",
+        ),
+    ],
+)
+def test_what_would_not_fit_into_memory_is_refused(
+    name: str, shape: tuple[int, int, int], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        verify(name, shape)
+    assert str(error.value) == message
+
+
+def test_weights_of_a_file_count_in_what_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.numerics.verify.MOST_BYTES", 1000)
+    np.save(tmp_path / "w.npy", np.ones((20, 10)))
+    with pytest.raises(InputError, match=r"^shape: 2x20x10 is too large: "):
+        verify("mixpe", (2, 1, 1), data=str(tmp_path / "w.npy"))
 
 
 def test_operands_of_one_output_are_rows() -> None:

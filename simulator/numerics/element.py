@@ -1,0 +1,256 @@
+"""What a processing element does, counted: its specification run on counting operands.
+
+An element forms the dot product of k values for one output. `work` runs the specification of its
+datapath once, on operands as wide as their formats, and returns what the tally says: passes (one
+where the specification notes none), and operations with their widths. Nothing is typed in beside a
+specification: who edits it moves cycles and costs with it.
+
+Shared is what several outputs use and the element does not do: tables of sums of activations
+(`lut`, `shift_add_llm`), the alignment of activations (`figna`). A scale that the element
+multiplies by itself, bit by bit, is counted apart (`scale_passes`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+
+from simulator.config import unknown
+from simulator.errors import InputError
+from simulator.formats import Format
+from simulator.formats.presets import BF16
+from simulator.formats.rounding import Rounding
+from simulator.numerics import bit_mod, lut, shift_add_llm
+from simulator.numerics.added_patterns import AddedPatterns, axcore, l_mul
+from simulator.numerics.bit_serial import dot_bipolar, dot_planes, ternary_product
+from simulator.numerics.decoded_paths import dot_decoded, dot_parts
+from simulator.numerics.pre_aligned import align, dot_integers
+from simulator.numerics.shift_add import product_w4a8
+from simulator.numerics.shift_add_fp16 import dot_group
+from simulator.numerics.word import Size, Tally, Word, masked
+
+Operations = Counter[tuple[str, Size | str | None]]
+Run = Callable[[Tally, int, Format, Format], None]
+
+#: Bits of a sum over K in an integer element, FIGNA's integers with a sign.
+SUM_BITS, ALIGNED_BITS = 32, 15
+
+
+@dataclass(frozen=True)
+class Element:
+    """How the datapath of an element is counted.
+
+    run: the dot product of one output. shared: the part of that which outputs share. scale: the
+    product with the scale of a group, where the element does it.
+    """
+
+    run: Run
+    shared: Run | None = None
+    scale: Callable[[Tally], None] | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one output and k values: passes, operations of the element, operations that are shared."""
+
+    passes: int
+    operations: Operations = field(hash=False)
+    shared: Operations = field(hash=False)
+
+
+def work(kernel: str, k: int, weights: Format, activations: Format) -> Work:
+    """Return what the element of a datapath does for one output's dot product of k values.
+
+    Errors: InputError for a datapath whose element is not counted, or k that its specification does
+    not take at a time.
+    """
+    return _counted(kernel, k, weights, activations)
+
+
+def scale_passes(kernel: str) -> int:
+    """Return the passes in which an element multiplies by a group's scale, 0 if it does not."""
+    element = ELEMENTS.get(kernel)
+    if element is None or element.scale is None:
+        return 0
+    tally = Tally()
+    element.scale(tally)
+    return tally.counts["pass"]
+
+
+@lru_cache(maxsize=256)
+def _counted(kernel: str, k: int, weights: Format, activations: Format) -> Work:
+    element, whole, shared = _element(kernel), Tally(), Tally()
+    element.run(whole, k, weights, activations)
+    if element.shared is not None:
+        element.shared(shared, k, weights, activations)
+    both, apart = Counter(whole.operations()), Counter(shared.operations())
+    passes = max(1, whole.counts["pass"])
+    # Passes and wires are no hardware.
+    own = Counter({key: n for key, n in (both - apart).items() if key[0] not in ("pass", "shift")})
+    return Work(passes, own, apart)
+
+
+def _element(kernel: str) -> Element:
+    if kernel not in ELEMENTS:
+        raise InputError(unknown("element", kernel, ELEMENTS))
+    return ELEMENTS[kernel]
+
+
+def _bits(form: Format) -> int:
+    return -(-form.value_bits.numerator // form.value_bits.denominator)
+
+
+def _widest(bits: int) -> int:
+    """Return the integer of two's complement that takes all bits and has the largest magnitude."""
+    return -(1 << bits - 1)
+
+
+def _words(tally: Tally, count: int, form: Format) -> list[Word]:
+    bits = _bits(form)
+    return [tally.word(_widest(bits), bits) for _ in range(count)]
+
+
+def _accumulated(tally: Tally, products: Sequence[Word]) -> None:
+    total = tally.word(0, SUM_BITS)
+    for product in products:
+        # The accumulator has so many bits: a sum does not grow.
+        total = tally.word(int(total + product) % (1 << SUM_BITS - 1), SUM_BITS)
+
+
+def _integer_mac(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    pairs = zip(_words(tally, k, activations), _words(tally, k, weights), strict=True)
+    _accumulated(tally, [x * w for x, w in pairs])
+
+
+def _float_mac(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """Products are exact in FP32: `mac_paths`."""
+    wider = max(weights, activations, key=lambda form: form.value_bits).base
+    for _ in range(k):
+        product = tally.real(1.5).done(f"mul {wider}", 1.5)
+        (product + 1.0).rounded("fp32", 2.5)
+
+
+def _mixpe_w4a8(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    products = [product_w4a8(-8, x) for x in _words(tally, k, activations)]
+    _accumulated(tally, [each for each in products if isinstance(each, Word)])
+
+
+def _mixpe(chain: bool) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        dot_group([tally.real(1.5)] * k, [-8] * k, chain=chain, accumulator="fp32")
+
+    return run
+
+
+def _lut(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    lut.dot_lut(list(_words(tally, k, activations)), [0] * k, _bits(weights))
+
+
+def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    words = list(_words(tally, k, activations))
+    for start in range(0, k, lut.GROUP):
+        lut.half_table(list(words[start : start + lut.GROUP]))
+
+
+def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """A cycle a term: exponents added, a mask a lane, alignment and sum, the FP32 accumulator."""
+    kind = {"bitmod3": "fp3", "bitmod4": "fp4"}.get(weights.base, weights.base)
+    for term in bit_mod.terms_of(kind, 1):
+        lanes = []
+        for _ in range(k):
+            exponent = tally.word(0, 5) + tally.word(0, 2)
+            lanes.append((0, masked(tally.word(0, 11), term.man), exponent))
+        bit_mod.lane_sum(lanes)
+        (tally.real(0.0) + 1.0).rounded("fp32", 1.0)
+        tally.counts["pass"] += 1
+
+
+def _planes(dot: Callable[..., int]) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        x, w = ([tally.word(0, _bits(form))] * k for form in (activations, weights))
+        dot(x, w, _bits(activations), _bits(weights))
+
+    return run
+
+
+def _ternary(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    products = [ternary_product(1, x) for x in _words(tally, k, activations)]
+    _accumulated(tally, [each for each in products if isinstance(each, Word)])
+
+
+def _figna_aligned(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """One activation brought to the exponent of its vector."""
+    for _ in range(k):
+        align([tally.word(1, 16), tally.word(0, 16)], ALIGNED_BITS - 1, Rounding.TOWARD_ZERO)
+
+
+def _figna(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+    dot_integers(aligned, [int(w) for w in _words(tally, k, weights)])
+
+
+def _figna_with_alignment(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    _figna_aligned(tally, k, weights, activations)
+    _figna(tally, k, weights, activations)
+
+
+def _added(multiplier: AddedPatterns) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        for _ in range(k):
+            x, w = (tally.word(0, _bits(form) - 1) for form in (activations, weights))
+            # The exclusive or of the signs, and the sum in FP32.
+            tally.word(0, 1) ^ tally.word(0, 1)
+            multiplier.sum_of(x, w)
+            (tally.real(1.0).done("round fp32", 1.0) + 1.0).rounded("fp32", 2.0)
+
+    return run
+
+
+def _shift_add_llm(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    words, planes = _words(tally, k, activations), _bits(weights)
+    patterns = [[0] * (k // shift_add_llm.TABLE)] * planes
+    shift_add_llm.dot_integers(list(words), patterns, list(range(planes)))
+
+
+def _shift_add_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    words = _words(tally, k, activations)
+    for start in range(0, k, shift_add_llm.TABLE):
+        shift_add_llm.table_of(words[start : start + shift_add_llm.TABLE])
+
+
+def _ant(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    x, w = ([tally.word(1, _bits(form))] * k for form in (activations, weights))
+    dot_decoded(x, w, (activations, weights))
+
+
+def _olive(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    parts = [(tally.word(_widest(4), 4), tally.word(4, 3))] * k
+    dot_parts(parts, parts)
+
+
+def _scaled(tally: Tally) -> None:
+    bit_mod.product_of_scale(tally.word(0, SUM_BITS), 0)
+
+
+ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
+    {
+        "int8_mac": Element(_integer_mac),
+        "dequantise": Element(_float_mac),
+        "bf16_mac": Element(_float_mac),
+        "mixpe_w4a8": Element(_mixpe_w4a8),
+        "mixpe": Element(_mixpe(chain=False)),
+        "mixpe_chain": Element(_mixpe(chain=True)),
+        "lut": Element(_lut, shared=_lut_tables),
+        "bit_mod": Element(_bit_mod, scale=_scaled),
+        "abq": Element(_planes(dot_planes)),
+        "bipolar": Element(_planes(dot_bipolar)),
+        "ternary": Element(_ternary),
+        "figna": Element(_figna_with_alignment, shared=_figna_aligned),
+        "l_mul": Element(_added(l_mul(BF16))),
+        "axcore": Element(_added(axcore())),
+        "shift_add_llm": Element(_shift_add_llm, shared=_shift_add_tables),
+        "ant": Element(_ant),
+        "olive": Element(_olive),
+    }
+)

@@ -1,0 +1,119 @@
+"""Are passes and operations of an element those of its specification, and of nothing else?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from simulator.errors import InputError
+from simulator.formats import get
+from simulator.numerics import bit_mod, element, lut
+from simulator.numerics.datapaths import DATAPATHS
+from simulator.numerics.element import ELEMENTS, Work, scale_passes, work
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    """Count anew: some tests edit specifications."""
+    element._counted.cache_clear()
+    yield
+    element._counted.cache_clear()
+
+
+def counted(kernel: str, k: int, weights: str, activations: str) -> Work:
+    return work(kernel, k, get(weights), get(activations))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "k", "weights", "activations", "passes"),
+    [
+        # BitMoD (HPCA 2025), section IV: 2 terms of FP3 and FP4, 3 of INT6, 4 of INT8.
+        ("bit_mod", 4, "bitmod3", "fp16", 2),
+        ("bit_mod", 4, "bitmod4", "fp16", 2),
+        ("bit_mod", 4, "int6", "fp16", 3),
+        ("bit_mod", 4, "int8", "fp16", 4),
+        # LUT Tensor Core: a cycle a bit of the weights. ShiftAddLLM: a look-up a plane.
+        *[("lut", 4, f"int{bits}", "int8", bits) for bits in (1, 2, 3, 4, 8)],
+        ("shift_add_llm", 8, "int3", "int16", 3),
+        # ABQ and bipolar: p x q planes.
+        ("abq", 64, "int2", "int8", 16),
+        ("bipolar", 64, "int4", "int4", 16),
+        *[(name, 1, "int4", "int8", 1) for name in ("mixpe_w4a8", "int8_mac")],
+        *[(name, 1, "int4", "fp16", 1) for name in ("mixpe", "mixpe_chain", "figna")],
+        ("ternary", 1, "ternary", "int8", 1),
+    ],
+)  # fmt: skip
+def test_passes_are_those_that_were_published(
+    kernel: str, k: int, weights: str, activations: str, passes: int
+) -> None:
+    assert counted(kernel, k, weights, activations).passes == passes
+
+
+def test_operations_have_the_widths_of_the_formats() -> None:
+    assert counted("int8_mac", 1, "int8", "int8").operations == {
+        ("mul", (8, 8)): 1, ("add", 32): 1,
+    }  # fmt: skip
+    assert counted("dequantise", 2, "fp16", "fp16").operations == {
+        ("mul", "fp16"): 2, ("add", "fp32"): 2,
+    }  # fmt: skip
+    shift_add = counted("mixpe_w4a8", 1, "int4", "int8").operations
+    # Four masks of the shifted activation, three additions and that of the sum; no product.
+    assert {key: n for key, n in shift_add.items() if key[0] == "mask"} == {
+        ("mask", 8 + place): 1 for place in range(4)
+    }
+    assert sum(n for key, n in shift_add.items() if key[0] == "add") == 4
+    assert not any(key[0] == "mul" for key in shift_add)
+
+
+def test_a_table_is_shared_and_not_the_elements() -> None:
+    found = counted("lut", 4, "int2", "int8")
+    # Eight entries of three additions and a negation, against two look-ups and two additions.
+    assert sum(found.shared.values()) == 32
+    assert sum(n for key, n in found.operations.items() if key[0] == "add") == 2
+    assert sum(n for key, n in found.operations.items() if key[0] == "look_up") == 2
+    assert not any(key[0] in ("pass", "shift") for key in found.operations)
+
+
+def test_a_scale_takes_a_pass_a_bit_where_the_element_multiplies_by_it() -> None:
+    assert scale_passes("bit_mod") == bit_mod.SCALE_BITS == 8
+    assert [scale_passes(name) for name in ("lut", "int8_mac", "mx_dot")] == [0, 0, 0]
+
+
+def test_an_edited_specification_moves_passes_and_operations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = counted("bit_mod", 4, "bitmod4", "fp16")
+    terms_of = bit_mod.terms_of
+
+    def one_more(kind: str, weight: float) -> list[Any]:
+        return [*terms_of(kind, weight), bit_mod.ZERO]
+
+    monkeypatch.setattr(bit_mod, "terms_of", one_more)
+    element._counted.cache_clear()
+    after = counted("bit_mod", 4, "bitmod4", "fp16")
+    assert after.passes == before.passes + 1
+    assert sum(after.operations.values()) > sum(before.operations.values())
+
+
+def test_an_edited_look_up_moves_the_pass_of_the_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("lut", 4, "int2", "int8")
+    looked_up = lut.looked_up
+
+    def twice(table: Any, address: int) -> Any:
+        looked_up(table, address)
+        return looked_up(table, address)
+
+    monkeypatch.setattr(lut, "looked_up", twice)
+    element._counted.cache_clear()
+    after = counted("lut", 4, "int2", "int8")
+    assert sum(after.operations.values()) == sum(before.operations.values()) + 2
+
+
+def test_elements_are_of_known_datapaths() -> None:
+    assert set(ELEMENTS) <= set(DATAPATHS)
+
+
+def test_what_is_not_counted_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        counted("lutt", 4, "int2", "int8")
+    assert str(caught.value).startswith("unknown element 'lutt'; did you mean 'lut'?")
