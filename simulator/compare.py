@@ -7,11 +7,13 @@ whatever else it cannot do: that unit takes `BESIDE` of the array's area. What r
 a LUT core) is counted in the area, once a row.
 
 All MACs are priced by gates (`hardware.pricing`) in one technology; memories, vector unit and wires
-by the frame's energy profile. Ranges are those of the gates and of the DRAM's constant; time does
-not depend on them.
+by the frame's energy profile, leakage by the array's own area. Energies have the ranges of the
+gates and of the DRAM's constant. Time has the range of the frame's element: its floating-point
+units are counted at their minimum (experiments/gates), and were they larger, more of another
+element would fit on their area (`frame_area`).
 
 Left out: clocks that differ by element; the area of buffers and of the vector unit, which is the
-same in all; control.
+same in all; control; the energy of what rows share.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,11 +21,19 @@ from dataclasses import dataclass
 from dataclasses import replace as with_values
 from functools import lru_cache
 from math import inf, log10
-from typing import Literal
+from typing import Any, Literal
 
 from simulator.api import load_device, load_model, simulate
 from simulator.config import load_part, names, replace, resolved, unknown
-from simulator.cost import Bound, EnergyProfile, Technology, cost_of, load_profile, load_technology
+from simulator.cost import (
+    Bound,
+    Constant,
+    EnergyProfile,
+    Technology,
+    cost_of,
+    load_profile,
+    load_technology,
+)
 from simulator.errors import InfeasibleError, InputError
 from simulator.hardware import Device
 from simulator.hardware.matrix import (
@@ -32,7 +42,7 @@ from simulator.hardware.matrix import (
     SystolicArray,
     pair_formats,
 )
-from simulator.hardware.pricing import element_area_um2, mac_pj, priced_by_gates, shared_cells
+from simulator.hardware.pricing import element_area_um2, priced_by_gates, shared_cells
 from simulator.numerics.verify import verify
 from simulator.results import Result
 from simulator.workload import Workload, decode_step, prefill
@@ -66,7 +76,9 @@ class Row:
     """An element on a workload; energy_low_j and energy_high_j: by gates' and DRAM's ranges.
 
     array_mm2: of the elements, the tables that rows share and the unit beside. sqnr_db: of a
-    product, quantisation and datapath together. infeasible: why it does not run, else "".
+    product, quantisation and datapath together. dram_j, mac_j, attention_mac_j: parts of energy_j,
+    of DRAM traffic, of products with weights (on the element, at both ends of the gates' range
+    too) and of attention's. infeasible: why it does not run, else "".
     """
 
     pe: str
@@ -81,6 +93,11 @@ class Row:
     energy_j: float = inf
     energy_low_j: float = inf
     energy_high_j: float = inf
+    dram_j: float = inf
+    mac_j: float = inf
+    mac_low_j: float = inf
+    mac_high_j: float = inf
+    attention_mac_j: float = inf
     edp_js: float = inf
     bound_by: str = ""
     infeasible: str = ""
@@ -126,9 +143,16 @@ def workload_named(name: str, formats: tuple[str, str, str]) -> Workload:
 
 
 def design(
-    frame: Device, pe: ProcessingElement, technology: Technology, iso: Iso = "area"
+    frame: Device,
+    pe: ProcessingElement,
+    technology: Technology,
+    iso: Iso = "area",
+    frame_area: Bound = "nominal",
 ) -> tuple[Device, int, float]:
     """Return the frame with another element in its array, how many, and the array's area in mm2.
+
+    frame_area: the frame's own element has the area that is counted, or that at an end of what
+    synthesis may make of it (`technology.overheads`), while others have what is counted.
 
     Errors: InputError for a frame whose array is not systolic, InfeasibleError where not one column
     fits.
@@ -136,11 +160,13 @@ def design(
     array = frame.matrix
     if not isinstance(array, SystolicArray):
         raise InputError(f"{frame.name}: elements are compared in a systolic array")
-    own = element_area_um2(array.pe, technology)
+    synthesis = technology.overheads.synthesis_area
+    larger = synthesis.at(frame_area) / synthesis.nominal
+    own = element_area_um2(array.pe, technology) * larger
     budget = array.rows * array.columns * own
     beside = 0 if "fp16xfp16" in pe.formats else max(1, round(BESIDE * array.columns))
     rest = budget - beside * array.rows * own - array.rows * _shared_um2(pe, technology)
-    each = element_area_um2(pe, technology)
+    each = own if pe == array.pe else element_area_um2(pe, technology)
     columns = array.columns if iso == "elements" else int(rest / (array.rows * each))
     if columns < 1:
         needed = each * array.rows
@@ -170,6 +196,7 @@ def compared(
     technology: Technology | None = None,
     iso: Iso = "area",
     rung: str = "tile",
+    frame_area: Bound = "nominal",
 ) -> Row:
     """Return an element's row on a workload (`workload_named`), multiplying one of its pairs.
 
@@ -179,50 +206,77 @@ def compared(
     frame = frame or load_device(FRAME)
     technology = technology or load_technology(TECHNOLOGY)
     formats = formats_of(pe, pair)
-    device, elements, area = design(frame, pe, technology, iso)
     blank = Row(
         pe=pe.name,
         weights=formats[0],
         activations=formats[1],
         workload=workload,
-        elements=elements,
-        array_mm2=area,
+        elements=0,
+        array_mm2=0.0,
         sqnr_db=_sqnr_db(pe.kernels[pair], formats),
     )
-    units = tuple(unit.pe for unit in device.matrix_units)
-    profile = priced_by_gates(load_profile(device.energy), units, technology)
+    work = workload_named(workload, formats)
     try:
-        result = simulate(device, workload_named(workload, formats), rung, energy=profile)
+        device, elements, area = design(frame, pe, technology, iso, frame_area)
+        blank = with_values(blank, elements=elements, array_mm2=area)
+        profile = _priced(device, area, technology)
+        result = simulate(device, work, rung, energy=profile)
     except InfeasibleError as error:
         return with_values(blank, infeasible=str(error))
-    low, high = (_energy_at(result, profile, units, technology, end) for end in ("low", "high"))
     return with_values(
         blank,
         latency_s=result.latency_s,
         tokens_per_s=result.tokens_per_s,
         energy_j=result.energy_j,
-        energy_low_j=low,
-        energy_high_j=high,
         edp_js=result.energy_j * result.latency_s,
         bound_by=_bound_by(result),
+        **_energies(result, profile, pair, _attention_pair(pe, formats)),
     )
 
 
-def _energy_at(
-    result: Result,
-    profile: EnergyProfile,
-    units: Sequence[ProcessingElement],
-    technology: Technology,
-    bound: Bound,
-) -> float:
-    """Return the energy with gates and DRAM at one end of their ranges: both are linear in it."""
-    parts = dict(result.energy_breakdown_j)
-    dram = profile.dram_read_pj_per_bit
-    parts["dram"] *= dram.at(bound) / dram.nominal
-    pe = units[0]
-    pair = next(iter(pe.formats))
-    parts["matrix"] *= mac_pj(pe, pair, technology, bound) / mac_pj(pe, pair, technology)
-    return sum(parts.values())
+def _priced(device: Device, array_mm2: float, technology: Technology) -> EnergyProfile:
+    """Return the device's energy profile with MACs priced by gates and the array's own area."""
+    units = device.matrix_units
+    profile = priced_by_gates(
+        load_profile(device.energy), tuple(unit.pe for unit in units), technology
+    )
+    elements = sum(unit.rows * unit.columns for unit in units if isinstance(unit, SystolicArray))
+    each = Constant(nominal=array_mm2 / elements, source=f"gates in {technology.name}")
+    areas = profile.areas.model_copy(update={"pe_mm2": each})
+    return profile.model_copy(update={"areas": areas})
+
+
+def _attention_pair(pe: ProcessingElement, formats: tuple[str, str, str]) -> str:
+    """Return what attention multiplies: with a KV cache of INT8 INT8 where the element can."""
+    integers = formats[2] == "int8-token" and "int8xint8" in pe.formats
+    return "int8xint8" if integers else "fp16xfp16"
+
+
+def _energies(
+    result: Result, profile: EnergyProfile, pair: str, attention_pair: str
+) -> dict[str, Any]:
+    """Return the parts of the energy and its ends: it is linear in what gates and DRAM cost."""
+    dram = result.energy_breakdown_j["dram"]
+    linear, attention = (
+        sum(
+            op.count * op.energy_by_component.get("matrix", 0.0)
+            for op in result.records
+            if (op.kind == "linear") == of_weights
+        )
+        for of_weights in (True, False)
+    )
+    rest = result.energy_j - dram - linear - attention
+    found = {"dram_j": dram, "mac_j": linear, "attention_mac_j": attention}
+    constant = profile.dram_read_pj_per_bit
+    ends: tuple[Bound, ...] = ("low", "high")
+    for bound in ends:
+        own, other = (
+            profile.mac_pj(each, bound) / profile.mac_pj(each) for each in (pair, attention_pair)
+        )
+        found[f"mac_{bound}_j"] = linear * own
+        moved = dram * constant.at(bound) / constant.nominal
+        found[f"energy_{bound}_j"] = rest + moved + linear * own + attention * other
+    return found
 
 
 def _bound_by(result: Result) -> str:

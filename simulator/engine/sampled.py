@@ -113,7 +113,7 @@ def _for_tensor(form: Format) -> Format:
 
 
 def _datapath(product: Product, device: Device) -> Datapath:
-    pe = device.matrix.pe
+    pe = device.unit_of(product.pair).pe
     name = pe.kernels.get(product.pair)
     path = mac(pair_formats(product.pair)) if name is None else DATAPATHS[name]
     problem = path.refused(product.weights, product.activations)

@@ -180,9 +180,12 @@ def _ternary(tally: Tally, k: int, weights: Format, activations: Format) -> None
 
 
 def _figna_aligned(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    """One activation brought to the exponent of its vector."""
-    for _ in range(k):
-        align([tally.word(1, 16), tally.word(0, 16)], ALIGNED_BITS - 1, Rounding.TOWARD_ZERO)
+    """Each of k activations more is compared with the largest exponent, and shifted to it."""
+    more, one = Tally(), Tally()
+    for own, count in ((more, k + 1), (one, 1)):
+        align([own.word(0, 16)] * count, ALIGNED_BITS - 1, Rounding.TOWARD_ZERO)
+    tally.counts.update(more.counts - one.counts)
+    tally.sizes.update(more.sizes - one.sizes)
 
 
 def _figna(tally: Tally, k: int, weights: Format, activations: Format) -> None:

@@ -53,7 +53,7 @@ def fields(code: Number) -> tuple[int, Number, Number]:
     field, mantissa = bits >> 10 & 31, bits & 1023
     significand = mantissa + (1024 if field else 0)
     if isinstance(code, Word):
-        return bits >> 15, like(code, max(field, 1)), like(code, significand)
+        return bits >> 15, like(code, max(field, 1), 5), like(code, significand, SIGNIFICAND_BITS)
     return bits >> 15, max(field, 1), significand
 
 

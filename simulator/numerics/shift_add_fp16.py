@@ -30,7 +30,7 @@ from simulator.numerics.word import Number, Real, Scalar, in_float32, value_of
 
 #: Formats of `mac_tree.ROUNDED` that sums over K may have here.
 ACCUMULATORS = ("fp16", "fp32")
-SIGNIFICAND_BITS = 11
+SIGNIFICAND_BITS, EXPONENT_BITS, FP16_BITS = 11, 5, 16
 #: Integers up to this magnitude are exact in float32.
 EXACT = 2**24
 Floats = NDArray[np.float32]
@@ -56,12 +56,16 @@ def product(weight: int, activation: Real, *, chain: bool) -> Real:
     `exact`: those of `product_exact`, then a rounding. `chain`: partial products have a mask each,
     and all but the first an addition to the exponent; the three FP16 additions join them.
     """
-    counts = activation.tally.counts
+    tally = activation.tally
     if chain:
-        counts.update({"mask": WEIGHT_BITS, "add": WEIGHT_BITS - 1, "add fp16": WEIGHT_BITS - 1})
+        for place in range(WEIGHT_BITS):
+            tally.note("mask", FP16_BITS)
+            if place:
+                tally.note("add", EXPONENT_BITS)
+                tally.counts["add fp16"] += 1
     else:
-        product_exact(weight, activation.tally.word(0, SIGNIFICAND_BITS + 1))
-        counts["round fp16"] += 1
+        product_exact(weight, tally.word(0, SIGNIFICAND_BITS + 1))
+        tally.counts["round fp16"] += 1
     return Real(product_w4a16(weight, activation.value, chain=chain), activation.tally)
 
 

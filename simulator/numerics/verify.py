@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import get
-from simulator.formats.conversion import Encoded
 from simulator.numerics.data import KINDS, is_file, random_matrix, read_matrix
 from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.function_paths import FUNCTIONS, FunctionPath
@@ -306,18 +305,15 @@ def error_bound(operands: Operands) -> NDArray[np.float64]:
     """Return how far the outputs of an exact path can be from float64 by their roundings.
 
     A product of two values goes through at most: its sum to float32, two scales of groups, the
-    addition of every group, the scale of its token. Each is off by 2^-24 of what it rounds, or,
-    where that is subnormal, of 2^-126 and what a scale of tokens makes of it. One rounding more is
-    for second orders and the sums in float64.
+    addition of every group, the scale of its token. Each is off by 2^-24 of what it rounds, or of
+    2^-126 where that is subnormal: only a scale of tokens rounds there, as integers times scales
+    of groups are multiples of 2^-149. One rounding more is for second orders and float64 itself.
     """
     x, w = operands.x_values(), operands.w_values()
     depth = x.shape[1]
     forms = operands.x_format, operands.w_format
     groups = sum(-(-depth // (form.group or depth)) for form in forms)
-    least = 2.0**-126
-    if isinstance(operands.x, Encoded):
-        least *= max(1.0, float(operands.x.scales.max()))
-    bound: NDArray[np.float64] = (groups + 5) * 2.0**-24 * (np.abs(x) @ np.abs(w).T + least)
+    bound: NDArray[np.float64] = (groups + 5) * 2.0**-24 * (np.abs(x) @ np.abs(w).T + 2.0**-126)
     return bound
 
 

@@ -156,7 +156,7 @@ class Word:
 
     def __rshift__(self, amount: "Number") -> "Word":
         """Shift by a fixed amount or by a word; what is cut is lost."""
-        less = 0 if isinstance(amount, Word) else -min(amount, self.bits - 1)
+        less = 0 if isinstance(amount, Word) else -amount
         return _shifted(self, self.value >> int(amount), amount, less)
 
     def __rlshift__(self, other: int) -> "Word":

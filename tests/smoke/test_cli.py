@@ -81,6 +81,9 @@ def test_help_lists_every_command() -> None:
         "topology",
         "export-topology",
         "verify",
+        "compare",
+        "explain",
+        "reproduce",
     ):
         assert f"\n  {command} " in text
     assert "..." not in text.split("Commands:")[1]

@@ -27,6 +27,7 @@ STEPS = (
     {"search", "report"},
     {"api"},
     {"compare"},
+    {"explain"},
     {""},  # the package itself: the names that users import
     {"cli"},
     {"__main__"},

@@ -684,6 +684,14 @@ def test_groups_of_their_own_have_the_same_values(name: str) -> None:
     assert own.outer_scales is None or own.outer_scales.shape == (2, 1)
 
 
+@pytest.mark.parametrize("name", ["bitmod4", "bitmod4-tensor", "qserve", "nvfp4_t32"])
+def test_groups_of_nothing_are_nothing(name: str) -> None:
+    for shape in ((2, 0), (0, 8)):
+        encoded = get(name).encode(np.zeros(shape))
+        assert isinstance(encoded, Encoded)
+        assert encoded.by_group().values().shape == shape
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["fp32", "fp16", "tf32"])
 def test_infinity_overflows_as_told_whatever_it_came_in(name: str, kind: type) -> None:

@@ -116,6 +116,18 @@ BY_HAND: dict[str, tuple[Cells, Cells]] = {
             or2=2 + 9 + 2,
         ),
     ),
+    # A window of 12 and exponents of 3 bits.
+    "float_fma_into_wider": (
+        gates.float_fma(TINY, Float(3, 4)),
+        Cells(
+            full_adder=4 + 10 + 12 + 5,
+            half_adder=2 + 12 + 7,
+            mux2=48 + 48 + 11,
+            xor2=12 + 12 + 2,
+            and2=4,
+            or2=4 + 11 + 4,
+        ),
+    ),
     "float_comparator": (
         gates.float_comparator(TINY),
         Cells(full_adder=4, mux2=4, xor2=1, inv=4),

@@ -100,8 +100,11 @@ def test_results_that_should_be_finite_are_counted() -> None:
         # Plain tables saturate: 1 is the largest of NF4, the next one below 0.7229568.
         ("nf4", [1.0, 1.13, 1.14, -9.0], 2),
         ("pot3", [4.0, 4.9, 5.0, -np.inf], 1),
-        # 64 and 96 are the two largest outliers; the scale is (0.5 + 3 sqrt(2/3)) / 7 ... (below).
+        # 64 and 96 are the two largest outliers.
         ("olive_int4", [96.0, 111.0, 112.0, 1.0], 1),
+        # Mean and 3 deviations are 47.1: 112 / 7 of them are 754, beyond which is 1000.
+        ("olive_int4-tensor", [1000.0, *[0.0] * 4095], 1),
+        ("olive_int4-tensor", [20.0, *[0.0] * 15], 0),
         # Mean magnitude 2.5: beyond 3.75 the digit would be 2.
         ("ternary-tensor", [1.0, -1.0, 4.0, 4.0], 2),
         ("mxfp4", [0.0, 0.0], 0),

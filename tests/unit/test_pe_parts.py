@@ -13,6 +13,7 @@ from simulator.hardware import Device
 from simulator.hardware.equations import matrix_work
 from simulator.hardware.matrix import PE_FOLDER, ProcessingElement, pair_formats
 from simulator.hardware.models import matrix_model
+from simulator.mapping.lowering import lower, shared_work
 from simulator.workload import gemm
 
 PARTS = names(PE_FOLDER)
@@ -146,3 +147,36 @@ def test_counted_passes_need_a_kernel() -> None:
     with pytest.raises(InputError) as caught:
         replace(array("int8_mac"), {"matrix.pe.kernels": {}})
     assert "int8xint8: counted passes need a kernel in kernels" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "weights", "activations", "each"),
+    [
+        # Half a table: 8 entries of a negation and three additions for four activations.
+        ("lut_w2a8", "int2-g128", "int8-token", 8),
+        # FIGNA: an exponent compared, a difference, a shift, an exclusive or and a carry.
+        ("figna", "int4-g128", "fp16", 5),
+        ("int8_mac", "int8-channel", "int8-token", 0),
+    ],
+)
+def test_what_outputs_share_is_work_that_lowering_adds(
+    part: str, weights: str, activations: str, each: int
+) -> None:
+    device = array(part)
+    graph = gemm(16, 64, 256, weights=weights, activations=activations).segments[0].graph
+    (op,) = lower(graph, device, fused_attention=True)
+    assert op.pair is not None
+    shared = device.matrix.pe.shared_operations(op.pair) // device.matrix.pe.micro_tile[2]
+    assert shared == each
+    found = dict(shared_work(op, device, op.pair))
+    assert found == ({"add": 16 * 256 * shared} if shared else {})
+    assert dict(op.work).get("add", 0) >= 16 * 256 * shared
+
+
+def test_another_energy_profile_can_be_given(priced: str) -> None:
+    device, product = array("int8_mac"), gemm(8, 64, 256, weights="int8", activations="int8")
+    own = simulate(device, product)
+    other = simulate(device, product, energy=load_profile(priced))
+    assert other.latency_ps == own.latency_ps
+    assert other.energy_breakdown_j["matrix"] != own.energy_breakdown_j["matrix"]
+    assert other.resolved["energy_profile"]["name"] == "horowitz_45nm"

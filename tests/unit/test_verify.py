@@ -18,7 +18,7 @@ from simulator.numerics.coded_paths import binary_code
 from simulator.numerics.data import KINDS
 from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.decoded_paths import olive_parts, shifted_part
-from simulator.numerics.operands import Datapath, Operands, scaled_groups, two_levels
+from simulator.numerics.operands import Datapath, Operands, rounded, scaled_groups, two_levels
 from simulator.numerics.verify import _outputs, check_operands, error_bound, verify
 
 SMALL = (3, 5, 300)
@@ -451,6 +451,13 @@ def test_the_smallest_and_largest_results_are_within_the_bound(weights: str, siz
     x, w = get("int8-token-s32"), get(weights)
     given = Operands(x.encode(values[0]), w.encode(values[1] * np.float32(size)), x, w)
     assert check_operands(DATAPATHS["int8_mac"], given, seed=0, outputs=16).bit_exact
+
+
+def test_integers_beyond_float64_round_once() -> None:
+    # Above a tie of float32 by less than a step of float64.
+    assert rounded(2**60 + 2**36 + 1) == 2.0**60 + 2.0**37
+    assert rounded(-(2**60) - 2**36) == -(2.0**60)
+    assert rounded(0.1) == np.float32(0.1)
 
 
 def test_signs_of_zeros_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
