@@ -113,7 +113,7 @@ def test_an_unknown_profile() -> None:
         load_profile("jupi_7nm")
     assert str(error.value) == (
         "unknown energy profile 'jupi_7nm'; did you mean 'jouppi_7nm'? "
-        "known: accelforge_tpu_v4i, horowitz_45nm, jouppi_7nm"
+        "known: accelforge_tpu_v4i, edge_28nm, horowitz_45nm, jouppi_7nm"
     )
 
 

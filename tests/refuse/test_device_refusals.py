@@ -62,7 +62,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         (
             "energy", "jouppi",
             "energy: unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: "
-            "accelforge_tpu_v4i, horowitz_45nm, jouppi_7nm",
+            "accelforge_tpu_v4i, edge_28nm, horowitz_45nm, jouppi_7nm",
         ),
         # Values that an element of an array cannot have.
         (
@@ -168,7 +168,7 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError) as error:
         load_device("tpu_v5")
     assert str(error.value).startswith(
-        "unknown device 'tpu_v5'; did you mean 'tpu_v4'? known: a100, generic_npu_128, "
+        "unknown device 'tpu_v5'; did you mean 'tpu_v4'? known: a100, edge_fp16, generic_npu_128, "
     )
 
 

@@ -20,6 +20,7 @@ SHORT = 75
 ROWS = {
     "batch_sweep": 16,
     "bitmod": 54,
+    "gates": 32,
     "l_mul": 40,
     "mixpe": 7,
     "onnxim": 7,

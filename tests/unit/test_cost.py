@@ -17,7 +17,7 @@ from simulator.cost import (
     load_profile,
 )
 
-PROFILES = ("accelforge_tpu_v4i", "horowitz_45nm", "jouppi_7nm")
+PROFILES = ("accelforge_tpu_v4i", "edge_28nm", "horowitz_45nm", "jouppi_7nm")
 BOUNDS: tuple[Bound, ...] = ("low", "nominal", "high")
 EVERYTHING = Counts(
     macs=(("bf16xbf16", 7), ("int8xint8", 100)),
