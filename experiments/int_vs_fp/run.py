@@ -104,7 +104,7 @@ def operands(rotated: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def product_sqnr_db(name: str, rotated: bool) -> float:
     """Return the SQNR of the product of both operands in a format, against their own product.
 
-    The sum is in float64: in FP32 it would add errors at 140 dB below.
+    The sum is in float64: errors of an FP32 sum are far below those of all formats here.
     """
     x, w = (np.asarray(each, np.float64) for each in operands(rotated))
     form = get(name)

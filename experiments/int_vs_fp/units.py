@@ -6,7 +6,7 @@ they are. Products of floating-point elements become integers, in the smaller on
 
 - fixed: each is shifted by its exponents, all bits are kept;
 - aligned: each is shifted to the largest exponent of the block, `WINDOW` bits are kept, as tensor
-  cores do. That sum is no longer exact, but nearer than FP32.
+  cores do. What is below is cut: that sum is not exact.
 
 Operations on words are counted by running small specifications on counting operands. Left out:
 pipeline registers within a unit, NaN; subnormals, but for the hidden bit of 0.

@@ -3,26 +3,33 @@
 An array of M x N outputs holds a table for each of M rows and K activations, and K weights of each
 column; every cycle all outputs look up one bit of their weights (`numerics.lut`, the released RTL).
 Additions of a table are counted by running its specification on counting operands. Left out: wires
-and buffers that take a table to N columns, control.
+and buffers that take a table to N columns, control, what is shared beyond an array.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
+from operator import add
+from typing import Any
 
 import numpy as np
 
 from simulator.cost import FLOATS, Cells, Float, cells_of
 from simulator.cost.gates import adder, float_adder, mux, register, stages, xor_row
-from simulator.numerics.lut import GROUP, half_table
+from simulator.numerics.lut import ENTRIES, GROUP, half_table
 from simulator.numerics.mac_tree import dot_tree
 from simulator.numerics.pre_aligned import dot_integers
 from simulator.numerics.word import Number, Tally, bit
 
+Tile = tuple[int, int, int]
 SIGN = Cells(xor2=1)
 SUM_BITS = 32
-#: (M, N, K) of the paper, and one-bit MACs a cycle of all shapes that are compared.
-TILE = (2, 64, 4)
+FP16 = FLOATS["fp16"]
+#: (M, N, K) of the paper, and the one-bit MACs a cycle of all shapes that are compared.
+TILE: Tile = (2, 64, 4)
 MACS = prod(TILE)
+#: Outputs of a tensor core that share an operand's register. assumed, as in the experiment `gates`.
+SHARERS = 8
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,11 @@ class Entry:
 
     @property
     def sum_bits(self) -> int:
-        """Bits of a sum: of an integer 32."""
+        """Bits of a sum."""
         return SUM_BITS if self.float_sum is None else sum(self.float_sum)
 
-    def accumulate(self) -> Cells:
-        """Return what adds or subtracts an entry: a sign bit, or an XOR a bit and a carry."""
+    def accumulator(self) -> Cells:
+        """Return what adds or subtracts an entry: its sign, or an XOR a bit and a carry."""
         if self.float_sum is None:
             return xor_row(self.bits) + adder(SUM_BITS)
         return SIGN + float_adder(self.float_sum)
@@ -46,79 +53,106 @@ class Entry:
 
 def entry_of(activation: str, k: int) -> Entry:
     """Return the entries of a table of k activations; sums of integers are log2 k bits wider."""
-    match activation:
-        case "int8" | "int16":
-            return Entry(int(activation[3:]) + stages(k))
-        case "fp8":
-            return Entry(8, FLOATS["fp16"])
-        case "fp16":
-            return Entry(16, FLOATS["fp16"])
-        case _:
-            raise ValueError(activation)
+    if activation in FLOATS:
+        return Entry(sum(FLOATS[activation]), FP16)
+    return Entry(int(activation.removeprefix("int")) + stages(k))
 
 
-def table_bits(tile: tuple[int, int, int], entry: Entry) -> int:
-    """Return the size of an array's half tables: M x 2^(K-1) entries."""
+def table_bits(tile: Tile, bits: int) -> int:
+    """Return the size of an array's half tables: M x 2^(K-1) entries of so many bits."""
     m, _, k = tile
-    return m * (1 << k - 1) * entry.bits
+    return m * (1 << k - 1) * bits
 
 
-def array(tile: tuple[int, int, int], weight_bits: int, entry: Entry) -> Cells:
-    """Return an array with half tables that are computed elsewhere."""
+def shapes() -> list[Tile]:
+    """Return all shapes of powers of two with `MACS` one-bit MACs a cycle and K up to 8."""
+    powers = [1 << place for place in range(MACS.bit_length())]
+    return [(m, MACS // (m * k), k) for k in powers if k <= 8 for m in powers if m * k <= MACS]
+
+
+def array(
+    tile: Tile, weight_bits: int, entry: Entry, *, half: bool = True, complement: bool = False
+) -> Cells:
+    """Return an array whose tables are computed elsewhere.
+
+    half: tables of half the sums. complement: the addresses of negative ones are inverted here, an
+    XOR a bit, not beforehand.
+    """
     m, n, k = tile
-    output = mux(1 << k - 1, entry.bits) + entry.accumulate() + register(entry.sum_bits)
-    return m * n * output + register(table_bits(tile, entry) + n * k * weight_bits)
+    entries = 1 << k - half
+    output = mux(entries, entry.bits) + entry.accumulator() + register(entry.sum_bits)
+    if complement:
+        output += xor_row(k - 1)
+    return m * n * output + register(m * entries * entry.bits + n * k * weight_bits)
 
 
 def full_table(activations: list[Number]) -> list[Number]:
-    """Return the sums of all subsets, as a conventional table has them; weights are 0 or 1."""
+    """Return the sums of all subsets: a conventional table, whose weights are 0 or 1."""
     entries: list[Number] = []
     for address in range(1 << len(activations)):
         chosen = [value for place, value in enumerate(activations) if bit(address, place)]
-        total: Number = 0
-        if chosen:
-            total, *rest = chosen
-            for value in rest:
-                total = total + value
-        entries.append(total)
+        # The first one is no addition.
+        entries.append(reduce(add, chosen) if chosen else 0)
     return entries
 
 
-def build(activation_bits: int, *, half: bool) -> Cells:
-    """Return the adders of one table of four integers, each addition on its own."""
+def table_adders(bits: int, *, half: bool) -> Cells:
+    """Return the adders of one table of four integers, each addition with its own."""
     tally = Tally()
-    four: list[Number] = [tally.word(0, activation_bits) for _ in range(GROUP)]
+    four: list[Number] = [tally.word(0, bits) for _ in range(GROUP)]
     (half_table if half else full_table)(four)
     return cells_of(tally.operations())
 
 
-def table_additions(kind: str = "half") -> int:
-    """Return the additions of one table of four activations."""
+def fp16_table_additions() -> int:
+    """Return the additions of one half table of four floats; a change of sign is a wire."""
     tally = Tally()
-    four: list[Number] = [tally.word(0, 8) for _ in range(GROUP)]
-    (half_table if kind == "half" else full_table)(four)
-    return tally.counts["add"]
+    four: list[Any] = [tally.real(np.float16(1)) for _ in range(GROUP)]
+    half_table(four)
+    return tally.counts["add fp16"]
 
 
 def ablation(weight_bits: int = 2, activation_bits: int = 8) -> dict[str, Cells]:
-    """Return UNPU's array (bit-serial, full tables built inside), then with one change after another.
+    """Return UNPU's array in the paper's shape, then with one change after another.
 
-    All have the shape of the paper's tile. Planes of two's complement subtract the last one, so a
-    sum takes a sign in all of them. Reinterpretation: half the table, and the address of a negative
-    entry is complemented, an XOR a bit; offline: it is so beforehand; fused: tables are built
-    elsewhere.
+    UNPU: full tables, built inside. Reinterpretation: half of it, addresses complemented inside;
+    then complemented beforehand; then tables are built elsewhere.
     """
-    m, n, k = TILE
-    entry = Entry(activation_bits + stages(k))
-    last = array(TILE, weight_bits, entry)
-    built = last + m * build(activation_bits, half=True)
-    more = m * n * (mux(1 << k, entry.bits) + -1 * mux(1 << k - 1, entry.bits))
-    return {}
+    m, entry = TILE[0], entry_of(f"int{activation_bits}", GROUP)
+    built = {half: m * table_adders(activation_bits, half=half) for half in (False, True)}
+    return {
+        "unpu": array(TILE, weight_bits, entry, half=False) + built[False],
+        "reinterpreted": array(TILE, weight_bits, entry, complement=True) + built[True],
+        "offline": array(TILE, weight_bits, entry) + built[True],
+        "fused": array(TILE, weight_bits, entry),
+    }
 
 
-def fp16_core(macs: int) -> Cells:
-    """FP16 products, FP32 sums, four a dot product; registers of sums and operands."""
+def fp16_dot() -> Cells:
+    """Four FP16 products and FP32 sums, of `SHARERS` outputs, with their operands' registers."""
+    return SHARERS * _tree("fp32") + register(2 * GROUP * 16 + SHARERS * SUM_BITS)
+
+
+def int8_dot() -> Cells:
+    """Four INT8 products and a sum of 32 bits, likewise."""
     tally = Tally()
-    dot_tree([tally.real(1.0)] * GROUP, [1.0] * GROUP, GROUP, ("fp16", "fp32", "fp32"))
-    dot = cells_of(tally.operations()) + register(SUM_BITS)
-    return macs // GROUP * dot
+    left, right = ([tally.word(0, 8) for _ in range(GROUP)] for _ in range(2))
+    dot_integers(left, right)
+    one = cells_of(tally.operations()) + adder(SUM_BITS)
+    return SHARERS * one + register(2 * GROUP * 8 + SHARERS * SUM_BITS)
+
+
+def dp4_mac() -> Cells:
+    """DP4 of FP16 by multipliers, all in FP16, without registers."""
+    return _tree("fp16")
+
+
+def dp4_lut() -> Cells:
+    """DP4 of one-bit weights by a look-up in a table that comes from outside."""
+    return mux(ENTRIES, 16) + SIGN + float_adder(FP16)
+
+
+def _tree(sums: str) -> Cells:
+    tally = Tally()
+    dot_tree([tally.real(1.0)] * GROUP, [1.0] * GROUP, GROUP, ("fp16", sums, sums))
+    return cells_of(tally.operations())
