@@ -42,7 +42,12 @@ from simulator.hardware.matrix import (
     SystolicArray,
     pair_formats,
 )
-from simulator.hardware.pricing import element_area_um2, priced_by_gates, shared_cells
+from simulator.hardware.pricing import (
+    element_area_um2,
+    element_cells,
+    priced_by_gates,
+    shared_cells,
+)
 from simulator.numerics.verify import verify
 from simulator.results import Result
 from simulator.workload import Workload, decode_step, prefill
@@ -205,6 +210,8 @@ def compared(
     """
     frame = frame or load_device(FRAME)
     technology = technology or load_technology(TECHNOLOGY)
+    # Refuses a pair that the element does not multiply, or that has no kernel.
+    element_cells(pe, pair)
     formats = formats_of(pe, pair)
     blank = Row(
         pe=pe.name,

@@ -8,8 +8,8 @@ from memory, all in the same passes and for the same energy; scales, zero points
 nothing, and no unit stands beside. Bare designs cannot be built; they only take the whole apart.
 
 In this order: what lowering adds to A is taken off; the formats in memory become those of B; the
-cycles of a MAC, passes and micro-tile; the number of elements on the same area, all of which leaks; the
-energy of a MAC; what lowering adds to B is put on.
+cycles of a MAC, passes and micro-tile; the number of elements on the same area, all of which leaks;
+the energy of a MAC; what lowering adds to B is put on.
 
 Factors depend on that order, their product does not. Formats come before cycles: where A is bound
 by memory, fewer bits show their whole gain, and then fewer cycles as much as is left; the other way
@@ -23,6 +23,7 @@ appended) belongs to the formats; the other way round, other orders and averages
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import pairwise
 from math import prod
 
 from simulator.api import load_device, simulate
@@ -209,7 +210,7 @@ class _Frame:
             raise InfeasibleError("design", 1, 0, "designs that run", row.infeasible)
         return Step(
             mechanism=mechanism,
-            design=f"{side} as compared: {row.array_mm2:.3f} mm2, {' x '.join(side.formats[:2])}",
+            design=f"{side} as compared: {_formats(side)}",
             elements=row.elements,
             latency_s=row.latency_s,
             energy_j=row.energy_j,
@@ -270,16 +271,17 @@ def explain(
     """
     first, last = side_of(a), side_of(b)
     frame = _Frame(workload, rung)
-    found: list[Step] = []
-    for step in (
+    designs: list[Callable[[], Step]] = [
         partial(frame.end, first, "start"),
         *_bare_steps(frame, first, last),
         partial(frame.end, last, f"lowering of {last.pe.name} on"),
-    ):
-        found.append(step())
+    ]
+    found = []
+    for simulated in designs:
+        found.append(simulated())
         if progress is not None:
             progress()
-    gains = (_over(step, before) for before, step in zip(found, found[1:], strict=False))
+    gains = (_over(step, before) for before, step in pairwise(found))
     return Explanation(str(first), str(last), workload, (found[0], *gains))
 
 
@@ -295,7 +297,7 @@ def _bare_steps(frame: _Frame, a: Side, b: Side) -> list[Callable[[], Step]]:
         (
             _Bare(b, a, few, a),
             "formats in memory",
-            f"the same elements take {_formats(b)}, not {_formats(a)}",
+            f"the same elements take {_formats(b)}",
         ),
         (
             _Bare(b, b, few, a),
@@ -326,7 +328,8 @@ def _over(step: Step, before: Step) -> Step:
 
 def _formats(side: Side) -> str:
     weights, activations, kv = side.formats
-    return f"{weights} x {activations}, KV {kv} ({float(get(weights).bits_per_value):.4g} bits)"
+    bits = float(get(weights).bits_per_value)
+    return f"{weights} x {activations}, KV {kv}; {bits:.4g} bits a weight"
 
 
 def _cycles(side: Side) -> str:

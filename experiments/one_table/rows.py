@@ -41,7 +41,10 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A row by one measure of equality; fastest_s, slowest_s: with the largest and smallest FP16 element."""
+    """A row by one measure of equality.
+
+    fastest_s, slowest_s: the time on the area of the largest and of the smallest FP16 element.
+    """
 
     iso: Iso
     row: Row
@@ -58,7 +61,9 @@ class Entry:
         """By what is equal, and the workload."""
         return self.iso, self.row.workload
 
-    def energy_j(self, dram_pj: float, own: float = 1.0, common: float = 1.0, fp16: float = 1.0) -> float:
+    def energy_j(
+        self, dram_pj: float, own: float = 1.0, common: float = 1.0, fp16: float = 1.0
+    ) -> float:
         """Return the energy at a DRAM constant and factors on the element's and on FP16's MACs."""
         row = self.row
         if row.infeasible:
@@ -96,7 +101,7 @@ def rows_of(task: Task) -> list[Entry]:
 
 
 def entries(elements: Sequence[str], workloads: Sequence[str]) -> list[Entry]:
-    """Return the entries of all pairs of all elements, in that order, from `PROCESSES` processes."""
+    """Return the entries of all pairs of all elements, in that order."""
     tasks = [
         (name, pair, tuple(workloads)) for name in elements for pair in load_element(name).formats
     ]

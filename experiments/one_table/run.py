@@ -79,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the table; --small takes six elements, one model and two points."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="six elements, one model, two points")
-    parser.add_argument("--out", type=Path, default=Path("out/one_table"), help="folder for results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/one_table"), help="folder for results"
+    )
     args = parser.parse_args(argv)
     workloads = [f"{model}/{point}" for model in MODELS for point in POINTS]
     made = entries(

@@ -67,10 +67,10 @@ def compare(
     rung: RungOption = "tile",
     as_json: JsonOption = False,
 ) -> None:
-    """Compare processing elements in one frame: speed, energy, area, SQNR.
+    """Compare processing elements on one area and cost table.
 
-    All take the place of 768 FP16 elements (device edge_fp16) and are priced from one table of
-    gates. Exit code 3 if none of the designs can run.
+    Speed, energy, SQNR. All take the place of 768 FP16 elements (device edge_fp16) and are priced
+    by gates. Exit code 3 if none of the designs can run.
     """
     from simulator.compare import chosen
 
@@ -92,9 +92,10 @@ def explain(
     rung: RungOption = "tile",
     as_json: JsonOption = False,
 ) -> None:
-    """Explain speed-up and energy from element A to B, one mechanism at a time.
+    """Explain what makes element B faster than A.
 
-    Each step is a design that is simulated; factors multiply to the whole.
+    Speed-up and energy, one mechanism at a time: each step is a design that is simulated, factors
+    multiply to the whole.
     """
     from simulator.explain import STEPS
     from simulator.explain import explain as explained
@@ -124,9 +125,13 @@ def _compared(
     """Return the rows of all pairs of all elements, workload by workload."""
     from simulator.api import load_device
     from simulator.compare import FRAME, compared
+    from simulator.hardware.pricing import element_cells
 
     baseline = load_device(FRAME).matrix.pe
     jobs = [(pe, pair) for pe in elements for pair in pe.formats]
+    for pe, pair in jobs:
+        # What cannot be priced is refused before anything is simulated.
+        element_cells(pe, pair)
     found = []
     with output.progress(len(workloads) * (1 + len(jobs)), "comparing", "designs") as done:
 
@@ -164,8 +169,8 @@ def _table(found: list[Compared], *, last: bool) -> str:
     baseline = found[0].baseline
     heads = ("PE", "number", "SQNR", "latency", "x", "energy", "x", "bound by", "formats")
     note = (
-        "number: of elements in the array; SQNR in dB, of a product: quantisation and datapath; x: "
-        "speed-up over the FP16 baseline, and energy over its; more in --json: ranges, area, EDP"
+        "number: of elements in the array; SQNR in dB, of a product: quantisation and datapath;\n"
+        "   x: speed-up over the FP16 baseline, and energy over its; ranges, area, EDP: --json"
     )
     title = (
         f"{baseline.workload}; FP16 baseline: {baseline.elements:,} of {baseline.pe}, "
@@ -211,8 +216,8 @@ def _waterfall(found: "Explanation") -> str:
     whole = (f"{found.speed_up:.3f}", "", f"{found.energy_gain:.3f}", f"{found.b} over {found.a}")
     heads = ("switched", "number", "latency", "x", "energy", "x", "design simulated")
     note = (
-        "number: of elements in the array; x: times faster, times less energy than the line above; "
-        "factors multiply to the whole and depend on the order of the lines"
+        "number: of elements in the array; x: times faster, or less energy, than the line above;\n"
+        "   factors multiply to the whole and depend on the order of the lines"
     )
     title = f"From {found.a} to {found.b}, {found.workload}"
     return Table(title, heads, (*rows, ("product", "", "", *whole)), "<>>>>><", note).text()

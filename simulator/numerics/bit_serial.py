@@ -31,10 +31,16 @@ def plane_weight(place: int, bits: int, *, signed: bool) -> int:
 
 
 def dot_planes(
-    x: Sequence[Number], w: Sequence[Number], x_bits: int, w_bits: int, *, signed: bool = True
+    x: Sequence[Number],
+    w: Sequence[Number],
+    x_bits: int,
+    w_bits: int,
+    start: Number = 0,
+    *,
+    signed: bool = True,
 ) -> int:
-    """Return the dot product of two vectors by the AND of bits, plane by plane."""
-    total: Number = 0
+    """Return start + the dot product of two vectors by the AND of bits, plane by plane."""
+    total = start
     x_planes, w_planes = _word_planes(x, x_bits), _word_planes(w, w_bits)
     for i, x_words in enumerate(x_planes):
         for j, w_words in enumerate(w_planes):
@@ -45,9 +51,11 @@ def dot_planes(
     return int(total)
 
 
-def dot_bipolar(x: Sequence[Number], w: Sequence[Number], x_bits: int, w_bits: int) -> int:
-    """Return the dot product of two vectors of bipolar codes by the XOR of bits."""
-    total: Number = 0
+def dot_bipolar(
+    x: Sequence[Number], w: Sequence[Number], x_bits: int, w_bits: int, start: Number = 0
+) -> int:
+    """Return start + the dot product of two vectors of bipolar codes by the XOR of bits."""
+    total = start
     x_planes, w_planes = _word_planes(x, x_bits), _word_planes(w, w_bits)
     for i, x_words in enumerate(x_planes):
         for j, w_words in enumerate(w_planes):

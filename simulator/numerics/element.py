@@ -86,9 +86,17 @@ def _counted(kernel: str, k: int, weights: Format, activations: Format) -> Work:
         element.shared(shared, k, weights, activations)
     both, apart = Counter(whole.operations()), Counter(shared.operations())
     passes = max(1, whole.counts["pass"])
-    # Passes and wires are no hardware.
-    own = Counter({key: n for key, n in (both - apart).items() if key[0] not in ("pass", "shift")})
+    own: Operations = Counter()
+    for (operation, size), count in (both - apart).items():
+        # Passes and wires are no hardware.
+        if operation not in ("pass", "shift"):
+            own[operation, _in_accumulator(operation, size)] += count
     return Work(passes, own, apart)
+
+
+def _in_accumulator(operation: str, size: Size | str | None) -> Size | str | None:
+    """Return the width of an operation: sums do not grow beyond the accumulator."""
+    return min(size, SUM_BITS) if operation == "add" and isinstance(size, int) else size
 
 
 def _element(kernel: str) -> Element:
@@ -111,8 +119,13 @@ def _words(tally: Tally, count: int, form: Format) -> list[Word]:
     return [tally.word(_widest(bits), bits) for _ in range(count)]
 
 
+def _partial(tally: Tally) -> Word:
+    """Return the partial sum that an element adds to."""
+    return tally.word(0, SUM_BITS)
+
+
 def _accumulated(tally: Tally, products: Sequence[Word]) -> None:
-    total = tally.word(0, SUM_BITS)
+    total = _partial(tally)
     for product in products:
         # The accumulator has so many bits: a sum does not grow.
         total = tally.word(int(total + product) % (1 << SUM_BITS - 1), SUM_BITS)
@@ -144,7 +157,7 @@ def _mixpe(chain: bool) -> Run:
 
 
 def _lut(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    lut.dot_lut(list(_words(tally, k, activations)), [0] * k, _bits(weights))
+    lut.dot_lut(list(_words(tally, k, activations)), [0] * k, _bits(weights), _partial(tally))
 
 
 def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -169,7 +182,7 @@ def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None
 def _planes(dot: Callable[..., int]) -> Run:
     def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
         x, w = ([tally.word(0, _bits(form))] * k for form in (activations, weights))
-        dot(x, w, _bits(activations), _bits(weights))
+        dot(x, w, _bits(activations), _bits(weights), _partial(tally))
 
     return run
 
@@ -190,7 +203,7 @@ def _figna_aligned(tally: Tally, k: int, weights: Format, activations: Format) -
 
 def _figna(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
-    dot_integers(aligned, [int(w) for w in _words(tally, k, weights)])
+    dot_integers(aligned, [int(w) for w in _words(tally, k, weights)], _partial(tally))
 
 
 def _figna_with_alignment(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -213,7 +226,7 @@ def _added(multiplier: AddedPatterns) -> Run:
 def _shift_add_llm(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     words, planes = _words(tally, k, activations), _bits(weights)
     patterns = [[0] * (k // shift_add_llm.TABLE)] * planes
-    shift_add_llm.dot_integers(list(words), patterns, list(range(planes)))
+    shift_add_llm.dot_integers(list(words), patterns, list(range(planes)), _partial(tally))
 
 
 def _shift_add_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:

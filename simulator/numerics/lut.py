@@ -121,12 +121,13 @@ def address_of(bits: int) -> tuple[int, int]:
     return (bits >> 1) ^ (ENTRIES - 1 if sign else 0), sign
 
 
-def dot_lut(activations: list[Number], weights: list[int], bits: int) -> Number:
-    """Return sum of a_k q'_k, q' = 2 q - (2^b - 1), by b look-ups for each four activations.
+def dot_lut(activations: list[Number], weights: list[int], bits: int, start: Number = 0) -> Number:
+    """Return start + sum of a_k q'_k, q' = 2 q - (2^b - 1): b look-ups for each four activations.
 
-    The length is a multiple of GROUP; weights are unsigned codes of `bits` bits.
+    The length is a multiple of GROUP; weights are unsigned codes of `bits` bits. start: the partial
+    sum that is fed back.
     """
-    total: Number = 0
+    total = start
     for start in range(0, len(activations), GROUP):
         table = half_table(activations[start : start + GROUP])
         four = weights[start : start + GROUP]

@@ -74,9 +74,11 @@ def shifted_out(size: Number, shift: Number, rounding: Rounding) -> Number:
     return size >> shift if rounding == Rounding.TOWARD_ZERO else nearest_even(size, shift)
 
 
-def dot_integers(integers: Sequence[Number], weights: Sequence[Number]) -> Number:
-    """Return the integer dot product: a multiplication and an addition for each weight."""
-    total: Number = 0
+def dot_integers(
+    integers: Sequence[Number], weights: Sequence[Number], start: Number = 0
+) -> Number:
+    """Return start + the integer dot product: a multiplication and an addition for each weight."""
+    total = start
     for integer, weight in zip(integers, weights, strict=True):
         total = integer * weight + total
     return total

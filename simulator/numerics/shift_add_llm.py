@@ -46,16 +46,19 @@ def table_of(activations: Sequence[Any]) -> list[Any]:
 
 
 def dot_integers(
-    activations: Sequence[Number], patterns: Sequence[Sequence[int]], shifts: Sequence[int]
+    activations: Sequence[Number],
+    patterns: Sequence[Sequence[int]],
+    shifts: Sequence[int],
+    start: Number = 0,
 ) -> Number:
     """Return the sum of one group, exactly: a look-up, a shift and an addition for each pattern.
 
     patterns: of each plane, the bytes of signs of its tables. shifts: of each plane, the exponent
-    of its alpha, >= 0. The length of activations is a multiple of 8.
+    of its alpha, >= 0. The length of activations is a multiple of 8. start: a partial sum before.
     """
-    total: Number = 0
-    for index, start in enumerate(range(0, len(activations), TABLE)):
-        table = table_of(activations[start : start + TABLE])
+    total = start
+    for index, first in enumerate(range(0, len(activations), TABLE)):
+        table = table_of(activations[first : first + TABLE])
         for plane, shift in zip(patterns, shifts, strict=True):
             # A pass is one plane of the weights.
             entry = looked_up(table, plane[index])

@@ -22,7 +22,7 @@ from simulator.compare import (
     workload_named,
 )
 from simulator.config import dump_yaml, replace
-from simulator.cost import cost_of, load_technology
+from simulator.cost import cost_of, load_profile, load_technology
 from simulator.errors import InfeasibleError, InputError
 from simulator.hardware.matrix import SystolicArray
 from simulator.hardware.pricing import element_area_um2, mac_pj, shared_cells
@@ -126,7 +126,7 @@ def test_low_nominal_and_high_are_in_order(name: str) -> None:
 def test_ends_of_the_energy_are_those_of_gates_and_dram() -> None:
     made = row("fp16_fma")
     pe = load_element("fp16_fma")
-    price = {bound: mac_pj(pe, "fp16xfp16", TECH, bound) for bound in ("low", "nominal", "high")}  # type: ignore[arg-type]
+    price = {bound: mac_pj(pe, "fp16xfp16", TECH, bound) for bound in ("low", "nominal", "high")}
     rest = made.energy_j - made.dram_j - made.mac_j - made.attention_mac_j
     for bound, dram, found in (
         ("low", 0.629, made.energy_low_j),
@@ -145,14 +145,16 @@ def test_attention_is_priced_by_the_unit_that_does_it() -> None:
 
 
 def test_leakage_is_that_of_the_array_not_of_as_many_fp16_elements() -> None:
-    many, few = row("ternary_adder"), row("fp16_fma")
-    assert many.elements > 4 * few.elements
-    static = [
-        (made.energy_j - made.dram_j - made.mac_j - made.attention_mac_j) / made.latency_s
-        for made in (many, few)
-    ]
-    # Background of DRAM and leakage, in watts: 1.5 W and more; the rest follows traffic.
-    assert static[0] < 1.1 * static[1]
+    leaky = yaml.safe_load(dump_yaml(load_profile(FRAME_DEVICE.energy)))
+    leaky["leakage_w_per_mm2"] = {"nominal": 1e6, "source": "test"}
+    Path("leaky.yaml").write_text(yaml.safe_dump(leaky))
+    frame = replace(FRAME_DEVICE, {"energy": "leaky.yaml"})
+    for name in ("ternary_adder", "fp16_fma"):
+        pe = load_element(name)
+        made = compared(pe, next(iter(pe.formats)), DECODE, frame=frame, rung="analytic")
+        # A MiB of buffers and 64 lanes leak too.
+        area = made.array_mm2 + 3.2 + 64 * 0.0093
+        assert made.energy_j == pytest.approx(1e6 * area * made.latency_s, rel=1e-4)
 
 
 def test_decode_is_bound_by_bits_and_prefill_by_elements() -> None:

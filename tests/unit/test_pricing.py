@@ -100,8 +100,8 @@ def test_low_nominal_and_high_are_in_order(part: str, pair: str, technology: Tec
 def test_elements_of_several_passes_have_the_hardware_of_one(pair: str, passes: int) -> None:
     pe = load_element("lut_w2a8")
     assert pe.passes(pair) == passes
-    # A pass reads an entry of 12 bits of 8 and adds it: the sum of the last pass is the widest.
-    one = gates.mux(8, 12) + gates.adder(11 + passes)
+    # A pass reads an entry of 12 bits of 8 and adds it to the partial sum.
+    one = gates.mux(8, 12) + gates.adder(32)
     assert element_cells(pe, pair) == one + gates.register(4 * passes + 4 * 8 + 32)
 
 
