@@ -90,9 +90,7 @@ def test_a_product_takes_an_addition_a_term(kind: str) -> None:
         found = product_of_terms(tally.word(-1365), terms_of(kind, value), kind)
         assert int(found) == -1365 * value * unit
         count = TERMS[kind]
-        assert tally.counts == {
-            **{"add": count, "shift": count, "mask": count, "pass": count}
-        }
+        assert tally.counts == {**{"add": count, "shift": count, "mask": count, "pass": count}}
 
 
 def test_a_scale_takes_an_addition_a_bit_and_every_scale_is_exact() -> None:
