@@ -50,7 +50,7 @@ def test_a_decode_step_is_faster_by_the_bits_of_its_weights(
     full = latency_s("fp16_fma", "fp16", "fp16", "fp16", **short)
     low = latency_s(part, weights, activations, "fp16", **short)
     form, width = get(weights), MODEL.hidden
-    # As they lie in memory: values do not straddle words of 32 bits, of 3 bits there are ten in one.
+    # As they lie in memory: values do not straddle words of 32 bits, so 3-bit ones lie ten a word.
     bits = (form.payload_bits(1, width, 32) + form.metadata_bits(1, width)) / width
     # Norms and the rows of the embedding are the rest.
     assert full / low == pytest.approx(16 / bits, rel=0.02)
