@@ -233,6 +233,11 @@ class Run:
     buffer_write_pj: float
 
     @property
+    def dram_bytes(self) -> int:
+        """Bytes from and to DRAM."""
+        return self.dram_pj // DRAM_PJ_PER_BYTE
+
+    @property
     def dram_uj(self) -> float:
         """Energy of DRAM in microjoules."""
         return self.dram_pj / 1e6
@@ -404,11 +409,15 @@ def run(
     )
 
 
+Totals = Mapping[str, list[tuple[float, float]]]
+"""Cycles and microjoules of each task, model by model."""
+
+
 def task_totals(
     version: Version, accelerator: str, decode_steps: int = DECODE_STEPS
-) -> dict[str, list[tuple[int, float]]]:
+) -> dict[str, list[tuple[float, float]]]:
     """Return cycles and microjoules of each task, model by model. Every decode step is the same."""
-    found: dict[str, list[tuple[int, float]]] = {task: [] for task in TASKS}
+    found: dict[str, list[tuple[float, float]]] = {task: [] for task in TASKS}
     for model in MODELS:
         prefill, decode = (run(version, accelerator, model, phase) for phase in PHASES)
         for task, steps in zip(TASKS, (0, decode_steps), strict=True):
@@ -423,6 +432,14 @@ def gains(
     decode_steps: int = DECODE_STEPS,
     mean: Callable[[list[float]], float] = fmean,
 ) -> dict[str, float]:
+    """Return the headline gains of a version: `gains_of` its totals."""
+    totals = {name: task_totals(version, name, decode_steps) for name in ACCELERATORS}
+    return gains_of(totals, mean)
+
+
+def gains_of(
+    totals: Mapping[str, Totals], mean: Callable[[list[float]], float] = fmean
+) -> dict[str, float]:
     """Return the headline gains by key `speed|energy.TASK.ACCELERATOR[/BASELINE]`, FP16 the base.
 
     As in the released notebooks: a speed-up is the mean over the models of FP16's cycles over its
@@ -430,10 +447,9 @@ def gains(
     the mean of its energy over FP16's; BitMoD-LY over ANT or OliVe is the ratio of those means.
     `average` stands for the arithmetic mean of the two tasks' gains.
     """
-    base = task_totals(version, "fp16", decode_steps)
+    base = totals["fp16"]
     found: dict[str, float] = {}
-    for name in ACCELERATORS:
-        own = task_totals(version, name, decode_steps)
+    for name, own in totals.items():
         for task in TASKS:
             pairs = list(zip(own[task], base[task], strict=True))
             found[f"speed.{task}.{name}"] = mean([b[0] / o[0] for o, b in pairs])

@@ -1,7 +1,8 @@
-"""BitMoD's released simulator, in the paper's version and as it is today, and what moved between.
+"""BitMoD's released simulator, in the paper's version and as it is today, and our tile rung.
 
 Writes claims.csv (published and ours), quirks.csv (the headline gains with one quirk switched off
-at a time) and the figure bitmod.pdf and .png to --out. README.md tells the story.
+at a time, and those of our rung), tile_rung.csv (each point, released and ours) and the figure
+bitmod.pdf and .png to --out. README.md tells the story.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from operator import truediv
 from pathlib import Path
 from statistics import fmean, geometric_mean
@@ -17,16 +19,20 @@ from figure import draw
 from released_model import (
     ACCELERATORS,
     HEAD,
+    MODELS,
     PAPER,
+    PHASES,
     VERSIONS,
     Phase,
     Quirk,
     Run,
     Version,
     gains,
+    gains_of,
     run,
     task_totals,
 )
+from tile_rung import FULL_WORD_BITS, NEAREST, PLAIN, point, totals
 
 from simulator.report.claims import claims_text, read_claims, write_claims
 from simulator.results import prepare_folder
@@ -64,6 +70,19 @@ SHOWN = {
     "energy LY/ANT": "energy.average.bitmod_ly/ant",
     "energy LY/OliVe": "energy.average.bitmod_ly/olive",
 }
+#: Gains of our tile rung that are claims, beside those shown.
+TILE_GAINS = (
+    *(f"speed.discriminative.bitmod_ly/{name}" for name in ("ant", "olive")),
+    "speed.generative.bitmod_ly/ant",
+    *SHOWN.values(),
+)
+#: The model that the small form runs on our rung.
+EXAMPLE = "llama-2-7b"
+TILE_COLUMNS = (
+    *("model", "accelerator", "phase"),
+    *("released_cycles", "plain_cycles", "our_formats_cycles", "ours_cycles"),
+    *("released_dram_gb", "our_formats_dram_gb", "ours_dram_gb", "released_uj", "ours_uj"),
+)
 
 
 def headlines() -> dict[str, float]:
@@ -177,6 +196,55 @@ def variants() -> dict[str, dict[str, float]]:
     }
 
 
+def tile_points() -> dict[str, float]:
+    """Return our cycles of each accelerator on `EXAMPLE` by key of a claim."""
+    return {
+        f"tile.{phase}.{name}": point(name, EXAMPLE, phase).cycles
+        for phase in PHASES
+        for name in ACCELERATORS
+    }
+
+
+def tile_ratios() -> dict[str, float]:
+    """Return our cycles over those of the released model nearest to ours, mean of the models."""
+    return {
+        f"tile.nearest.{phase}.{name}": fmean(
+            point(name, model, phase).cycles / run(NEAREST, name, model, phase).cycles
+            for model in MODELS
+        )
+        for phase in PHASES
+        for name in ACCELERATORS
+    }
+
+
+def tile_variants() -> dict[str, dict[str, float]]:
+    """Return all gains on the way from the paper's version to our tile rung."""
+    return {
+        "paper without quirks": gains(PLAIN),
+        "paper without quirks, our formats": gains(NEAREST),
+        "tile rung": gains_of(totals()),
+        "tile rung, full words": gains_of(totals(word_bits=FULL_WORD_BITS)),
+        "tile rung, 256 decode steps": gains_of(totals(256)),
+    }
+
+
+def write_tile_rung(models: Sequence[str], path: Path) -> None:
+    """Write each point: the released model's, its nearest to ours, and ours."""
+    with (prepare_folder(path.parent) / path.name).open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(TILE_COLUMNS)
+        for model, name, phase in product(models, ACCELERATORS, PHASES):
+            released, plain, near = (
+                run(version, name, model, phase) for version in (PAPER, PLAIN, NEAREST)
+            )
+            ours = point(name, model, phase)
+            cycles = (released.cycles, plain.cycles, near.cycles, round(ours.cycles))
+            moved = (released.dram_bytes, near.dram_bytes, ours.dram_bytes)
+            energies = (released.total_uj, ours.total_uj)
+            shown = (f"{each:.6g}" for each in (*(byte / 1e9 for byte in moved), *energies))
+            out.writerow((model, name, phase, *cycles, *shown))
+
+
 def write_quirks(found: dict[str, dict[str, float]], path: Path) -> None:
     """Write the shown gains of each variant, in full."""
     with (prepare_folder(path.parent) / path.name).open("w", newline="", encoding="utf-8") as file:
@@ -187,19 +255,25 @@ def write_quirks(found: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the comparison; --small leaves the figure out."""
+    """Run the comparison; --small: one model on our rung, no figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="no figure")
+    parser.add_argument("--small", action="store_true", help="one model on our rung, no figure")
     parser.add_argument("--out", type=Path, default=Path("out/bitmod"), help="folder for results")
     args = parser.parse_args(argv)
     ours = headlines() | summed_energies() | equal_points() | batches() | constants()
+    ours |= tile_points()
+    found = variants()
+    if not args.small:
+        found |= tile_variants()
+        ours |= tile_ratios()
+        ours |= {f"tile.{key}": found["tile rung"][key] for key in TILE_GAINS}
     claims = read_claims(HERE / "published.csv", ours)
     write_claims(claims, args.out / "claims.csv")
-    found = variants()
     write_quirks(found, args.out / "quirks.csv")
+    write_tile_rung([EXAMPLE] if args.small else MODELS, args.out / "tile_rung.csv")
     if not args.small:
         draw(found, claims, args.out)
-    print(claims_text("BitMoD's released simulator, both versions", claims))
+    print(claims_text("BitMoD's released simulator, both versions, and our tile rung", claims))
 
 
 if __name__ == "__main__":

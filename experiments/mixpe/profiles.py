@@ -1,8 +1,9 @@
-"""The same model on three sets of devices: as released, on equal arrays, and on equal area.
+"""The same model on sets of devices: as released, on equal arrays, and on equal area.
 
 `repo`: the released devices. `iso-array`: 32 x 32 PEs for all, and MixPE multiplies what its name
 says, 8 x 4 or 16 x 4 bits, one product a cycle and PE. `iso-array-counted`: dequantisation, too, is
-counted for the batch that runs. `iso_area` makes the third set from a table of PE areas.
+counted for the batch that runs. `iso-area`: as these, with as many columns as fit the area of
+INT8's, PE areas counted from gates. `iso_area` makes such a set from any table of PE areas.
 """
 
 import csv
@@ -13,7 +14,10 @@ from pathlib import Path
 
 from released_model import ACCELERATORS, NETWORKS, Accelerator, Bits, Counts, Dequantise
 
+from simulator.compare import TECHNOLOGY, load_element
+from simulator.cost import load_technology
 from simulator.errors import InputError
+from simulator.hardware.pricing import element_area_um2
 
 EDGE = 32
 """Rows of every array, and columns of INT8's; of all arrays on equal arrays."""
@@ -40,11 +44,27 @@ def counted(name: str, device: Accelerator) -> Accelerator:
 
 
 ISO_ARRAY = {name: honest(name, device) for name, device in ACCELERATORS.items()}
-PROFILES: dict[str, Devices] = {
-    "repo": ACCELERATORS,
-    "iso-array": ISO_ARRAY,
-    "iso-array-counted": {name: counted(name, device) for name, device in ISO_ARRAY.items()},
+ISO_COUNTED = {name: counted(name, device) for name, device in ISO_ARRAY.items()}
+#: The elements of the package that make one PE of each accelerator, which a PE's area is that of.
+#: ANT's PE is four of 4 x 4 bits: it has four such products a cycle. assumed: what joins the four
+#: takes nothing, and nothing takes what splits BitFusion's 8 x 8 bits; both favour the baseline.
+ELEMENTS = {
+    "MixPE-W4A8": (1, "mixpe_w4a8"),
+    "MixPE-W4A16": (1, "mixpe_w4a16"),
+    "ANT": (4, "ant"),
+    "BitFusion": (1, "int8_mac"),
+    "INT8": (1, "int8_mac"),
+    "FP16": (1, "fp16_fma"),
 }
+
+
+def areas_by_gates() -> dict[str, float]:
+    """Return um2 a PE by accelerator, counted from gates."""
+    technology = load_technology(TECHNOLOGY)
+    return {
+        name: number * element_area_um2(load_element(element), technology)
+        for name, (number, element) in ELEMENTS.items()
+    }
 
 
 def read_areas(path: str | Path) -> dict[str, float]:
@@ -67,8 +87,8 @@ def read_areas(path: str | Path) -> dict[str, float]:
 def iso_area(areas: Mapping[str, float]) -> Devices:
     """Return the devices of `iso-array-counted` with as many columns as fit the area of INT8's.
 
-    `areas` is um2 a PE by accelerator: nothing here knows one (the released table's area is 1 for
-    every PE), so a cost model or a synthesis has to say it. Raises InputError for an accelerator
+    `areas` is um2 a PE by accelerator, from gates or a synthesis (the released table's area is 1
+    for every PE). Raises InputError for an accelerator
     without an area, an area that is not above zero, or one that leaves no column.
     """
     missing = [name for name in ACCELERATORS if name not in areas]
@@ -83,8 +103,16 @@ def iso_area(areas: Mapping[str, float]) -> Devices:
         raise InputError([f"areas: no column of '{name}' fits INT8's area" for name in large])
     return {
         name: replace(device, array=replace(device.array, columns=columns[name]))
-        for name, device in PROFILES["iso-array-counted"].items()
+        for name, device in ISO_COUNTED.items()
     }
+
+
+PROFILES: dict[str, Devices] = {
+    "repo": ACCELERATORS,
+    "iso-array": ISO_ARRAY,
+    "iso-array-counted": ISO_COUNTED,
+    "iso-area": iso_area(areas_by_gates()),
+}
 
 
 def gains(devices: Devices, model: str) -> dict[str, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""MixPE's released simulator again, and what its devices give on equal arrays.
+"""MixPE's released simulator again, and what its devices give on equal arrays and areas.
 
 Writes claims.csv, profiles.csv (every device of every profile) and the figure mixpe.pdf and .png
 to --out. README.md tells the story.
@@ -97,7 +97,9 @@ def draw(profiles: dict[str, Devices], folder: Path) -> None:
             axes.tick_params(axis="y", length=0)
             axes.set_xlabel(f"{title} of W4A8")
         centres = [3 * number + 1 for number in range(len(profiles))]
-        panels[0].set_yticks(centres, [profile.replace("-c", "\n-c") for profile in profiles])
+        panels[0].set_yticks(
+            centres, [profile.replace("-c", "\n-c").replace("-g", "\n-g") for profile in profiles]
+        )
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
         for name, colour in COLOURS.items():
             panels[0].plot([], [], "o", color=colour, ms=3, label=f"over {name}")
@@ -110,11 +112,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="ViT alone, no figure")
     parser.add_argument("--out", type=Path, default=Path("out/mixpe"), help="folder for results")
-    parser.add_argument("--pe-area", type=Path, help="CSV accelerator,area_um2: adds iso-area")
+    parser.add_argument("--pe-area", type=Path, help="CSV accelerator,area_um2: another iso-area")
     args = parser.parse_args(argv)
     profiles = dict(PROFILES)
     if args.pe_area:
-        profiles["iso-area"] = iso_area(read_areas(args.pe_area))
+        profiles["iso-area-given"] = iso_area(read_areas(args.pe_area))
     models = ["ViT"] if args.small else list(NETWORKS)
     ours = released(models)
     if not args.small:
@@ -125,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_profiles(profiles, models, args.out / "profiles.csv")
     if not args.small:
         draw(profiles, args.out)
-    print(claims_text("MixPE's released tables, and its devices on equal arrays", claims))
+    print(claims_text("MixPE's released tables, and its devices on equal arrays and areas", claims))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from figure import draw
+from figure import ELEMENTS, draw
 from gains import of_elements, of_papers, questions, rungs
 from ranking import Place, places
 from rows import Entry, baselines, energy_gain, entries, speed_up
 
-from simulator.compare import element_names
 from simulator.report.claims import claims_text, read_claims, write_claims
 from simulator.results import prepare_folder
 
@@ -85,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     workloads = [f"{model}/{point}" for model in MODELS for point in POINTS]
     made = entries(
-        SMALL if args.small else element_names(), SMALL_WORKLOADS if args.small else workloads
+        SMALL if args.small else sorted(ELEMENTS), SMALL_WORKLOADS if args.small else workloads
     )
     ranked = places(made)
     ours = of_elements()

@@ -145,9 +145,21 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
         raise InputError(f"{device.name}: {op.name}: {error}") from error
     multiplied = pair_formats(pair)
     widen, scale = weight_work(op, weight.format, multiplied[0])
+    if scales_itself(device, pair, weight.format):
+        scale = ()
     rest = activation_work(op, activation.format, multiplied[1])
+    if activation.format.kind == "block" and activation.format.base == multiplied[1]:
+        # A unit for blocks applies both scales.
+        rest = ()
     shared = shared_work(op, device, pair)
     return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest, shared))
+
+
+def scales_itself(device: Device, pair: str, form: Format) -> bool:
+    """Tell whether the element applies scales of weights: of blocks, or of groups bit by bit."""
+    multiplied, _ = pair_formats(pair)
+    blocks = form.kind == "block" and form.base == multiplied
+    return blocks or device.unit_of(pair).pe.scale_passes(pair) > 0
 
 
 def shared_work(op: Lowered, device: Device, pair: str) -> VectorWork:

@@ -6,8 +6,12 @@ where the specification notes none), and operations with their widths. Nothing i
 specification: who edits it moves cycles and costs with it.
 
 Shared is what several outputs use and the element does not do: tables of sums of activations
-(`lut`, `shift_add_llm`), the alignment of activations (`figna`). A scale that the element
-multiplies by itself, bit by bit, is counted apart (`scale_passes`).
+(`lut`, `lut_fp16`, `shift_add_llm`), the alignment of activations (`figna`). A scale that the
+element multiplies by itself, bit by bit, is counted apart (`scale_passes`).
+
+Elements of block formats (`mx_dot`, `nv_dot`) take a block at a time, as integers in steps of the
+format: FP8's are 19 bits and more, which real units avoid. Their scaling and rounding, which the
+specification does in fractions, and the FP16 operations of a pass of `lut_fp16` are composed here.
 """
 
 from collections import Counter
@@ -15,20 +19,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import Format
+from simulator.formats.block import BLOCK_FORMATS, BlockFormat
 from simulator.formats.presets import BF16
 from simulator.formats.rounding import Rounding
 from simulator.numerics import bit_mod, lut, shift_add_llm
 from simulator.numerics.added_patterns import AddedPatterns, axcore, l_mul
 from simulator.numerics.bit_serial import dot_bipolar, dot_planes, ternary_product
+from simulator.numerics.block_dot import block_sum, step_of, sum_bits
 from simulator.numerics.decoded_paths import dot_decoded, dot_parts
 from simulator.numerics.pre_aligned import align, dot_integers
 from simulator.numerics.shift_add import product_w4a8
 from simulator.numerics.shift_add_fp16 import dot_group
-from simulator.numerics.word import Size, Tally, Word, masked
+from simulator.numerics.word import (
+    Number,
+    Size,
+    Tally,
+    Word,
+    looked_up,
+    magnitude,
+    masked,
+    nearest_even,
+)
 
 Operations = Counter[tuple[str, Size | str | None]]
 Run = Callable[[Tally, int, Format, Format], None]
@@ -166,6 +184,25 @@ def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> N
         lut.half_table(list(words[start : start + lut.GROUP]))
 
 
+def _lut_fp16(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """A pass of `dot_lut`, in FP16: an entry looked up, its sign and exponent changed, the sum."""
+    _lut_fp16_tables(tally, k, weights, activations)
+    planes = Tally()
+    _lut(planes, k, weights, activations)
+    for _ in range(planes.counts["pass"]):
+        looked_up([tally.word(0, _bits(activations))] * lut.ENTRIES, 0)
+        tally.word(0, 1) ^ tally.word(0, 1)
+        entry = tally.real(np.float16(1)).done("scale fp16", np.float16(1))
+        tally.real(np.float16(1)) + entry
+        tally.counts["pass"] += 1
+
+
+def _lut_fp16_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    for _ in range(0, k, lut.GROUP):
+        values: list[Any] = [tally.real(np.float16(1))] * lut.GROUP
+        lut.half_table(values)
+
+
 def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     """A cycle a term: exponents added, a mask a lane, alignment and sum, the FP32 accumulator."""
     kind = {"bitmod3": "fp3", "bitmod4": "fp4"}.get(weights.base, weights.base)
@@ -245,6 +282,46 @@ def _olive(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     dot_parts(parts, parts)
 
 
+def _block_dot(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """A block's integers exactly, both scales, the sum rounded to FP32, the FP32 accumulator.
+
+    The scale of a tensor is the epilogue's.
+    """
+    forms = [BLOCK_FORMATS[form.base] for form in (activations, weights)]
+    block, scale = forms[0].block, forms[0].scale
+    if k != block:
+        raise InputError(f"{activations.base}: an element takes a block of {block}, got k {k}")
+    width = sum_bits(*forms) + 1
+    _block_sum(tally, forms, width)
+    total: Number = tally.word(0, width)
+    # Exponents of both scales; significands, where they have one, multiply the exact sum.
+    exponent = tally.word(0, scale.exponent_bits) + tally.word(0, scale.exponent_bits)
+    if scale.mantissa_bits:
+        significands = [tally.word(0, scale.mantissa_bits + 1) for _ in forms]
+        total = total * (significands[0] * significands[1])
+    _to_float(total, exponent)
+    (tally.real(0.0) + 1.0).rounded("fp32", 1.0)
+
+
+def _block_sum(tally: Tally, forms: Sequence[BlockFormat], width: int) -> None:
+    """Count the exact sum of a block: no addition is wider than its largest sum."""
+    own, block = Tally(), forms[0].block
+    bits = [int(form.largest / float(step_of(form))).bit_length() + 1 for form in forms]
+    block_sum([own.word(_widest(bits[0]), bits[0])] * block, [_widest(bits[1])] * block)
+    for (operation, size), count in own.sizes.items():
+        kept = min(size, width) if isinstance(size, int) else size
+        tally.sizes[operation, kept] += count
+        tally.counts[operation] += count
+
+
+def _to_float(total: Number, exponent: Word) -> None:
+    """Round an exact sum to FP32: its leading one is found, shifted to, and added as a place."""
+    size = magnitude(total)
+    place = size.bit_length()
+    nearest_even(size, place)
+    exponent + place
+
+
 def _scaled(tally: Tally) -> None:
     bit_mod.product_of_scale(tally.word(0, SUM_BITS), 0)
 
@@ -258,6 +335,9 @@ ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
         "mixpe": Element(_mixpe(chain=False)),
         "mixpe_chain": Element(_mixpe(chain=True)),
         "lut": Element(_lut, shared=_lut_tables),
+        "lut_fp16": Element(_lut_fp16, shared=_lut_fp16_tables),
+        "mx_dot": Element(_block_dot),
+        "nv_dot": Element(_block_dot),
         "bit_mod": Element(_bit_mod, scale=_scaled),
         "abq": Element(_planes(dot_planes)),
         "bipolar": Element(_planes(dot_bipolar)),

@@ -19,7 +19,7 @@ SHORT = 75
 #: Each experiment, and the rows of claims that it makes in small form.
 ROWS = {
     "batch_sweep": 16,
-    "bitmod": 54,
+    "bitmod": 64,
     "gates": 32,
     "int_vs_fp": 26,
     "l_mul": 40,

@@ -38,6 +38,11 @@ def counted(kernel: str, k: int, weights: str, activations: str) -> Work:
         # ABQ and bipolar: p x q planes.
         ("abq", 64, "int2", "int8", 16),
         ("bipolar", 64, "int4", "int4", 16),
+        # OCP's and NVIDIA's dot units: a block at a time.
+        ("mx_dot", 32, "mxfp4", "mxfp4", 1),
+        ("nv_dot", 16, "nvfp4", "nvfp4", 1),
+        *[("lut_fp16", 4, f"int{bits}", "fp16", bits) for bits in (2, 3, 4)],
+        ("lut_fp16", 8, "int3", "fp16", 6),
         *[(name, 1, "int4", "int8", 1) for name in ("mixpe_w4a8", "int8_mac")],
         *[(name, 1, "int4", "fp16", 1) for name in ("mixpe", "mixpe_chain", "figna")],
         ("ternary", 1, "ternary", "int8", 1),
@@ -74,6 +79,58 @@ def test_a_table_is_shared_and_not_the_elements() -> None:
     assert not any(key[0] in ("pass", "shift") for key in found.operations)
 
 
+def test_fp16_tables_are_shared_and_an_entry_keeps_its_bits() -> None:
+    found = counted("lut_fp16", 4, "int3", "fp16")
+    # Eight entries of three additions; a pass: a look-up, a sign, an exponent and a sum.
+    assert found.shared == {("add", "fp16"): 24}
+    assert found.operations == {
+        ("look_up", (16, 8)): 3, ("xor", 1): 3, ("scale", "fp16"): 3, ("add", "fp16"): 3,
+    }  # fmt: skip
+    assert counted("lut_fp16", 8, "int3", "fp16").shared == {("add", "fp16"): 48}
+
+
+@pytest.mark.parametrize(
+    ("form", "block", "factor", "width"),
+    [
+        # Elements in steps: 12 and a sign, 60, 127; the largest sums of 32 are 4608 to 516128.
+        ("mxfp4", 32, 5, 14), ("mxfp6_e2m3", 32, 7, 18), ("mxint8", 32, 8, 20),
+    ],
+)  # fmt: skip
+def test_a_block_of_mx_is_an_integer_sum_no_wider_than_its_largest(
+    form: str, block: int, factor: int, width: int
+) -> None:
+    done = counted("mx_dot", block, form, form).operations
+    assert done["mul", (factor, factor)] == block
+    sums = {size: n for (name, size), n in done.items() if name == "add" and size != "fp32"}
+    # The exponents of both scales, and the place of the leading one.
+    assert sums.pop(8) == 1
+    assert sum(sums.values()) == block - 1 + 1
+    assert max(size for size in sums if isinstance(size, int)) == width
+    for operation in ("negate", "leading_one", "round"):
+        assert done[operation, width] == 1
+    assert done["barrel_shift", (width, width.bit_length())] == 1
+    assert done["add", "fp32"] == 1
+    assert not any(name == "mul" and size != (factor, factor) for name, size in done)
+
+
+def test_scales_of_nv_have_significands_that_multiply_the_sum() -> None:
+    done = counted("nv_dot", 16, "nvfp4", "nvfp4").operations
+    # 16 x 12 x 12 is 2304: 12 bits and a sign; E4M3 has four bits of significand.
+    products = {key: n for key, n in done.items() if key[0] == "mul"}
+    assert products == {("mul", (5, 5)): 16, ("mul", (4, 4)): 1, ("mul", (13, 8)): 1}
+    assert done["add", 4] == 1
+    assert (done["leading_one", 21], done["round", 21]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "form", "block"), [("mx_dot", "mxfp4", 32), ("nv_dot", "nvint4", 16)]
+)
+def test_a_part_of_a_block_is_refused(kernel: str, form: str, block: int) -> None:
+    with pytest.raises(InputError) as caught:
+        counted(kernel, 8, form, form)
+    assert str(caught.value) == f"{form}: an element takes a block of {block}, got k 8"
+
+
 def test_a_scale_takes_a_pass_a_bit_where_the_element_multiplies_by_it() -> None:
     assert scale_passes("bit_mod") == bit_mod.SCALE_BITS == 8
     assert [scale_passes(name) for name in ("lut", "int8_mac", "mx_dot")] == [0, 0, 0]
@@ -107,6 +164,24 @@ def test_an_edited_look_up_moves_the_pass_of_the_array(monkeypatch: pytest.Monke
     element._counted.cache_clear()
     after = counted("lut", 4, "int2", "int8")
     assert sum(after.operations.values()) == sum(before.operations.values()) + 2
+
+
+def test_an_edited_look_up_moves_the_fp16_element_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("lut_fp16", 4, "int2", "fp16")
+    monkeypatch.setattr(lut, "GROUP", 2)
+    element._counted.cache_clear()
+    after = counted("lut_fp16", 4, "int2", "fp16")
+    assert (before.passes, after.passes) == (2, 4)
+    assert after.operations["add", "fp16"] == 2 * before.operations["add", "fp16"]
+
+
+def test_an_edited_sum_of_a_block_moves_its_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("mx_dot", 32, "mxfp4", "mxfp4").operations
+    block_sum = element.block_sum
+    monkeypatch.setattr(element, "block_sum", lambda x, w: (block_sum(x, w), block_sum(x, w)))
+    element._counted.cache_clear()
+    after = counted("mx_dot", 32, "mxfp4", "mxfp4").operations
+    assert after["mul", (5, 5)] == 2 * before["mul", (5, 5)]
 
 
 def test_elements_are_of_known_datapaths() -> None:

@@ -156,6 +156,8 @@ def test_counted_passes_need_a_kernel() -> None:
         ("lut_w2a8", "int2-g128", "int8-token", 8),
         # FIGNA: an exponent compared, a difference, a shift, an exclusive or and a carry.
         ("figna", "int4-g128", "fp16", 5),
+        # Eight entries of three additions in FP16 for four activations.
+        ("lut_fp16", "int2-g128", "fp16", 6),
         ("int8_mac", "int8-channel", "int8-token", 0),
     ],
 )
@@ -180,3 +182,23 @@ def test_another_energy_profile_can_be_given(priced: str) -> None:
     assert other.latency_ps == own.latency_ps
     assert other.energy_breakdown_j["matrix"] != own.energy_breakdown_j["matrix"]
     assert other.resolved["energy_profile"]["name"] == "horowitz_45nm"
+
+
+@pytest.mark.parametrize(
+    ("part", "weights", "activations", "left"),
+    [
+        # Both scales of a block are the element's; so is BitMoD's of a group, bit by bit.
+        ("mx_dot", "mxfp4", "mxfp4", {}),
+        ("nv_dot", "nvfp4", "nvfp4", {}),
+        ("bitmod", "bitmod4-g128", "fp16", {}),
+        # One multiplication an output and group, and their sums.
+        ("fp16_fma", "fp16", "fp16", {}),
+        ("mixpe_w4a16", "int4-g128", "fp16", {"mul": 2 * 16 * 64, "add": 2 * 16 * 64}),
+    ],
+)
+def test_scales_that_the_element_applies_are_no_work_of_the_vector_unit(
+    part: str, weights: str, activations: str, left: dict[str, int]
+) -> None:
+    graph = gemm(16, 64, 256, weights=weights, activations=activations).segments[0].graph
+    (op,) = lower(graph, array(part), fused_attention=True)
+    assert dict(op.work) == left

@@ -19,7 +19,7 @@ import pytest
 from simulator.api import load_model
 
 HERE = Path(__file__).parents[2] / "experiments" / "bitmod"
-OWN = ("released_model", "figure")
+OWN = ("released_model", "tile_rung", "figure")
 
 
 def load(name: str) -> ModuleType:
@@ -300,14 +300,23 @@ DIFFERENT = {
 }
 
 
+#: Rows of our tile rung in small form: five accelerators in two phases.
+TILE_ROWS = 10
+
+
 def test_claims(script: ModuleType, tmp_path: Path) -> None:
     script.main(["--small", "--out", str(tmp_path)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["claims.csv", "quirks.csv"]
-    assert (tmp_path / "claims.csv").read_text() == (HERE / "expected.csv").read_text()
+    files = ["claims.csv", "quirks.csv", "tile_rung.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    rows = (tmp_path / "claims.csv").read_text().splitlines()
+    assert rows == (HERE / "expected.csv").read_text().splitlines()[: len(rows)]
     with (tmp_path / "claims.csv").open(newline="", encoding="utf-8") as file:
         ours = [float(row["ours"]) for row in csv.DictReader(file)]
+    published = table("published.csv")[: len(ours)]
+    assert [row["key"].startswith("tile.") for row in published].index(True) == 54
+    assert len(ours) == 54 + TILE_ROWS
     different = set()
-    for row, own in zip(table("published.csv"), ours, strict=True):
+    for row, own in zip(published[:-TILE_ROWS], ours[:-TILE_ROWS], strict=True):
         digits = len(row["published"].partition(".")[2])
         # Energies of the notebook start from microjoules that were rounded or cut.
         digits = 5 if "energy_plot" in row["source"] else digits
@@ -317,8 +326,90 @@ def test_claims(script: ModuleType, tmp_path: Path) -> None:
     assert different == DIFFERENT
 
 
-def test_the_figure_is_drawn(script: ModuleType, tmp_path: Path) -> None:
-    script.main(["--out", str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("claims.csv", "quirks.csv", "bitmod.pdf", "bitmod.png"),
+def test_published_values_of_tile_rows_are_those_of_the_released_model() -> None:
+    gains = bitmod.gains(PAPER)
+    rows = {row["key"]: row for row in table("published.csv") if row["key"].startswith("tile.")}
+    for phase, name in product(bitmod.PHASES, bitmod.ACCELERATORS):
+        own = bitmod.run(PAPER, name, "llama-2-7b", phase)
+        assert int(rows.pop(f"tile.{phase}.{name}")["published"]) == own.cycles
+        assert rows.pop(f"tile.nearest.{phase}.{name}")["source"] == "none"
+    assert len(rows) == 11
+    for key, row in rows.items():
+        assert row["published"] == f"{gains[key.removeprefix('tile.')]:.3f}"
+
+
+def test_the_readme_shows_what_is_expected_of_the_tile_rung(script: ModuleType) -> None:
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    pairs = zip(table("published.csv"), table("expected.csv"), strict=True)
+    ours = {row["key"]: float(expected["ours"]) for row, expected in pairs}
+    cells = (f"{ours[f'tile.{key}']:.3f}" for key in script.SHOWN.values())
+    assert f"| tile rung | {' | '.join(cells)} |" in text
+    for phase in bitmod.PHASES:
+        ratios = (f"{ours[f'tile.nearest.{phase}.{name}']:.3f}" for name in bitmod.ACCELERATORS)
+        assert f"| {phase} | {' | '.join(ratios)} |" in text
+    for name, version in (("", script.PLAIN), (", our formats", script.NEAREST)):
+        gains = bitmod.gains(version)
+        cells = (f"{gains[key]:.3f}" for key in script.SHOWN.values())
+        assert f"| paper without quirks{name} | {' | '.join(cells)} |" in text
+
+
+def test_the_released_model_can_have_our_formats(script: ModuleType) -> None:
+    assert script.PLAIN.quirks == script.NEAREST.quirks == frozenset()
+    bits = {
+        (name, phase): set(models.values())
+        for name, phases in script.NEAREST.bits.items()
+        for phase, models in phases.items()
     }
+    assert bits == {
+        **{("fp16", phase): {16.0} for phase in bitmod.PHASES},
+        **{(name, phase): {4.125} for name in ("ant", "olive") for phase in bitmod.PHASES},
+        **{("bitmod_ll", phase): {6.0625} for phase in bitmod.PHASES},
+        ("bitmod_ly", "prefill"): {4.078125},
+        ("bitmod_ly", "decode"): {3.078125},
+    }
+
+
+@pytest.mark.parametrize("name", bitmod.ACCELERATORS)
+def test_in_full_words_decode_is_the_released_model_without_quirks(
+    script: ModuleType, name: str
+) -> None:
+    own = script.point(name, "llama-2-7b", "decode", script.FULL_WORD_BITS)
+    released = script.run(script.NEAREST, name, "llama-2-7b", "decode")
+    assert own.cycles == pytest.approx(released.cycles, rel=2e-3)
+
+
+def test_totals_are_a_prefill_and_equal_decode_steps(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung = sys.modules["tile_rung"]
+    asked = []
+
+    def point(name: str, model: str, phase: str, word_bits: int) -> object:
+        asked.append((name, model, phase, word_bits))
+        return rung.Point(*((100.0, 7.0) if phase == "prefill" else (10.0, 0.5)), 0)
+
+    monkeypatch.setattr(rung, "point", point)
+    found = script.totals(3, 64)
+    assert set(asked) == set(product(bitmod.ACCELERATORS, bitmod.MODELS, bitmod.PHASES, [64]))
+    task = {"discriminative": [(100.0, 7.0)] * 6, "generative": [(130.0, 8.5)] * 6}
+    assert found == dict.fromkeys(bitmod.ACCELERATORS, task)
+
+
+def test_tile_rung_csv_has_the_released_point_and_ours(script: ModuleType, tmp_path: Path) -> None:
+    script.write_tile_rung(["llama-2-7b"], tmp_path / "tile_rung.csv")
+    with (tmp_path / "tile_rung.csv").open(newline="", encoding="utf-8") as file:
+        rows = {(row["accelerator"], row["phase"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 10
+    row = rows["fp16", "prefill"]
+    assert (row["released_cycles"], row["plain_cycles"]) == ("3156574208", "2797961216")
+    assert (row["our_formats_cycles"], row["ours_cycles"]) == ("2797961216", "2319842199")
+    dram = (row["released_dram_gb"], row["our_formats_dram_gb"], row["ours_dram_gb"])
+    assert dram == ("83.8836", "74.891", "21.2277")
+    assert (row["released_uj"], row["ours_uj"]) == ("1.55112e+07", "9.51968e+06")
+
+
+def test_the_figure_is_drawn(script: ModuleType, tmp_path: Path) -> None:
+    found = {name: bitmod.gains(version) for name, version in bitmod.VERSIONS.items()}
+    claims = script.read_claims(HERE / "published.csv", script.headlines())
+    script.draw(found | {"tile rung": found["HEAD"]}, claims, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"bitmod.pdf", "bitmod.png"}

@@ -11,7 +11,10 @@ from unittest.mock import patch
 
 import pytest
 
+from simulator.compare import load_element
+from simulator.cost import load_technology
 from simulator.errors import InputError
+from simulator.hardware.pricing import element_area_um2
 from simulator.report.claims import read_claims
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "mixpe"
@@ -254,9 +257,52 @@ def test_equal_arrays_multiply_what_mixpe_is_named_for() -> None:
 
 def test_equal_areas_are_equal_arrays_and_half_the_area_twice_the_columns() -> None:
     assert profiles.iso_area(EVEN) == profiles.PROFILES["iso-array-counted"]
+    assert profiles.PROFILES["iso-area"] == profiles.iso_area(profiles.areas_by_gates())
     arrays = profiles.iso_area({**EVEN, "MixPE-W4A8": 0.5, "FP16": 3.0})
     columns = {name: device.array.columns for name, device in arrays.items()}
     assert columns == {**dict.fromkeys(DEVICES, 32), "MixPE-W4A8": 64, "FP16": 10}
+
+
+def test_areas_by_gates_are_those_of_the_elements_and_of_the_readme() -> None:
+    technology = load_technology("scaled_28nm")
+    areas = profiles.areas_by_gates()
+    assert tuple(areas) == DEVICES
+    for name, element, number in (
+        ("MixPE-W4A8", "mixpe_w4a8", 1),
+        ("MixPE-W4A16", "mixpe_w4a16", 1),
+        ("ANT", "ant", 4),
+        ("BitFusion", "int8_mac", 1),
+        ("INT8", "int8_mac", 1),
+        ("FP16", "fp16_fma", 1),
+    ):
+        assert areas[name] == number * element_area_um2(load_element(element), technology)
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name, device in profiles.PROFILES["iso-area"].items():
+        used = device.array.columns * areas[name]
+        assert used <= 32 * areas["INT8"] < used + areas[name]
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert line.endswith(f"| {areas[name]:,.0f} | {device.array.columns} |")
+
+
+def test_the_readme_shows_every_profile() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name, devices in profiles.PROFILES.items():
+        found = profiles.mean_gains(devices)
+        cells = " | ".join("{:.2f} / {:.2f}".format(*found[each]) for each in script.BASELINES)
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        assert line.endswith(f"| {cells} |")
+
+
+def test_given_areas_are_a_profile_beside_the_counted_ones(tmp_path: Path) -> None:
+    areas = tmp_path / "areas.csv"
+    rows = "".join(f"{name},{2 if name == 'FP16' else 1}\n" for name in DEVICES)
+    areas.write_text(f"accelerator,area_um2\n{rows}")
+    script.main(["--small", "--pe-area", str(areas), "--out", str(tmp_path / "out")])
+    with (tmp_path / "out" / "profiles.csv").open(newline="", encoding="utf-8") as file:
+        columns = {(r["profile"], r["accelerator"]): r["columns"] for r in csv.DictReader(file)}
+    assert len(columns) == 5 * len(DEVICES)
+    assert [columns["iso-area-given", name] for name in ("INT8", "FP16")] == ["32", "16"]
+    assert [columns["iso-area", name] for name in ("INT8", "FP16")] == ["32", "9"]
 
 
 @pytest.mark.parametrize(
