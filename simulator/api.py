@@ -16,6 +16,7 @@ from simulator.config import did_you_mean, load_part, names
 from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
 from simulator.errors import InputError
 from simulator.hardware import Device
+from simulator.hardware.memory_pricing import priced_for
 from simulator.results import Result
 from simulator.workload import Model, Workload, from_hf_config
 
@@ -23,6 +24,7 @@ DEVICE_FOLDER = "hw_configs/devices"
 MODEL_FOLDER = "workloads/models"
 RUNGS = ("roofline", "analytic", "tile", "command")
 ATTENTION = ("fused", "unfused")
+TABLES = ("fused", "apart")
 
 
 @lru_cache(maxsize=1)
@@ -87,6 +89,7 @@ def simulate(
     rung: str = "tile",
     *,
     attention: str = "fused",
+    tables: str = "fused",
     trace: bool = False,
     memo: bool = True,
     energy: EnergyProfile | None = None,
@@ -97,9 +100,11 @@ def simulate(
     """Simulate a workload on a device.
 
     rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events).
-    attention: "fused" (scores stay in the core) or "unfused". trace: keep the interval of every
+    attention: "fused" (scores stay in the core) or "unfused". tables: those that a LUT core wants
+    are made by what makes the activation, "fused", or "apart". trace: keep the interval of every
     tile. memo: remember equal segments (the result is the same either way). energy: a profile in
-    place of the one that the device names. verify: also compute a
+    place of the one that the device names; if it names a table of SRAM macros, that prices the
+    scratchpad. verify: also compute a
     tile of every distinct product bit by bit, on data of `seed` (`Result.numerics`); what is not
     exact fails `Result.check`. progress: called once per segment.
 
@@ -110,6 +115,7 @@ def simulate(
     _check_type("workload", workload, Workload, "prefill, decode_step or gemm")
     _check_choice("rung", rung, RUNGS)
     _check_choice("attention", attention, ATTENTION)
+    _check_choice("tables", tables, TABLES)
     if rung == "command":
         raise InputError(
             "rung 'command' needs the command-level DRAM model, which this version does not have; "
@@ -122,13 +128,14 @@ def simulate(
     from simulator.mapping.planner import plan
 
     began = time.perf_counter()
-    profile = energy or _profile(device.energy)
+    profile = priced_for(energy or _profile(device.energy), device)
     engine = Engine(device, memo=memo)
     made = plan(
         workload,
         device,
         profile,
         fused_attention=attention == "fused",
+        fused_tables=tables == "fused",
         bound_ps=lambda made: engine.analytic_steps(made)[1],
         duration_ps=(lambda made: engine.tile_steps(made)[1]) if rung == "tile" else None,
     )
@@ -149,7 +156,7 @@ def simulate(
         latency_ps,
         rung=rung,
         version=version(),
-        run_options={"rung": rung, "attention": attention},
+        run_options={"rung": rung, "attention": attention, "tables": tables},
         trace=trace,
     )
     if verify:

@@ -1,19 +1,12 @@
 """Processing elements side by side: one frame, one area, one cost table, one workload.
 
-A frame is a device; each element takes the place of its array. By `iso` "area" as many elements as
-fit on the area of the frame's own array, by "elements" as many as the frame has. An element that
-does not multiply FP16 by FP16 gets a unit of the frame's elements beside it, for attention and
-whatever else it cannot do: that unit takes `BESIDE` of the array's area. What rows share (tables of
-a LUT core) is counted in the area, once a row.
+Each element is a design (`simulator.design`), simulated on the same workload. By `iso` "chip"
+elements and vector lanes share what the frame's array and lanes take, in that split of `LANES` by
+which the workload is fastest, the frame's own element too.
 
-All MACs are priced by gates (`hardware.pricing`) in one technology; memories, vector unit and wires
-by the frame's energy profile, leakage by the array's own area. Energies have the ranges of the
-gates and of the DRAM's constant. Time has the range of the frame's element: its floating-point
-units are counted at their minimum (experiments/gates), and were they larger, more of another
-element would fit on their area (`frame_area`).
-
-Left out: clocks that differ by element; the area of buffers and of the vector unit, which is the
-same in all; control; the energy of what rows share.
+Energies have the ranges of the gates and of the DRAM's constant. Time has the range of how
+differently synthesis may treat two elements (`Terms.frame_area`): were the frame's larger, more of
+another would fit on its area.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,69 +14,46 @@ from dataclasses import dataclass
 from dataclasses import replace as with_values
 from functools import lru_cache
 from math import inf, log10
-from typing import Any, Literal
+from typing import Any
 
-from simulator.api import load_device, load_model, simulate
-from simulator.config import load_part, names, replace, resolved, unknown
-from simulator.cost import (
-    Bound,
-    Constant,
-    EnergyProfile,
-    Technology,
-    cost_of,
-    load_profile,
-    load_technology,
+from simulator.api import load_model, simulate
+from simulator.config import unknown
+from simulator.cost import Bound, EnergyProfile
+from simulator.design import (
+    Terms,
+    areas_of,
+    design,
+    element_names,
+    formats_of,
+    load_element,
+    priced,
 )
 from simulator.errors import InfeasibleError, InputError
-from simulator.hardware import Device
-from simulator.hardware.matrix import (
-    PE_FOLDER,
-    ProcessingElement,
-    SystolicArray,
-    pair_formats,
-)
-from simulator.hardware.pricing import (
-    element_area_um2,
-    element_cells,
-    priced_by_gates,
-    shared_cells,
-)
+from simulator.hardware.area import Area
+from simulator.hardware.matrix import ProcessingElement
+from simulator.hardware.pricing import element_cells, priced_by
 from simulator.numerics.verify import verify
 from simulator.results import Result
 from simulator.workload import Workload, decode_step, prefill
 
-FRAME, TECHNOLOGY = "edge_fp16", "scaled_28nm"
-#: The part of an array's area that a unit for FP16 products gets where an element cannot do them.
-BESIDE = 0.25
-#: How an element's operands have their scales.
-WEIGHTS = {
-    **{f"int{bits}": f"int{bits}-g128" for bits in range(2, 8)},
-    **{
-        "int1": "int1-g128-asym",
-        "int8": "int8-channel",
-        "ternary": "ternary-tensor",
-        "fp4_e2m1fn": "fp4_e2m1fn-g128",
-    },
-    **{"flint4": "flint4-g128", "pot4": "pot4-g128", "olive_int4": "olive_int4-g128"},
-}
-ACTIVATIONS = {
-    **{"int8": "int8-token", "int4": "int4-token", "flint4": "flint4-token"},
-    **{"pot4": "pot4-token", "olive_int4": "olive_int4-token"},
-}
+#: Numbers of vector lanes between which a chip is split.
+LANES = (8, 16, 32, 64, 128)
 #: M, N, K of the product on which SQNR is measured, activations with outlier channels.
 SAMPLE = (16, 64, 2048)
-
-Iso = Literal["area", "elements"]
+#: Outputs of that which are held against the specification; `nibblesim verify` takes more.
+CHECKED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """An element on a workload; energy_low_j and energy_high_j: by gates' and DRAM's ranges.
 
-    array_mm2: of the elements, the tables that rows share and the unit beside. sqnr_db: of a
-    product, quantisation and datapath together. dram_j, mac_j, attention_mac_j: parts of energy_j,
-    of DRAM traffic, of products with weights (on the element, at both ends of the gates' range
-    too) and of attention's. infeasible: why it does not run, else "".
+    array_mm2: of the elements, the array's edges and the unit beside; area: by part. sqnr_db: of a
+    product, quantisation and datapath together. priced_by: gates or a synthesis. Parts of energy_j:
+    dram_j of DRAM traffic, dram_write_j of what is written of that, dram_background_j of its
+    standing by; mac_j of products with weights (on the element and the edges, at both ends of the
+    gates' range too), attention_mac_j of attention's; matrix_stalled_j, matrix_idle_j of what the
+    matrix units burn while they wait. infeasible: why it does not run, else "".
     """
 
     pe: str
@@ -93,47 +63,37 @@ class Row:
     elements: int
     array_mm2: float
     sqnr_db: float
+    priced_by: str
     latency_s: float = inf
     tokens_per_s: float = 0.0
     energy_j: float = inf
     energy_low_j: float = inf
     energy_high_j: float = inf
     dram_j: float = inf
+    dram_write_j: float = inf
+    dram_background_j: float = inf
     mac_j: float = inf
     mac_low_j: float = inf
     mac_high_j: float = inf
     attention_mac_j: float = inf
+    matrix_stalled_j: float = inf
+    matrix_idle_j: float = inf
     edp_js: float = inf
     bound_by: str = ""
+    lanes: int = 0
+    chip_mm2: float = 0.0
+    area: Area | None = None
     infeasible: str = ""
-
-
-def load_element(name_or_path: str) -> ProcessingElement:
-    """Load a processing element by name, or from a YAML file; InputError lists every problem."""
-    return load_part(ProcessingElement, name_or_path, PE_FOLDER, noun="PE")
-
-
-def element_names() -> list[str]:
-    """Return the names of all elements that come with the package."""
-    return names(PE_FOLDER)
-
-
-def formats_of(pe: ProcessingElement, pair: str) -> tuple[str, str, str]:
-    """Return the formats of weights, activations and KV cache with which a pair is compared."""
-    weights, activations = pair_formats(pair)
-    w, x = WEIGHTS.get(weights, weights), ACTIVATIONS.get(activations, activations)
-    if pe.scale_passes(pair) and weights.startswith("int"):
-        # The element multiplies by an 8-bit scale of a group.
-        w = f"{weights}-g128-s8"
-    return w, x, "int8-token" if x == "int8-token" else "fp16"
 
 
 def workload_named(name: str, formats: tuple[str, str, str]) -> Workload:
     """Return MODEL/prefill/SEQUENCE or MODEL/decode/BATCH (at a context of 256) in formats.
 
+    MODEL is a name or the path of a file.
+
     Errors: InputError for another form, and what the builders refuse.
     """
-    parts = name.split("/")
+    parts = name.rsplit("/", 2)
     if len(parts) != 3 or not parts[2].isdecimal() or parts[1] not in ("prefill", "decode"):
         raise InputError(
             f"workload '{name}': expected MODEL/prefill/SEQUENCE or MODEL/decode/BATCH"
@@ -147,91 +107,63 @@ def workload_named(name: str, formats: tuple[str, str, str]) -> Workload:
     )
 
 
-def design(
-    frame: Device,
-    pe: ProcessingElement,
-    technology: Technology,
-    iso: Iso = "area",
-    frame_area: Bound = "nominal",
-) -> tuple[Device, int, float]:
-    """Return the frame with another element in its array, how many, and the array's area in mm2.
+def _fastest_split(pe: ProcessingElement, work: Workload, terms: Terms) -> int:
+    """Return the lanes of `LANES` by which a chip of the frame's area is fastest, then thriftiest.
 
-    frame_area: the frame's own element has the area that is counted, or that at an end of what
-    synthesis may make of it (`technology.overheads`), while others have what is counted.
-
-    Errors: InputError for a frame whose array is not systolic, InfeasibleError where not one column
-    fits.
+    By the analytic rung. Errors: InfeasibleError where none runs, that of the fewest lanes.
     """
-    array = frame.matrix
-    if not isinstance(array, SystolicArray):
-        raise InputError(f"{frame.name}: elements are compared in a systolic array")
-    synthesis = technology.overheads.synthesis_area
-    larger = synthesis.at(frame_area) / synthesis.nominal
-    own = element_area_um2(array.pe, technology) * larger
-    budget = array.rows * array.columns * own
-    beside = 0 if "fp16xfp16" in pe.formats else max(1, round(BESIDE * array.columns))
-    rest = budget - beside * array.rows * own - array.rows * _shared_um2(pe, technology)
-    each = own if pe == array.pe else element_area_um2(pe, technology)
-    columns = array.columns if iso == "elements" else int(rest / (array.rows * each))
-    if columns < 1:
-        needed = each * array.rows
-        raise InfeasibleError(
-            *("array area", needed, rest, "um2"),
-            f"PE '{pe.name}': a column takes {needed:,.0f} um2, {rest:,.0f} are left",
-        )
-    changes: dict[str, object] = {"matrix.pe": resolved(pe), "matrix.columns": columns}
-    if beside:
-        changes["beside"] = {**resolved(array), "columns": beside}
-    used = columns * array.rows * each + beside * array.rows * own
-    used += array.rows * _shared_um2(pe, technology)
-    return replace(frame, changes), columns * array.rows, used / 1e6
+    runs, errors = [], []
+    for lanes in LANES:
+        try:
+            made = design(pe, terms, lanes)
+            result = simulate(made.device, work, "analytic", energy=priced(made, terms))
+        except InfeasibleError as error:
+            errors.append(error)
+        else:
+            runs.append((result.latency_ps, result.energy_j, lanes))
+    if not runs:
+        raise errors[0]
+    return min(runs)[-1]
 
 
-def _shared_um2(pe: ProcessingElement, technology: Technology) -> float:
-    cells = (shared_cells(pe, pair) for pair in pe.formats)
-    return max(cost_of(each, technology).area_um2 for each in cells)
-
-
-def compared(
-    pe: ProcessingElement,
-    pair: str,
-    workload: str,
-    *,
-    frame: Device | None = None,
-    technology: Technology | None = None,
-    iso: Iso = "area",
-    rung: str = "tile",
-    frame_area: Bound = "nominal",
-) -> Row:
+def compared(pe: ProcessingElement, pair: str, workload: str, terms: Terms | None = None) -> Row:
     """Return an element's row on a workload (`workload_named`), multiplying one of its pairs.
 
     Errors: InputError for what a function above refuses. A design that is infeasible is a row that
     says so.
     """
-    frame = frame or load_device(FRAME)
-    technology = technology or load_technology(TECHNOLOGY)
+    terms = terms or Terms()
     # Refuses a pair that the element does not multiply, or that has no kernel.
     element_cells(pe, pair)
     formats = formats_of(pe, pair)
-    blank = Row(
+    row = Row(
         pe=pe.name,
         weights=formats[0],
         activations=formats[1],
         workload=workload,
         elements=0,
         array_mm2=0.0,
-        sqnr_db=_sqnr_db(pe.kernels[pair], formats),
+        sqnr_db=_sqnr_db(pe.kernel(pair), formats),
+        priced_by=priced_by(pe, terms.technology, terms.synthesis),
     )
     work = workload_named(workload, formats)
     try:
-        device, elements, area = design(frame, pe, technology, iso, frame_area)
-        blank = with_values(blank, elements=elements, array_mm2=area)
-        profile = _priced(device, area, technology)
-        result = simulate(device, work, rung, energy=profile)
+        lanes = _fastest_split(pe, work, terms) if terms.iso == "chip" else None
+        made = design(pe, terms, lanes)
+        area, profile = areas_of(made, terms), priced(made, terms)
+        row = with_values(
+            row,
+            elements=made.elements,
+            array_mm2=made.array_mm2,
+            lanes=made.device.vector.lanes,
+            chip_mm2=area.chip_mm2,
+            area=area,
+        )
+        result = simulate(made.device, work, terms.rung, energy=profile)
     except InfeasibleError as error:
-        return with_values(blank, infeasible=str(error))
+        return with_values(row, infeasible=str(error))
     return with_values(
-        blank,
+        row,
         latency_s=result.latency_s,
         tokens_per_s=result.tokens_per_s,
         energy_j=result.energy_j,
@@ -239,18 +171,6 @@ def compared(
         bound_by=_bound_by(result),
         **_energies(result, profile, pair, _attention_pair(pe, formats)),
     )
-
-
-def _priced(device: Device, array_mm2: float, technology: Technology) -> EnergyProfile:
-    """Return the device's energy profile with MACs priced by gates and the array's own area."""
-    units = device.matrix_units
-    profile = priced_by_gates(
-        load_profile(device.energy), tuple(unit.pe for unit in units), technology
-    )
-    elements = sum(unit.rows * unit.columns for unit in units if isinstance(unit, SystolicArray))
-    each = Constant(nominal=array_mm2 / elements, source=f"gates in {technology.name}")
-    areas = profile.areas.model_copy(update={"pe_mm2": each})
-    return profile.model_copy(update={"areas": areas})
 
 
 def _attention_pair(pe: ProcessingElement, formats: tuple[str, str, str]) -> str:
@@ -274,6 +194,13 @@ def _energies(
     )
     rest = result.energy_j - dram - linear - attention
     found = {"dram_j": dram, "mac_j": linear, "attention_mac_j": attention}
+    written = sum(op.count * op.bytes_written for op in result.records)
+    found["dram_write_j"] = 8e-12 * written * profile.dram_write_pj_per_bit.nominal
+    found["dram_background_j"] = result.energy_breakdown_j["dram_background"]
+    for state in ("stalled", "idle"):
+        found[f"matrix_{state}_j"] = sum(
+            result.energy_by_state_j.get(unit, {}).get(state, 0.0) for unit in ("matrix", "beside")
+        )
     constant = profile.dram_read_pj_per_bit
     ends: tuple[Bound, ...] = ("low", "high")
     for bound in ends:
@@ -297,23 +224,24 @@ def _bound_by(result: Result) -> str:
 @lru_cache(maxsize=256)
 def _sqnr_db(kernel: str, formats: tuple[str, str, str]) -> float:
     """Return the SQNR of a product: errors of quantisation and of the datapath add up as power."""
-    check = verify(kernel, SAMPLE, formats[0], formats[1])
+    check = verify(kernel, SAMPLE, formats[0], formats[1], outputs=CHECKED)
+    if not check.bit_exact:
+        raise InputError(
+            f"{check.name}: kernel and specification disagree on {formats[0]} x {formats[1]}; "
+            "nibblesim verify tells how far"
+        )
     noise = [10 ** (-each / 10) for each in (check.sqnr_db, check.quantisation_sqnr_db or inf)]
     total = sum(noise)
     return -10 * log10(total) if total else inf
 
 
 def table(
-    elements: Iterable[ProcessingElement],
-    workloads: Sequence[str],
-    *,
-    iso: Iso = "area",
-    rung: str = "tile",
+    elements: Iterable[ProcessingElement], workloads: Sequence[str], terms: Terms | None = None
 ) -> list[Row]:
     """Return the rows of all pairs of all elements on all workloads, in that order."""
-    frame, technology = load_device(FRAME), load_technology(TECHNOLOGY)
+    shared = terms or Terms()
     return [
-        compared(pe, pair, workload, frame=frame, technology=technology, iso=iso, rung=rung)
+        compared(pe, pair, workload, shared)
         for pe in elements
         for pair in pe.formats
         for workload in workloads

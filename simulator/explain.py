@@ -5,10 +5,13 @@ each differs from the one before in one mechanism. Each is simulated; a factor i
 neighbours, so that factors multiply to the whole. Between the ends designs are bare: the area of
 the frame's array is full of elements that multiply every operand pair of the workload as it comes
 from memory, all in the same passes and for the same energy; scales, zero points and tables cost
-nothing, and no unit stands beside. Bare designs cannot be built; they only take the whole apart.
+nothing, edges starve none, and no unit stands beside. Bare designs cannot be built; they only take
+the whole apart.
+By `iso` "elements" bare designs have as many elements as the frame; by "chip" they have the vector
+lanes of the end whose elements they have, and the area that those leave.
 
 In this order: what lowering adds to A is taken off; the formats in memory become those of B; the
-cycles of a MAC, passes and micro-tile; the number of elements on the same area, all of which leaks;
+cycles of a MAC, passes and micro-tile; the number of elements, and of lanes, with what leaks;
 the energy of a MAC; what lowering adds to B is put on.
 
 Factors depend on that order, their product does not. Formats come before cycles: where A is bound
@@ -25,28 +28,31 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
-from simulator.api import load_device, simulate
-from simulator.compare import (
-    FRAME,
-    TECHNOLOGY,
-    compared,
-    formats_of,
-    load_element,
-    workload_named,
-)
+from simulator.api import simulate
+from simulator.compare import Row, compared, workload_named
 from simulator.config import replace as changed
 from simulator.config import resolved, unknown
-from simulator.cost import Constant, EnergyProfile, Technology, load_profile, load_technology
+from simulator.cost import Constant, EnergyProfile, Synthesis, Technology
+from simulator.design import Iso, Terms, formats_of, load_element, profile_of
 from simulator.errors import InfeasibleError, InputError
 from simulator.formats import Format, get
 from simulator.hardware import Device
-from simulator.hardware.matrix import ProcessingElement, SystolicArray
-from simulator.hardware.pricing import element_area_um2, mac_pj
+from simulator.hardware.matrix import ProcessingElement
+from simulator.hardware.pricing import check_synthesis, mac_pj, priced_by
 from simulator.workload import Graph, Role, Workload
 
 #: The designs that `explain` simulates.
 STEPS = 7
+#: Edges of an array that take whatever elements want.
+NO_EDGES = {"matrix.activation_edge_width": None, "matrix.weight_edge_width": None}
+#: What is switched with the number of elements.
+NUMBER: dict[Iso, str] = {
+    "area": "elements on the area",
+    "elements": "size of an element",
+    "chip": "elements and lanes",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,47 +173,66 @@ def pairs_of(workload: Workload) -> list[str]:
     return sorted(f"{weights}x{activations}" for weights in held for activations in moving)
 
 
+class _Array(NamedTuple):
+    """Elements of a bare design: how many columns, the area of all, and the vector lanes."""
+
+    columns: int
+    area_um2: float
+    lanes: int
+
+
 @dataclass(frozen=True)
 class _Bare:
     """A bare design: whose formats, whose cycles, how many elements, whose energy."""
 
     formats: Side
     cycles: Side
-    columns: int
+    array: _Array
     energy: Side
 
 
 class _Frame:
     """What all designs of one way share."""
 
-    def __init__(self, workload: str, rung: str) -> None:
-        self.workload, self.rung = workload, rung
-        self.device: Device = load_device(FRAME)
-        self.technology: Technology = load_technology(TECHNOLOGY)
-        self.profile: EnergyProfile = load_profile(self.device.energy)
-        array = self.device.matrix
-        if not isinstance(array, SystolicArray):
-            raise InputError(f"{FRAME}: elements are compared in a systolic array")
-        self.rows = array.rows
-        self.column_um2 = array.rows * element_area_um2(array.pe, self.technology)
-        self.area_um2 = array.columns * self.column_um2
+    def __init__(self, workload: str, terms: Terms) -> None:
+        self.workload, self.terms = workload, terms
+        self.ends: list[tuple[Side, Row]] = []
+        self.device: Device = terms.frame
+        self.profile: EnergyProfile = profile_of(self.device, terms)
+        self.rows, self.columns = terms.array.rows, terms.array.columns
+        self.area_um2 = terms.budget_um2
 
-    def columns(self, side: Side) -> int:
-        """Return the columns of bare elements on the whole area of the frame's array."""
-        each = self.rows * element_area_um2(side.pe, self.technology)
-        if each > self.area_um2:
+    def array(self, side: Side) -> _Array:
+        """Return the bare elements of a side: as many as `iso` gives them room for."""
+        each = self.rows * self.terms.element_um2(side.pe)
+        area, lanes = self.area_um2, self.device.vector.lanes
+        if self.terms.iso == "elements":
+            return _Array(self.columns, self.columns * each, lanes)
+        if self.terms.iso == "chip":
+            chosen = self.row(side).lanes
+            lane_um2 = 1e6 * self.profile.areas.vector_lane_mm2.nominal
+            area, lanes = area + (lanes - chosen) * lane_um2, chosen
+        if each > area:
             raise InfeasibleError(
-                *("array area", each, self.area_um2, "um2"),
-                f"PE '{side.pe.name}': a column takes {each:,.0f} um2, "
-                f"{self.area_um2:,.0f} are there",
+                *("array area", each, area, "um2"),
+                f"PE '{side.pe.name}': a column takes {each:,.0f} um2, {area:,.0f} are there",
             )
-        return int(self.area_um2 / each)
+        return _Array(int(area / each), area, lanes)
+
+    def row(self, side: Side) -> Row:
+        """Return the row of one of the two elements, simulated once."""
+        for known, row in self.ends:
+            if known == side:
+                return row
+        row = compared(side.pe, side.pair, self.workload, self.terms)
+        if row.infeasible:
+            raise InfeasibleError("design", 1, 0, "designs that run", row.infeasible)
+        self.ends.append((side, row))
+        return row
 
     def end(self, side: Side, mechanism: str) -> Step:
         """Return the design of one of the two elements as `compare` has it."""
-        row = compared(side.pe, side.pair, self.workload, rung=self.rung)
-        if row.infeasible:
-            raise InfeasibleError("design", 1, 0, "designs that run", row.infeasible)
+        row = self.row(side)
         return Step(
             mechanism=mechanism,
             design=f"{side} as compared: {_formats(side)}",
@@ -227,12 +252,12 @@ class _Frame:
             accumulator_bits=max(32, bare.cycles.pe.accumulator_bits),
             source=design,
         )
-        device = changed(
-            self.device, {"matrix.pe": resolved(element), "matrix.columns": bare.columns}
-        )
-        elements = self.rows * bare.columns
-        profile = self._priced(bare.energy, pairs, elements)
-        result = simulate(device, workload, self.rung, energy=profile)
+        columns, area_um2, lanes = bare.array
+        array = {"matrix.pe": resolved(element), "matrix.columns": columns, **NO_EDGES}
+        device = changed(self.device, array | {"vector.lanes": lanes})
+        elements = self.rows * columns
+        profile = self._priced(bare.energy, pairs, area_um2 / 1e6 / elements)
+        result = simulate(device, workload, self.terms.rung, energy=profile)
         return Step(
             mechanism=mechanism,
             design=design,
@@ -241,26 +266,32 @@ class _Frame:
             energy_j=result.energy_j,
         )
 
-    def _priced(self, side: Side, pairs: list[str], elements: int) -> EnergyProfile:
-        """Return the frame's profile with all pairs at the price of one; the whole array leaks."""
-        source = f"gates of PE '{side.pe.name}' in {self.technology.name}"
+    def _priced(self, side: Side, pairs: list[str], element_mm2: float) -> EnergyProfile:
+        """Return the frame's profile with all pairs at the price of one, and what leaks."""
+        source = f"PE '{side.pe.name}' by {priced_by(side.pe, *self.prices)}"
         mac = Constant(nominal=self.mac_pj(side), source=source)
-        area = Constant(nominal=self.area_um2 / 1e6 / elements, source=source)
+        area = Constant(nominal=element_mm2, source=source)
         areas = self.profile.areas.model_copy(update={"pe_mm2": area})
         constants = dict.fromkeys(pairs, mac)
         return self.profile.model_copy(update={"mac_constants": constants, "areas": areas})
 
     def mac_pj(self, side: Side) -> float:
         """Return the energy of a MAC of a side."""
-        return mac_pj(side.pe, side.pair, self.technology)
+        technology, synthesis = self.prices
+        return mac_pj(side.pe, side.pair, technology, "nominal", synthesis)
+
+    @property
+    def prices(self) -> tuple[Technology, Synthesis | None]:
+        """What elements are priced by."""
+        return self.terms.technology, self.terms.synthesis
 
 
 def explain(
     a: str,
     b: str,
     workload: str,
+    terms: Terms | None = None,
     *,
-    rung: str = "tile",
     progress: Callable[[], object] | None = None,
 ) -> Explanation:
     """Return the way from element A to element B, both NAME[:PAIR] (`side_of`).
@@ -270,7 +301,10 @@ def explain(
     Errors: InputError for what is unknown, InfeasibleError for a design on the way that cannot run.
     """
     first, last = side_of(a), side_of(b)
-    frame = _Frame(workload, rung)
+    terms = terms or Terms()
+    if terms.synthesis is not None:
+        check_synthesis(terms.synthesis, [first.pe, last.pe, terms.array.pe])
+    frame = _Frame(workload, terms)
     designs: list[Callable[[], Step]] = [
         partial(frame.end, first, "start"),
         *_bare_steps(frame, first, last),
@@ -287,30 +321,30 @@ def explain(
 
 def _bare_steps(frame: _Frame, a: Side, b: Side) -> list[Callable[[], Step]]:
     """Return the designs between the ends, each to be simulated."""
-    few, many = frame.columns(a), frame.columns(b)
+    of_a, of_b = frame.array(a), frame.array(b)
     named = (
         (
-            _Bare(a, a, few, a),
+            _Bare(a, a, of_a, a),
             f"lowering of {a.pe.name} off",
             f"{a.pe.name} alone on the whole area multiplies all; scales and tables are free",
         ),
         (
-            _Bare(b, a, few, a),
+            _Bare(b, a, of_a, a),
             "formats in memory",
             f"the same elements take {_formats(b)}",
         ),
         (
-            _Bare(b, b, few, a),
+            _Bare(b, b, of_a, a),
             "cycles of a MAC",
             f"{_cycles(b)} an element, not {_cycles(a)}",
         ),
         (
-            _Bare(b, b, many, a),
-            "elements on the area",
-            f"{frame.rows * many:,} elements of {b.pe.name}, not {frame.rows * few:,}",
+            _Bare(b, b, of_b, a),
+            NUMBER[frame.terms.iso],
+            _number(frame, b, of_b, of_a),
         ),
         (
-            _Bare(b, b, many, b),
+            _Bare(b, b, of_b, b),
             "energy of a MAC",
             f"{frame.mac_pj(b):.3g} pJ, not {frame.mac_pj(a):.3g} pJ",
         ),
@@ -324,6 +358,16 @@ def _over(step: Step, before: Step) -> Step:
         speed_up=before.latency_s / step.latency_s,
         energy_gain=before.energy_j / step.energy_j,
     )
+
+
+def _number(frame: _Frame, side: Side, now: _Array, before: _Array) -> str:
+    """Say how many elements there are now, and what else came with them."""
+    if frame.terms.iso == "elements":
+        sizes = f"{now.area_um2 / 1e6:.3g} mm2, not {before.area_um2 / 1e6:.3g}"
+        return f"as many elements of {side.pe.name}, which take {sizes}"
+    lanes = f"; {now.lanes} lanes, not {before.lanes}" if frame.terms.iso == "chip" else ""
+    many, few = (frame.rows * each.columns for each in (now, before))
+    return f"{many:,} elements of {side.pe.name}, not {few:,}{lanes}"
 
 
 def _formats(side: Side) -> str:

@@ -152,6 +152,16 @@ def _breakdown(
     return {"matrix": macs * 0.2e-12, "vector": vector, "dram": dram, **shared}
 
 
+def _by_state(breakdown: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Hand each component to the unit that it is of; the vector unit idles."""
+    return {
+        "matrix": {"active": breakdown["matrix"]},
+        "vector": {"active": breakdown["vector"], "idle": breakdown["idle"]},
+        "dram": {"active": breakdown["dram"], "background": breakdown["dram_background"]},
+        "chip": {"leakage": breakdown["leakage"]},
+    }
+
+
 def decode_result(layers: int = 32) -> Result:
     """Return a decode step of a model with `layers` layers on a device with four units."""
     tasks = _tasks(layers)
@@ -164,6 +174,7 @@ def decode_result(layers: int = 32) -> Result:
     moved = sum(op[4] for op in ops) + 32_768 * layers
     dram = Traffic(bytes_sent=moved, bytes_received=moved, bytes_closed_form=moved)
     shared = {"leakage": latency_ps * 5e-12, "dram_background": latency_ps * 2e-12, "idle": 0.001}
+    breakdown = _breakdown(records, dram, shared)
     columns = np.array([[task.unit, task.op, task.start_ps, task.end_ps] for task in tasks])
     return Result(
         device="sample_npu",
@@ -174,8 +185,9 @@ def decode_result(layers: int = 32) -> Result:
         tokens=8,
         roofline_bound_ps=moved // DRAM_BYTES_PER_PS,
         roofline_by="dram",
-        energy_breakdown_j=_breakdown(records, dram, shared),
+        energy_breakdown_j=breakdown,
         shared_energy_j=shared,
+        energy_by_state_j=_by_state(breakdown),
         units=tuple(_unit(index, tasks, latency_ps) for index in range(len(UNITS))),
         records=records,
         traffic={

@@ -29,10 +29,10 @@ from released_model import (
     shape,
 )
 
-from simulator.api import load_device, simulate
-from simulator.compare import FRAME, TECHNOLOGY, design, formats_of, load_element
+from simulator.api import simulate
 from simulator.config import replace as changed
-from simulator.cost import load_profile, load_technology
+from simulator.cost import load_profile
+from simulator.design import Terms, design, formats_of, load_element
 from simulator.formats import get
 from simulator.hardware.pricing import priced_by_gates
 from simulator.workload import decode_step, prefill
@@ -71,17 +71,18 @@ def point(accelerator: str, model: str, phase: Phase, word_bits: int = WORD_BITS
     No value straddles two words of `word_bits` in DRAM.
     """
     channels, tokens = ACCELERATORS[accelerator].array[phase]
-    array = {"rows": tokens, "columns": channels, "weight_load_rows_per_cycle": tokens}
+    array: dict[str, object] = {"rows": tokens, "columns": channels}
+    # As many elements as published in the shape that is published, whatever the edges take.
+    array |= {"activation_edge_width": None, "weight_edge_width": None}
     changes = {f"matrix.{key}": value for key, value in array.items()}
-    frame = changed(load_device(FRAME), changes | {"dma.word_bits": word_bits})
-    technology = load_technology(TECHNOLOGY)
-    device, _, _ = design(frame, load_element(ELEMENTS[accelerator][0]), technology, "elements")
-    units = tuple(unit.pe for unit in device.matrix_units)
+    frame = changed(Terms().frame, changes | {"dma.word_bits": word_bits})
+    terms = Terms(frame=frame, iso="elements")
+    device = design(load_element(ELEMENTS[accelerator][0]), terms).device
     weights, activations, kv = formats(accelerator, phase)
     of_all = partial(prefill, sequence=CONTEXT, last_token_logits=False, causal=False)
     step = of_all if phase == "prefill" else partial(decode_step, batch=1, context=CONTEXT)
     workload = step(shape(model), weights=weights, activations=activations, kv=kv)
-    energy = priced_by_gates(load_profile(device.energy), units, technology)
+    energy = priced_by_gates(load_profile(device.energy), device.matrix_units, terms.technology)
     result = simulate(device, workload, energy=energy)
     moved = result.traffic["dram"].bytes_sent
     return Point(result.latency_s * 1e9, result.energy_j * 1e6, moved)

@@ -1,7 +1,8 @@
 """Published areas, powers and densities of arithmetic units beside those counted from gates.
 
 Writes claims.csv, units_45nm.csv and units_28nm.csv (area and energy of each unit, low, nominal and
-high) and the figure gates.pdf and .png to --out, and prints errors. README.md tells the story.
+high), synthesis.csv (counted areas beside those of an open synthesis) and the figure gates.pdf and
+.png to --out, and prints errors. README.md tells the story.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from statistics import fmean
 import structures as s
 from figure import draw
 
-from simulator.cost import FLOATS, Bound, Technology, load_technology
+from simulator.cost import FLOATS, Bound, Cells, Technology, load_technology
 from simulator.cost.gates import adder, float_adder, float_multiplier, multiplier
 from simulator.formats.presets import BF16, FP8_E4M3FN
 from simulator.report.claims import Claim, claims_text, read_claims, write_claims
@@ -40,6 +41,24 @@ AT_45: dict[str, s.Unit] = {
     "l_mul.ieee_fp32": s.ieee("fp32"),
     "l_mul.pipelined_bf16": s.pipelined(s.sum_of_patterns(BF16), 16),
     "l_mul.pipelined_ieee_bf16": s.pipelined(s.ieee("bf16"), 16),
+}
+#: Units that `synthesise.py` makes, as counted.
+SYNTHESISED: dict[str, Cells] = {
+    "int8_add": adder(8),
+    "int32_add": adder(32),
+    "int8_mul": multiplier(8, 8),
+    "fp16_add": float_adder(FP16),
+    "fp32_add": float_adder(FP32),
+    "fp16_mul": float_multiplier(FP16),
+    "fp32_mul": float_multiplier(FP32),
+    "bitmod_four_terms": s.counted(s.four_terms),
+}
+#: Two XORs and three NANDs of NanGate 45 nm.
+FULL_ADDER_UM2 = 2 * 1.596 + 3 * 0.798
+#: BitMoD's elements (`structures`): units and flip-flops; 8 of them share an adder and a register.
+ELEMENTS: dict[str, tuple[dict[str, float], float]] = {
+    "fp16_pe": ({"fp16_mul": 1, "fp32_add": 1}, 64),
+    "bitmod_pe": ({"bitmod_four_terms": 1, "fp32_add": 1 + 1 / 8}, 115 + 32 / 8),
 }
 #: Delays in ns of L-Mul's table: power is taken at one operation a delay.
 DELAYS_NS = {
@@ -132,6 +151,38 @@ def write_units(units: Mapping[str, s.Unit], technology: Technology, path: Path)
             out.writerow((name, *(f"{value:.4g}" for value in (*areas, *energies))))
 
 
+def synthesis(technology: Technology) -> list[tuple[str, float, float, float]]:
+    """Return areas of units in um2: counted, synthesised for least area, for speed.
+
+    Counted with full adders of two XORs and three NANDs, as the library of `synthesise.py` has
+    none. BitMoD's elements, and one over the other, are put together of units and flip-flops.
+    """
+    dff = technology.cells["dff"].area_um2.nominal
+    areas = {}
+    with (HERE / "synthesised.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            cells = SYNTHESISED[row["unit"]]
+            more = FULL_ADDER_UM2 - technology.cells["full_adder"].area_um2.nominal
+            counted = s.Unit(cells).cost(technology).area_um2 + more * cells.full_adder
+            areas[row["unit"]] = (counted, float(row["um2_small"]), float(row["um2_fast"]))
+    for name, (parts, flops) in ELEMENTS.items():
+        units = [[times * area for area in areas[unit]] for unit, times in parts.items()]
+        areas[name] = tuple(sum(column) + flops * dff for column in zip(*units, strict=True))
+    over = zip(areas["bitmod_pe"], areas["fp16_pe"], strict=True)
+    areas["bitmod_pe over fp16_pe"] = tuple(one / other for one, other in over)
+    return [(name, *values) for name, values in areas.items()]
+
+
+def write_synthesis(technology: Technology, path: Path) -> None:
+    """Write counted areas beside those of the open synthesis, and their ratios."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(("unit", "counted", "small", "fast", "counted_over_small", "fast_over_small"))
+        for name, counted, small, fast in synthesis(technology):
+            numbers = (counted, small, fast, counted / small, fast / small)
+            out.writerow((name, *(f"{value:.4g}" for value in numbers)))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison; --small leaves 28 nm and the figure out."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     nangate, scaled = load_technology("nangate_45nm"), load_technology("scaled_28nm")
     ours = at_45_nm(nangate)
     write_units(AT_45, nangate, args.out / "units_45nm.csv")
+    write_synthesis(nangate, args.out / "synthesis.csv")
     if not args.small:
         ours |= at_28_nm(scaled)
         write_units(AT_28, scaled, args.out / "units_28nm.csv")

@@ -7,9 +7,7 @@ and buffers that take a table to N columns, control, what is shared beyond an ar
 """
 
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,10 @@ import numpy as np
 from simulator.cost import FLOATS, Cells, Float, cells_of
 from simulator.cost.gates import adder, float_adder, mux, register, stages, xor_row
 from simulator.numerics.lut import ENTRIES, GROUP, half_table
+from simulator.numerics.lut_full import full_table
 from simulator.numerics.mac_tree import dot_tree
 from simulator.numerics.pre_aligned import dot_integers
-from simulator.numerics.word import Number, Tally, bit
+from simulator.numerics.word import Number, Tally
 
 Tile = tuple[int, int, int]
 SIGN = Cells(xor2=1)
@@ -84,16 +83,6 @@ def array(
     if complement:
         output += xor_row(k - 1)
     return m * n * output + register(m * entries * entry.bits + n * k * weight_bits)
-
-
-def full_table(activations: list[Number]) -> list[Number]:
-    """Return the sums of all subsets: a conventional table, whose weights are 0 or 1."""
-    entries: list[Number] = []
-    for address in range(1 << len(activations)):
-        chosen = [value for place, value in enumerate(activations) if bit(address, place)]
-        # The first one is no addition.
-        entries.append(reduce(add, chosen) if chosen else 0)
-    return entries
 
 
 def table_adders(bits: int, *, half: bool) -> Cells:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from released_model import ACCELERATORS, NETWORKS, Accelerator, Bits, Counts, Dequantise
 
-from simulator.compare import TECHNOLOGY, load_element
 from simulator.cost import load_technology
+from simulator.design import TECHNOLOGY, load_element
 from simulator.errors import InputError
 from simulator.hardware.pricing import element_area_um2
 

@@ -1,103 +1,148 @@
-"""The figure: speed-up against energy gain over FP16, intervals as lines, SQNR as colour."""
+"""The figure: speed-up and energy gain over FP16 of every element, by precision, as intervals."""
 
-import re
-from collections.abc import Sequence
-from math import hypot, log
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rows import Entry, baselines, energy_gain, speed_up
+from intervals import DRAMS, FRAME_DRAM, Interval, Load, energy_gain, load_of, speed_up
+from rows import PRECISIONS, Entry, baselines, precision
 
 from simulator.report.paper import paper_figure
-from simulator.report.style import FAINT, WIDTH_IN
+from simulator.report.style import FAINT, INK, SMALL_PT, WIDTH_IN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODEL = "llama-2-7b"
-PANELS = {"decode/1": "decode, batch 1", "prefill/256": "prefill, 256 tokens"}
-#: Name, with the bits of its weights if it takes one width only, and marker of each element.
-ELEMENTS = {
-    "fp16_fma": ("FP16 FMA", "s"),
-    "int8_mac": ("INT8 MAC", "o"),
-    "mixpe_w4a8": ("MixPE W4A8", "^"),
-    "mixpe_w4a16": ("MixPE W4A16", "v"),
-    "lut_w2a8": ("LUT core", "D"),
-    "bitmod": ("BitMoD", "P"),
-    "ant": ("ANT (4 bits)", "<"),
-    "olive": ("OliVe (4 bits)", ">"),
-    "figna": ("FIGNA", "h"),
-    "axcore": ("AxCore (4 bits)", "X"),
-    "l_mul": ("L-Mul (16 bits)", "d"),
-    "ternary_adder": ("ternary adder", "*"),
-    "abq_planes": ("ABQ planes", "p"),
+POINTS = {"decode/1": "decode, batch 1", "prefill/256": "prefill, 256 tokens"}
+MEASURES = ("speed-up", "energy gain")
+#: How elements are written.
+NAMES = {
+    "int8_mac": "INT8 MAC",
+    "mixpe_w4a8": "MixPE",
+    "mixpe_w4a16": "MixPE, exact",
+    "mixpe_chain": "MixPE, chain",
+    "lut_w2a8": "LUT core",
+    "lut_fp16": "LUT core, FP16",
+    "bitmod": "BitMoD",
+    "ant": "ANT",
+    "olive": "OliVe",
+    "figna": "FIGNA",
+    "figlut": "FIGLUT",
+    "axcore": "AxCore",
+    "l_mul": "L-Mul",
+    "ternary_adder": "ternary adder",
+    "abq_planes": "ABQ planes",
+    "bipolar": "bipolar planes",
+    "bit_fusion": "Bit Fusion",
+    "unpu": "UNPU",
+    "qserve": "QServe",
+    "shift_add_llm": "ShiftAddLLM",
+    "mx_dot": "MX dot",
+    "nv_dot": "NV dot",
 }
-#: SQNR in dB at the ends of the colours: 0 is noise as strong as the product.
-SQNR_DB = (0.0, 40.0)
-#: The elements of several widths: their points are labelled.
-LABELLED = ("lut_w2a8", "bitmod", "figna", "abq_planes")
-#: Equal labels nearer than this (natural logarithm of the ratio) are written once.
-NEAR = 0.1
+#: What is drawn of the precisions that are not asked for, for comparison.
+BESIDE = ("int8xint8", "bf16xbf16", "flint4xflint4", "olive_int4xolive_int4", "nvfp4xnvfp4")
+BESIDE_OF = ("int8_mac", "l_mul", "ant", "olive", "nv_dot")
+#: Okabe and Ito's colours, which stay apart in the common kinds of colour blindness.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7")
+ROW_IN = 0.135
+DOT = {"ls": "", "marker": "o", "mec": "white", "mew": 0.4, "ms": 4, "zorder": 3}
+THICK, THIN = {"lw": 2.6, "alpha": 0.5, "zorder": 2}, {"lw": 0.8, "zorder": 1}
+_CHEAPEST, _DEAREST = DRAMS[1].pj_per_bit, DRAMS[-1].pj_per_bit
+LEGEND = {
+    "nominal": DOT,
+    f"range of the gates, DRAM at {FRAME_DRAM.pj_per_bit:g} pJ/bit": THICK,
+    f"and of {len(DRAMS)} DRAMs, {_CHEAPEST:.2f} to {_DEAREST:g} pJ/bit": THIN,
+    "(dB): SQNR of a product": {"lw": 0},
+}
 
 
-def bits(weights: str) -> str:
-    """Return the bits of an integer or BitMoD weight format, by its name."""
-    found = re.search(r"(?:int|bitmod)(\d+)", weights)
-    return found[1] if found else ""
+def groups(made: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+    """Yield the entries that are drawn by precision, fastest first, others last."""
+    shown = [e for e in made if not e.row.infeasible]
+    for name in PRECISIONS:
+        yield name, _sorted([e for e in shown if precision(e.pair) == name])
+    beside = [e for e in shown if e.pair in BESIDE and e.row.pe in BESIDE_OF]
+    yield "others", _sorted(beside)
 
 
-def panel(axes: "Axes", made: Sequence[Entry], base: Entry) -> None:
-    """Draw all entries of a point; a number is the bits of the weights."""
-    labels: list[tuple[float, float, str]] = []
-    for entry in made:
-        speed, energy = speed_up(entry, base), energy_gain(entry, base)
-        x, y = speed.nominal, energy.nominal
-        axes.plot([speed.low, speed.high], [y, y], color=FAINT, lw=0.5, zorder=1)
-        axes.plot([x, x], [energy.low, energy.high], color=FAINT, lw=0.5, zorder=1)
-        axes.scatter(
-            *(x, y, 26, entry.row.sqnr_db),
-            cmap="viridis",
-            vmin=SQNR_DB[0],
-            vmax=SQNR_DB[1],
-            marker=ELEMENTS[entry.row.pe][1],
-            edgecolors="black",
-            linewidths=0.4,
-            zorder=2,
-        )
-        text = bits(entry.row.weights)
-        near = (hypot(log(x / a), log(y / b)) < NEAR for a, b, same in labels if same == text)
-        if entry.row.pe in LABELLED and not any(near):
-            labels.append((x, y, text))
-            axes.annotate(text, (x, y), (3, 2.5), textcoords="offset points", fontsize=5)
+def _sorted(entries: Sequence[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: entry.row.latency_s)
 
 
-def style(axes: "Axes", title: str) -> None:
-    """Make both axes logarithmic, with plain numbers, and mark where nothing is gained."""
-    axes.set(xscale="log", yscale="log", title=title, xlabel="speed-up over FP16")
-    ticks = [0.25, 0.5, 1, 2, 4, 8, 16]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(ticks, [f"{each:g}" for each in ticks])
-        axis.set_ticks([], minor=True)
-    axes.axline((1, 1), (2, 2), color="black", lw=0.5, ls=":", zorder=0)
-    axes.axhline(1, color=FAINT, lw=0.4, zorder=0)
-    axes.axvline(1, color=FAINT, lw=0.4, zorder=0)
+def label(entry: Entry, group: str) -> str:
+    """Return an element's name and SQNR; with its precision where the group has several."""
+    own = f" {precision(entry.pair)}" if group == "others" else ""
+    return f"{NAMES[entry.row.pe]}{own} ({entry.row.sqnr_db:.0f} dB)"
+
+
+def whisker(axes: "Axes", y: float, gain: Interval, inner: Interval, colour: str) -> None:
+    """Draw an interval, the part `inner` of it thick, and a dot at its nominal value."""
+    for (low, high), form in (((gain.low, gain.high), THIN), ((inner.low, inner.high), THICK)):
+        axes.plot([low, high], [y, y], color=colour, **form)
+    axes.plot([gain.nominal], [y], color=colour, **DOT)
+
+
+def panel(axes: "Axes", measure: str, pairs: Sequence[tuple[float, str, Load, Load]]) -> None:
+    """Draw one measure of all entries at their heights."""
+    for y, colour, one, base in pairs:
+        if measure == "speed-up":
+            speed = speed_up([(one, base)])
+            whisker(axes, y, speed, speed, colour)
+        else:
+            at_home = energy_gain([(one, base)], (FRAME_DRAM,))
+            whisker(axes, y, energy_gain([(one, base)]), at_home, colour)
+    axes.axvline(1, color=INK, lw=0.6, ls=":", zorder=0)
+    axes.set(xscale="log", xlabel=f"{measure} over FP16", xlim=(0.09, 24))
+    axes.xaxis.set_ticks(
+        [0.125, 0.25, 0.5, 1, 2, 4, 8, 16], ["1/8", "1/4", "1/2", "1", "2", "4", "8", "16"]
+    )
+    axes.xaxis.set_ticks([], minor=True)
+    axes.grid(axis="x", color=FAINT, lw=0.3, alpha=0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def heights(found: Sequence[tuple[str, list[Entry]]]) -> list[tuple[float, str, str, Entry]]:
+    """Return height, group, colour and entry of each row, from the top, a gap between groups."""
+    rows, y = [], 0.0
+    for (group, own), colour in zip(found, (*COLOURS, INK), strict=True):
+        for entry in own:
+            rows.append((y, group, colour, entry))
+            y -= 1
+        y -= 0.8
+    return rows
+
+
+def names(axes: "Axes", rows: Sequence[tuple[float, str, str, Entry]]) -> None:
+    """Write the names of elements at the left, and of precisions above the first of each."""
+    axes.set_yticks([y for y, *_ in rows], [label(e, group) for _, group, _, e in rows])
+    axes.set_ylim(rows[-1][0] - 0.8, 1.4)
+    tops = {group: (y, colour) for y, group, colour, _ in reversed(rows)}
+    for group, (y, colour) in tops.items():
+        axes.annotate(
+            *(group, (0, y + 0.75)),
+            xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
+            fontsize=SMALL_PT, color=colour, weight="bold", va="center",
+        )  # fmt: skip
 
 
 def draw(made: Sequence[Entry], folder: Path) -> None:
     """Write one_table.pdf and one_table.png to `folder`: equal area, one model."""
-    bases = baselines(made)
-    with paper_figure(folder, "one_table", height_in=3.4, width_in=WIDTH_IN) as figure:
-        panels = figure.subplots(1, len(PANELS))
-        for axes, (point, title) in zip(panels, PANELS.items(), strict=True):
-            where = ("area", f"{MODEL}/{point}")
-            own = [e for e in made if e.point == where and not e.row.infeasible]
-            panel(axes, own, bases["area", f"{MODEL}/{point}"])
-            style(axes, title)
-        panels[0].set_ylabel("energy gain over FP16")
-        colours = panels[-1].collections[-1]
-        figure.colorbar(colours, ax=panels, label="SQNR of a product (dB)", pad=0.01, aspect=30)
-        handles = [
-            panels[0].plot([], [], marker, color="white", mec="black", mew=0.5, ms=4, label=name)[0]
-            for name, marker in ELEMENTS.values()
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=7, handlelength=1.0)
+    from matplotlib.lines import Line2D
+
+    at = {point: [e for e in made if e.point == ("area", f"{MODEL}/{point}")] for point in POINTS}
+    rows = heights(list(groups(at["prefill/256"])))
+    height = ROW_IN * (1 - rows[-1][0]) + 0.9
+    with paper_figure(folder, "one_table", height_in=height, width_in=WIDTH_IN) as figure:
+        panels = figure.subplots(1, 2 * len(POINTS), sharey=True)
+        for i, (point, title) in enumerate(POINTS.items()):
+            loads = {(e.row.pe, e.pair): load_of(e) for e in at[point]}
+            (base,) = (load_of(e) for e in baselines(at[point]).values())
+            pairs = [(y, colour, loads[e.row.pe, e.pair], base) for y, _, colour, e in rows]
+            for axes, measure in zip(panels[2 * i :], MEASURES, strict=False):
+                panel(axes, measure, pairs)
+                axes.set_title(title)
+        names(panels[0], rows)
+        lines = [Line2D([], [], label=text, color=INK, **form) for text, form in LEGEND.items()]
+        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))

@@ -1,58 +1,66 @@
-"""The rows of the table, two processes at a time, and their gains over FP16 as intervals.
+"""The rows of the table, two processes at a time: which elements, on which terms.
 
-What is uncertain is split in three: what all elements share (energies of cells, placement, clock)
-moves all MACs together; what synthesis makes of counted cells moves each element's MACs on its own;
-DRAM's constant is one of `DRAM_PJ`. Attention runs on FP16 elements nearly everywhere, so its MACs
-move with those of FP16.
+An element is in with all of its operand pairs whose precision is one of `PRECISIONS` or `ALSO`.
+Rows are simulated at the DRAM of the frame's profile and, on equal area, on the area of the frame's
+own element at both ends of what synthesis may make of it; `intervals` has other DRAMs and gates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import inf
 from multiprocessing import get_context
-from typing import NamedTuple
 
 from simulator.api import load_device
-from simulator.compare import FRAME, TECHNOLOGY, Iso, Row, compared, load_element
-from simulator.cost import load_profile, load_technology
+from simulator.compare import Row, compared
+from simulator.cost import Bound, load_technology
+from simulator.design import (
+    FRAME,
+    TECHNOLOGY,
+    Iso,
+    Terms,
+    element_names,
+    formats_of,
+    load_element,
+)
+from simulator.formats import get
+from simulator.hardware.matrix import pair_formats
 
 PROCESSES = 2
 RUNG = "analytic"
 BASELINE = "fp16_fma"
+#: The precisions that are asked for, and others that papers compare these with.
+PRECISIONS = ("W4A16", "W3A16", "W4A8", "W2A8", "W1.58A8")
+ALSO = ("W16A16", "W8A16", "W6A16", "W8A8", "W4A4", "W3A8", "W1A8")
+#: Elements that cannot run here: a full table of 4 activations has 40 bits for each, more than a
+#: word of the DMA.
+LEFT_OUT = ("lut_conventional",)
 ISOS: tuple[Iso, ...] = ("area", "elements")
-#: DRAM's pJ/bit in papers on low-bit elements; 7.03 is AccelForge's for a TPU v4i.
-DRAM_PJ = (0.63, 7.03, 12.5, 18.75)
+#: Bounds of the area of the frame's own element, for which an entry has a row each.
+FRAMES: tuple[Bound, ...] = ("nominal", "low", "high")
 
-_TECHNOLOGY = load_technology(TECHNOLOGY)
-_SYNTHESIS = _TECHNOLOGY.overheads.synthesis_energy
-#: What synthesis may make of an element's energy, over what is counted.
-OWN = (_SYNTHESIS.at("low"), _SYNTHESIS.nominal, _SYNTHESIS.at("high"))
-NOMINAL_DRAM_PJ = load_profile(load_device(FRAME).energy).dram_read_pj_per_bit.nominal
-
-
-class Interval(NamedTuple):
-    """A ratio and the ends of its range."""
-
-    nominal: float
-    low: float
-    high: float
+_DEVICE, _TECHNOLOGY = load_device(FRAME), load_technology(TECHNOLOGY)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row by one measure of equality.
+    """An operand pair of an element on a workload, by one measure of equality.
 
-    fastest_s, slowest_s: the time on the area of the largest and of the smallest FP16 element.
+    rows: on the nominal, the least and the largest area of the frame's own element. own_attention:
+    the element multiplies attention's operands itself; else the FP16 unit beside does.
     """
 
     iso: Iso
-    row: Row
-    fastest_s: float
-    slowest_s: float
+    pair: str
+    rows: tuple[Row, Row, Row]
+    own_attention: bool
 
     @property
-    def pair(self) -> tuple[str, str, str]:
+    def row(self) -> Row:
+        """The row on nominal area."""
+        return self.rows[0]
+
+    @property
+    def name(self) -> tuple[str, str, str]:
         """The element and the formats of its operands."""
         return self.row.pe, self.row.weights, self.row.activations
 
@@ -61,22 +69,23 @@ class Entry:
         """By what is equal, and the workload."""
         return self.iso, self.row.workload
 
-    def energy_j(
-        self, dram_pj: float, own: float = 1.0, common: float = 1.0, fp16: float = 1.0
-    ) -> float:
-        """Return the energy at a DRAM constant and factors on the element's and on FP16's MACs."""
-        row = self.row
-        if row.infeasible:
-            return inf
-        rest = row.energy_j - row.dram_j - row.mac_j - row.attention_mac_j
-        macs = own * row.mac_j + fp16 * row.attention_mac_j
-        return rest + row.dram_j * dram_pj / NOMINAL_DRAM_PJ + common * macs
 
-    @property
-    def common(self) -> tuple[float, float, float]:
-        """Factors on its MACs of what all elements share: low, nominal, high."""
-        row = self.row
-        return row.mac_low_j / row.mac_j / OWN[0], 1.0, row.mac_high_j / row.mac_j / OWN[2]
+def precision(pair: str) -> str:
+    """Return the bits of weights and activations of a pair as papers write them: W4A16."""
+    weights, activations = pair_formats(pair)
+    bits = "1.58" if weights == "ternary" else f"{float(get(weights).value_bits):g}"
+    return f"W{bits}A{float(get(activations).value_bits):g}"
+
+
+def pairs_of(name: str) -> list[str]:
+    """Return the pairs of an element that are in the table."""
+    known = (*PRECISIONS, *ALSO)
+    return [pair for pair in load_element(name).formats if precision(pair) in known]
+
+
+def elements() -> list[str]:
+    """Return the names of all elements that are in the table."""
+    return [name for name in element_names() if name not in LEFT_OUT and pairs_of(name)]
 
 
 Task = tuple[str, str, tuple[str, ...]]
@@ -85,26 +94,30 @@ Task = tuple[str, str, tuple[str, ...]]
 def rows_of(task: Task) -> list[Entry]:
     """Return the entries of one operand pair of one element on all workloads."""
     name, pair, workloads = task
-    pe, frame = load_element(name), load_device(FRAME)
+    pe = load_element(name)
+    # Attention multiplies INT8 where keys and values are INT8 and the element can, else FP16.
+    integers = formats_of(pe, pair)[2] == "int8-token" and "int8xint8" in pe.formats
+    own = integers or "fp16xfp16" in pe.formats
     found = []
     for iso, workload in product(ISOS, workloads):
-        row, *ends = (
-            compared(
-                pe, pair, workload,
-                frame=frame, technology=_TECHNOLOGY, iso=iso, rung=RUNG, frame_area=bound,
-            )
-            for bound in (("nominal", "low", "high") if iso == "area" else ("nominal",))
-        )  # fmt: skip
-        times = [each.latency_s for each in (row, *ends)]
-        found.append(Entry(iso, row, min(times), max(times)))
+        # Equal elements are as many on any area.
+        first, *ends = (
+            compared(pe, pair, workload, terms(iso, bound))
+            for bound in (FRAMES if iso == "area" else FRAMES[:1])
+        )
+        low, high = ends or (first, first)
+        found.append(Entry(iso, pair, (first, low, high), own))
     return found
 
 
-def entries(elements: Sequence[str], workloads: Sequence[str]) -> list[Entry]:
-    """Return the entries of all pairs of all elements, in that order."""
-    tasks = [
-        (name, pair, tuple(workloads)) for name in elements for pair in load_element(name).formats
-    ]
+def terms(iso: Iso = "area", frame_area: Bound = "nominal") -> Terms:
+    """Return the terms of the table."""
+    return Terms(frame=_DEVICE, technology=_TECHNOLOGY, iso=iso, rung=RUNG, frame_area=frame_area)
+
+
+def entries(names: Sequence[str], workloads: Sequence[str]) -> list[Entry]:
+    """Return the entries of all pairs of elements that are in the table, in that order."""
+    tasks = [(name, pair, tuple(workloads)) for name in names for pair in pairs_of(name)]
     with get_context("spawn").Pool(PROCESSES) as pool:
         return [entry for made in pool.imap(rows_of, tasks) for entry in made]
 
@@ -112,31 +125,3 @@ def entries(elements: Sequence[str], workloads: Sequence[str]) -> list[Entry]:
 def baselines(made: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
     """Return FP16's entry of each point."""
     return {entry.point: entry for entry in made if entry.row.pe == BASELINE}
-
-
-def speed_up(entry: Entry, base: Entry) -> Interval:
-    """Return the speed-up over FP16; its range is that of the area of the FP16 element."""
-    time = base.row.latency_s
-    return Interval(time / entry.row.latency_s, time / entry.slowest_s, time / entry.fastest_s)
-
-
-def energy_gain(entry: Entry, base: Entry, dram_pj: float | None = None) -> Interval:
-    """Return the energy of FP16 over the entry's at a DRAM constant; the range is the gates'.
-
-    Without a constant: at the profile's, and the range is over all of `DRAM_PJ` too.
-    """
-    at = NOMINAL_DRAM_PJ if dram_pj is None else dram_pj
-    ratios = [
-        base.energy_j(dram, fp16, base.common[end], fp16)
-        / entry.energy_j(dram, own, entry.common[end], fp16)
-        for dram, end, own, fp16 in _corners(entry, DRAM_PJ if dram_pj is None else (dram_pj,))
-    ]
-    return Interval(base.energy_j(at) / entry.energy_j(at), min(ratios), max(ratios))
-
-
-def _corners(entry: Entry, drams: Sequence[float]) -> Iterator[tuple[float, int, float, float]]:
-    """Return all ends: a ratio of two linear functions has its extremes there."""
-    is_base = entry.row.pe == BASELINE
-    for dram, end, own, fp16 in product(drams, range(3), OWN, OWN):
-        if not is_base or own == fp16:
-            yield dram, end, own, fp16

@@ -1,22 +1,23 @@
 """Every low-bit element on one area, one cost table and the same models: one table.
 
-Writes claims.csv (published and ours), table.csv (all rows, gains over FP16 as intervals),
-ranking.csv (ranks by energy at every DRAM constant) and the figure one_table.pdf and .png to --out.
-README.md tells the story.
+Writes claims.csv (published and ours), holds.csv (published claims beside our intervals), table.csv
+(all rows, gains over FP16 as intervals), ranking.csv (ranks by speed, and by energy at every DRAM)
+and the figure one_table.pdf and .png to --out. README.md tells the story.
 """
 
 import argparse
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from figure import ELEMENTS, draw
-from gains import of_elements, of_papers, questions, rungs
+from figure import draw
+from gains import of_elements, of_papers, of_waiting, questions, rungs
+from intervals import Interval, energy_gain, load_of, speed_up
 from ranking import Place, places
-from rows import Entry, baselines, energy_gain, entries, speed_up
+from rows import Entry, baselines, elements, entries, precision
 
-from simulator.report.claims import claims_text, read_claims, write_claims
-from simulator.results import prepare_folder
+from simulator.report.claims import Claim, claims_text, read_claims, write_claims
+from simulator.results import Table, prepare_folder
 
 HERE = Path(__file__).parent
 MODELS = ("llama-2-7b", "llama-3-8b", "opt-6.7b")
@@ -24,16 +25,20 @@ POINTS = ("prefill/256", "decode/1", "decode/16", "decode/64")
 SMALL = ("fp16_fma", "mixpe_w4a8", "figna", "axcore", "l_mul", "ternary_adder")
 SMALL_WORKLOADS = ("llama-2-7b/decode/1", "llama-2-7b/prefill/256")
 TABLE = (
-    *("iso", "workload", "pe", "weights", "activations", "elements", "array_mm2", "sqnr_db"),
-    *("latency_s", "tokens_per_s", "energy_j", "energy_low_j", "energy_high_j", "edp_js"),
+    *("iso", "workload", "precision", "pe", "weights", "activations"),
+    *("elements", "array_mm2", "sqnr_db"),
+    *("latency_s", "tokens_per_s", "energy_j", "energy_low_j", "energy_high_j"),
+    *("dram_j", "dram_write_j", "dram_background_j", "mac_j", "attention_mac_j", "edp_js"),
     *("speed_up", "speed_up_low", "speed_up_high"),
-    *("energy_gain", "energy_gain_low", "energy_gain_high", "edp_gain", "bound_by", "infeasible"),
+    *("energy_gain", "energy_gain_low", "energy_gain_high", "edp_gain"),
+    *("bound_by", "priced_by", "infeasible"),
 )
 RANKING = (
-    *("iso", "workload", "dram_pj_per_bit", "rank", "pe", "weights", "activations", "sqnr_db"),
-    *("energy_j", "energy_gain", "energy_gain_low", "energy_gain_high"),
-    *("rank_best", "rank_worst", "flips"),
+    *("iso", "workload", "by", "dram", "dram_pj_per_bit", "among", "rank"),
+    *("pe", "weights", "activations", "sqnr_db", "seconds_or_joules"),
+    *("gain", "gain_low", "gain_high", "rank_best", "rank_worst", "flips"),
 )
+HOLDS = ("claim", "source", "published", "ours", "low", "high", "ratio", "holds", "why")
 
 
 def _write(columns: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
@@ -47,31 +52,62 @@ def _write(columns: Sequence[str], rows: Iterable[Sequence[object]], path: Path)
 
 def table_rows(made: Sequence[Entry]) -> Iterable[Sequence[object]]:
     """Return the rows of table.csv; what does not run has no numbers."""
-    bases = baselines(made)
+    bases = {point: load_of(entry) for point, entry in baselines(made).items()}
     for entry in made:
-        row, base = entry.row, bases[entry.point]
-        head = (entry.iso, row.workload, *entry.pair, row.elements, row.array_mm2, row.sqnr_db)
+        row = entry.row
+        head = (
+            *(entry.iso, row.workload, precision(entry.pair), *entry.name),
+            *(row.elements, row.array_mm2, row.sqnr_db),
+        )
         if row.infeasible:
-            yield *head, *[""] * 14, row.infeasible
+            yield *head, *[""] * 19, row.priced_by, row.infeasible
             continue
+        pair = load_of(entry), bases[entry.point]
+        speed, energy = speed_up([pair]), energy_gain([pair])
         yield (
             *head,
             *(row.latency_s, row.tokens_per_s),
-            *(row.energy_j, row.energy_low_j, row.energy_high_j, row.edp_js),
-            *speed_up(entry, base),
-            *energy_gain(entry, base),
-            *(base.row.edp_js / row.edp_js, row.bound_by, ""),
+            *(row.energy_j, row.energy_low_j, row.energy_high_j),
+            *(row.dram_j, row.dram_write_j, row.dram_background_j),
+            *(row.mac_j, row.attention_mac_j, row.edp_js),
+            *(*speed, *energy, speed.nominal * energy.nominal),
+            *(row.bound_by, row.priced_by, ""),
         )
 
 
 def ranking_rows(ranked: Iterable[Place]) -> Iterable[Sequence[object]]:
     """Return the rows of ranking.csv."""
     for place in ranked:
-        entry = place.entry
+        entry, dram = place.entry, place.dram
+        by = ("speed", "", "") if dram is None else ("energy", dram.name, dram.pj_per_bit)
         yield (
-            *(*entry.point, place.dram_pj, place.rank, *entry.pair, entry.row.sqnr_db),
-            *(place.energy_j, *place.gain, place.best, place.worst, place.flips),
+            *(*entry.point, *by, place.among, place.rank, *entry.name, entry.row.sqnr_db),
+            *(place.value, *place.gain, place.best, place.worst, place.flips),
         )
+
+
+def holds_rows(
+    claims: Iterable[Claim], ours: Mapping[str, Interval | float]
+) -> Iterable[tuple[object, ...]]:
+    """Return the rows of holds.csv: published claims, and whether our interval has them."""
+    for claim in claims:
+        found = ours[claim.key]
+        if claim.published is not None and isinstance(found, Interval):
+            holds = "yes" if found.holds(claim.published) else "no"
+            numbers = (claim.published, *found, claim.ratio)
+            yield claim.claim, claim.source, *numbers, holds, claim.why
+
+
+def holds_text(rows: Iterable[tuple[object, ...]]) -> str:
+    """Return the rows of holds.csv as a table, without sources."""
+    heads = ("claim", *HOLDS[2:])
+    cells = tuple(
+        tuple(
+            f"{each:.3g}" if isinstance(each, float) else str(each) for each in (row[0], *row[2:])
+        )
+        for row in rows
+    )
+    return Table("published claims within our intervals", heads, cells, "<>>>>><<").text()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,18 +120,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     workloads = [f"{model}/{point}" for model in MODELS for point in POINTS]
     made = entries(
-        SMALL if args.small else sorted(ELEMENTS), SMALL_WORKLOADS if args.small else workloads
+        SMALL if args.small else elements(), SMALL_WORKLOADS if args.small else workloads
     )
     ranked = places(made)
-    ours = of_elements()
+    ours: dict[str, Interval | float] = {**of_elements()}
     if not args.small:
-        ours |= of_papers(made, MODELS) | questions(made, ranked) | rungs(workloads)
+        ours |= of_papers(made, MODELS)
+        ours |= questions(made, ranked) | rungs(workloads) | of_waiting()
         draw(made, args.out)
-    claims = read_claims(HERE / "published.csv", ours)
+    numbers = {k: each.nominal if isinstance(each, Interval) else each for k, each in ours.items()}
+    claims = read_claims(HERE / "published.csv", numbers)
+    held = list(holds_rows(claims, ours))
     write_claims(claims, args.out / "claims.csv")
+    _write(HOLDS, held, args.out / "holds.csv")
     _write(TABLE, table_rows(made), args.out / "table.csv")
     _write(RANKING, ranking_rows(ranked), args.out / "ranking.csv")
     print(claims_text("low-bit elements on one table", claims))
+    print(holds_text(held))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,12 @@ AttentionOption = Annotated[
     str,
     typer.Option("--attention", metavar="fused|unfused", help="Whether scores stay on chip."),
 ]
+TablesOption = Annotated[
+    str,
+    typer.Option(
+        "--tables", metavar="fused|apart", help="Who makes the tables of LUT cores: the op before."
+    ),
+]
 DataflowOption = Annotated[
     str | None,
     typer.Option("--dataflow", metavar="ws|os|is", help="Another dataflow, short or in full."),

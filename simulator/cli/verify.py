@@ -21,7 +21,10 @@ _SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)")
 def verify(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Datapath or function; without one: the list."),
+        typer.Argument(
+            metavar="[NAME|FILE.yaml]",
+            help="Datapath or function, or all that a processing element names; without: the list.",
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All datapaths and functions, on all cores.")
@@ -94,10 +97,38 @@ def _found(name: str | None, request: "Request") -> list["Check"]:
     from simulator.numerics.verify import NAMES, verify_all
     from simulator.numerics.verify import verify as check
 
+    if name is not None and _is_element(name):
+        return [check(**each) for each in _of_element(name, request)]
     if name is not None:
         return [check(name, **vars(request))]
     with output.progress(len(NAMES), "checking", "datapaths") as done:
         return verify_all(request, done)
+
+
+def _is_element(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
+def _of_element(file: str, request: "Request") -> list[dict[str, Any]]:
+    """Return the arguments of `verify` for each pair of an element, in formats as in `compare`."""
+    from simulator.design import formats_of, load_element
+
+    if request.weight_format or request.activation_format:
+        raise InputError(
+            f"{file}: its pairs give the formats: leave out --weight-format and --activation-format"
+        )
+    pe = load_element(file)
+    if not pe.kernels:
+        raise InputError(f"{file}: kernels names no datapath that could be checked")
+    return [
+        {
+            **vars(request),
+            "name": pe.kernel(pair),
+            "weight_format": formats_of(pe, pair)[0],
+            "activation_format": formats_of(pe, pair)[1],
+        }
+        for pair in pe.kernels
+    ]
 
 
 def _prepare(picture: Path) -> None:

@@ -10,6 +10,7 @@ from simulator.config.loading import (
     resolved,
 )
 from simulator.config.part import (
+    FOLDER,
     Bytes,
     BytesPerSecond,
     Hertz,
@@ -27,6 +28,7 @@ from simulator.config.part import (
 from simulator.config.problems import did_you_mean, unknown
 
 __all__ = [
+    "FOLDER",
     "Bytes",
     "BytesPerSecond",
     "Hertz",

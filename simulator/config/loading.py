@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from simulator.config.part import UNITS_REQUIRED, Part
+from simulator.config.part import FOLDER, UNITS_REQUIRED, Part
 from simulator.config.problems import describe, did_you_mean, unknown
 from simulator.config.yaml_reader import Document, Plain, read_yaml
 from simulator.errors import InputError
@@ -51,7 +51,8 @@ def load_part(
     path, label = _find(name_or_path, folder, noun)
     document = _with_base(read_yaml(path, label), path, folder)
     try:
-        part = schema.model_validate_json(json.dumps(document.data), context=UNITS_REQUIRED)
+        context = {**UNITS_REQUIRED, FOLDER: str(path.parent)}
+        part = schema.model_validate_json(json.dumps(document.data), context=context)
     except ValidationError as error:
         problems = describe(error, schema, document.label)
         raise InputError([*document.problems, *problems]) from error

@@ -31,6 +31,8 @@ else:
 
 #: Validation context of a file: there, a number without a unit is refused.
 UNITS_REQUIRED = {"units_required": True}
+#: Key of that context: the folder of the file, from which it names others.
+FOLDER = "folder"
 
 
 class PartMeta(ModelMetaclass):

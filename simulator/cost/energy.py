@@ -27,6 +27,9 @@ COMPONENTS = (
     "idle",
 )
 
+#: What a unit is in, in the order in which it is printed: `background` is refresh of DRAM.
+STATES = ("active", "stalled", "idle", "leakage", "background")
+
 _PICO = 1e-12
 _GIB = 2**30
 
@@ -106,6 +109,15 @@ class UnitState(NamedTuple):
     active_power_w: float
 
 
+def waiting_energy(
+    state: UnitState, profile: EnergyProfile, bound: Bound = "nominal"
+) -> dict[str, float]:
+    """Return the energy in J that a unit burns while it is "stalled" and while it is "idle"."""
+    stalled_w = profile.stalled_fraction.at(bound) * state.active_power_w
+    idle_w = profile.idle_fraction.at(bound) * state.active_power_w
+    return {"stalled": stalled_w * state.stalled_s, "idle": idle_w * state.idle_s}
+
+
 class Static(NamedTuple):
     """What burns energy by time alone: duration, leaking silicon and refreshed memory."""
 
@@ -144,15 +156,13 @@ def energy_breakdown(
     does not price an operand pair or a function.
     """
     static = static or Static()
-    waiting = tuple(states)
-    stalled_w = profile.stalled_fraction.at(bound)
-    idle_w = profile.idle_fraction.at(bound)
+    waiting = [waiting_energy(state, profile, bound) for state in states]
     background_w = static.dram_bytes / _GIB * profile.dram_background_w_per_gib.at(bound)
     energy = {name: pj * _PICO for name, pj in _dynamic_pj(counts, profile, bound).items()}
     energy |= {
         "leakage": static.area_mm2 * profile.leakage_w_per_mm2.at(bound) * static.seconds,
         "dram_background": background_w * static.seconds,
-        "stalled": sum(stalled_w * s.active_power_w * s.stalled_s for s in waiting),
-        "idle": sum(idle_w * s.active_power_w * s.idle_s for s in waiting),
+        "stalled": sum(each["stalled"] for each in waiting),
+        "idle": sum(each["idle"] for each in waiting),
     }
     return energy

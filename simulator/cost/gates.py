@@ -6,9 +6,11 @@ Algorithms" (2nd ed.), E&L Ercegovac and Lang, "Digital Arithmetic", MBD Muller 
 Floating-Point Arithmetic". `cells_of` adds up what a tally of operations needs when each operation
 has hardware of its own.
 
-The counts are those of minimal structures. Left out: what synthesis does to meet a clock (larger
-cells, buffers) or to save area (Booth recoding, complex gates); control; exceptions, their flags,
-NaN; the difference between signed and unsigned words but in multipliers; sharing by operations.
+The counts are those of minimal structures: 0.94 to 1.22 of what open tools synthesise for least
+area from full descriptions, special values included (experiments/gates). Left out: what synthesis
+does to meet a clock (larger cells, buffers) or to save area (Booth recoding, complex gates);
+control; exceptions, their flags, NaN; the difference between signed and unsigned words but in
+multipliers; sharing by operations.
 """
 
 from collections.abc import Callable, Mapping
@@ -348,6 +350,7 @@ ONE_WIDTH: dict[str, Callable[[int], Cells]] = {
     "leading_one": leading_one,
     "round": incrementer,
     "barrel_shift": barrel_shifter,
+    "store": register,
 }
 TWO_WIDTHS: dict[str, Callable[[int, int], Cells]] = {
     "mul": _signed_multiplier,

@@ -100,16 +100,16 @@ class Areas(Part):
     vector_lane_mm2: Constant
     fixed_mm2: Constant
 
-    def total_mm2(
+    def parts_mm2(
         self, *, pes: int, scratchpad_bytes: int, lanes: int, bound: Bound = "nominal"
-    ) -> float:
-        """Return the area in mm2 of so many elements, scratchpad bytes and vector lanes."""
-        return (
-            pes * self.pe_mm2.at(bound)
-            + scratchpad_bytes / _MIB * self.scratchpad_mm2_per_mib.at(bound)
-            + lanes * self.vector_lane_mm2.at(bound)
-            + self.fixed_mm2.at(bound)
-        )
+    ) -> dict[str, float]:
+        """Return the area in mm2 of the elements, the scratchpad, the lanes, and the rest."""
+        return {
+            "matrix": pes * self.pe_mm2.at(bound),
+            "scratchpad": scratchpad_bytes / _MIB * self.scratchpad_mm2_per_mib.at(bound),
+            "vector": lanes * self.vector_lane_mm2.at(bound),
+            "rest": self.fixed_mm2.at(bound),
+        }
 
 
 class EnergyProfile(Part):
@@ -118,6 +118,9 @@ class EnergyProfile(Part):
     mac_constants: pJ per MAC of an operand pair "WEIGHTxACTIVATION" of format bases, accumulation
     included. vector_constants: pJ per element operation, `default` for functions not listed.
     array_register_pj_per_bit: per bit that moves from one PE to its neighbour.
+    scratchpad_sram: a table of SRAM macros (`sram.load_sram`) that prices the scratchpad of the
+    device simulated, by its capacity and ports, in place of the constants here
+    (`hardware.memory_pricing.priced_for`).
     stalled_fraction, idle_fraction: part of a unit's active power that it burns while it waits in
     the middle of an op, and while it has none.
     """
@@ -128,6 +131,7 @@ class EnergyProfile(Part):
     source: Source
     mac_constants: dict[str, Constant] = Field(alias="mac_pj", min_length=1)
     vector_constants: dict[str, Constant] = Field(alias="vector_pj")
+    scratchpad_sram: str | None = None
     scratchpad_read_pj_per_bit: Constant
     scratchpad_write_pj_per_bit: Constant
     accumulator_read_pj_per_bit: Constant

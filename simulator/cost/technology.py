@@ -30,12 +30,14 @@ class Overheads(Part):
     """Factors on the counted cells.
 
     synthesis_*: what synthesis for a clock makes of them (larger cells, other structures);
+    between_elements: of that, what two elements need not share, on the ratio of their areas;
     placement_*: what placing and wiring adds; clock_energy: the tree that clocks flip-flops, on
     their energy alone.
     """
 
     synthesis_area: Constant
     synthesis_energy: Constant
+    between_elements: Constant
     placement_area: Constant
     placement_energy: Constant
     clock_energy: Constant

@@ -1,13 +1,21 @@
 """From executed steps to a `Result`: records of operations and units, energy, traffic, peaks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 
 import numpy as np
 
 from simulator.config import content_hash, resolved
-from simulator.cost import Counts, EnergyProfile, Static, UnitState, energy_breakdown
+from simulator.cost import (
+    STATES,
+    Counts,
+    EnergyProfile,
+    Static,
+    UnitState,
+    energy_breakdown,
+    waiting_energy,
+)
 from simulator.engine.roofline import roofline
 from simulator.engine.run import Step
 from simulator.engine.tasks import UNITS
@@ -200,37 +208,61 @@ def _units(
 
 def area_mm2(device: Device, profile: EnergyProfile) -> float:
     """Return the silicon area: the die's where the device states it, else from the profile."""
+    return sum(areas_mm2(device, profile).values())
+
+
+def areas_mm2(device: Device, profile: EnergyProfile) -> dict[str, float]:
+    """Return the silicon area by unit; where the device states its die's, that of the "chip".
+
+    Both matrix units of a core are in "matrix": the profile has one area of an element.
+    """
     if device.die_area_mm2 is not None:
-        return device.die_area_mm2
+        return {"chip": device.die_area_mm2}
     elements = sum(
         unit.arrays * getattr(unit, "rows", 0) * getattr(unit, "columns", 0)
         for unit in device.matrix_units
     )
-    return profile.areas.total_mm2(
+    return profile.areas.parts_mm2(
         pes=device.cores * elements,
         scratchpad_bytes=device.cores * device.scratchpad.capacity_bytes,
         lanes=device.cores * device.vector.lanes,
     )
 
 
-def _shared_energy(
-    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, seconds: float, pair: str
-) -> dict[str, float]:
-    """Return what waiting and time burn: stalled and idle units, leakage, DRAM background."""
+def _waiting(
+    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, pair: str
+) -> dict[str, UnitState]:
+    """Return the states of the units that burn energy while they wait, by name.
+
+    Two matrix units take turns: the one that multiplies `pair` waits, the other is switched off.
+    """
     power = {
         "matrix": device.peak_macs_per_s[pair] * profile.mac_pj(pair) * 1e-12 if pair else 0.0,
         "vector": device.cores * device.vector.lanes * device.clock_hz
         * profile.vector_pj("add") * 1e-12,
     }  # fmt: skip
-    states = [
-        UnitState(
+    return {
+        _matrix_unit(pair, device) if u.name == "matrix" else u.name: UnitState(
             sum(u.stall_ps.values()) / u.instances / PS_PER_S,
             u.idle_ps / u.instances / PS_PER_S,
             power[u.name],
         )
         for u in units
         if u.name in power
-    ]
+    }
+
+
+def _matrix_unit(pair: str, device: Device) -> str:
+    """Return "beside" for a pair that only the second matrix unit multiplies, else "matrix"."""
+    if device.beside is None or pair in device.matrix.pe.formats:
+        return "matrix"
+    return "beside" if pair in device.beside.pe.formats else "matrix"
+
+
+def _shared_energy(
+    states: Iterable[UnitState], device: Device, profile: EnergyProfile, seconds: float
+) -> dict[str, float]:
+    """Return what waiting and time burn: stalled and idle units, leakage, DRAM background."""
     memory = 0 if isinstance(device.memory, IdealMemory) else device.memory.capacity_bytes
     static = Static(seconds, area_mm2(device, profile), memory)
     return {
@@ -238,6 +270,52 @@ def _shared_energy(
         for name, joules in energy_breakdown(Counts(), profile, states, static).items()
         if name in SHARED
     }
+
+
+def _energy_by_state(
+    plan: Plan,
+    device: Device,
+    profile: EnergyProfile,
+    breakdown: Mapping[str, float],
+    states: Mapping[str, UnitState],
+    seconds: float,
+) -> dict[str, dict[str, float]]:
+    """Return the energy in J by unit and state.
+
+    What MACs and waiting cost is counted unit by unit, apart from the breakdown; what a memory or
+    the network moves is its component. Area leaks where it is.
+    """
+    table: dict[str, dict[str, float]] = {}
+
+    def book(unit: str, state: str, joules: float) -> None:
+        row = table.setdefault(unit, dict.fromkeys(STATES, 0.0))
+        row[state] += joules
+
+    for unit, joules in _of_macs(plan, device, profile):
+        book(unit, "active", joules)
+    for name in ("vector", "scratchpad", "accumulator", "dram", "noc"):
+        book(name, "active", breakdown[name])
+    book("dram", "background", breakdown["dram_background"])
+    for unit, state in states.items():
+        for name, joules in waiting_energy(state, profile).items():
+            book(unit, name, joules)
+    for unit, mm2 in areas_mm2(device, profile).items():
+        leaking = energy_breakdown(Counts(), profile, static=Static(seconds, mm2))
+        book(unit, "leakage", leaking["leakage"])
+    return {unit: row for unit, row in table.items() if any(row.values())}
+
+
+def _of_macs(plan: Plan, device: Device, profile: EnergyProfile) -> Iterable[tuple[str, float]]:
+    """Yield (unit, J) of the MACs of each operand pair of each operation, registers included.
+
+    Products on vector lanes are additions and multiplications of theirs, and are none of these.
+    """
+    for count, op in _executions(plan):
+        issued = sum(macs for _, macs in op.counts.macs)
+        register_pj = op.counts.register_bits * profile.array_register_pj_per_bit.nominal
+        for pair, macs in op.counts.macs:
+            pj = macs * (profile.mac_pj(pair) + register_pj / issued)
+            yield _matrix_unit(pair, device), count * pj * 1e-12
 
 
 def _pair(plan: Plan, device: Device) -> str:
@@ -318,7 +396,9 @@ def assemble(
             books.executed(step)
     units = _units(plan, device, latency_ps, books.waited)
     counts = total_counts(plan)
-    shared = _shared_energy(units, device, profile, latency_ps / PS_PER_S, _pair(plan, device))
+    states = _waiting(units, device, profile, _pair(plan, device))
+    seconds = latency_ps / PS_PER_S
+    shared = _shared_energy(states.values(), device, profile, seconds)
     breakdown = {**energy_breakdown(counts, profile), **shared}
     roof = roofline(plan, device)
     memory = None if isinstance(device.memory, IdealMemory) else device.memory
@@ -333,6 +413,7 @@ def assemble(
         roofline_by=roof.by,
         energy_breakdown_j=breakdown,
         shared_energy_j=shared,
+        energy_by_state_j=_energy_by_state(plan, device, profile, breakdown, states, seconds),
         units=units,
         records=tuple(books.records),
         traffic=_traffic(plan, books, device),

@@ -24,7 +24,7 @@ from simulator.hardware.matrix import pair_formats
 from simulator.mapping.lowering import Lowered, lower
 from simulator.numerics.activity import activity
 from simulator.numerics.data import random_matrix
-from simulator.numerics.datapaths import DATAPATHS
+from simulator.numerics.datapaths import datapath
 from simulator.numerics.mac_paths import mac
 from simulator.numerics.operands import Datapath, Operands
 from simulator.numerics.verify import check_operands
@@ -114,8 +114,8 @@ def _for_tensor(form: Format) -> Format:
 
 def _datapath(product: Product, device: Device) -> Datapath:
     pe = device.unit_of(product.pair).pe
-    name = pe.kernels.get(product.pair)
-    path = mac(pair_formats(product.pair)) if name is None else DATAPATHS[name]
+    own = product.pair in pe.kernels
+    path = datapath(pe.kernel(product.pair)) if own else mac(pair_formats(product.pair))
     problem = path.refused(product.weights, product.activations)
     if problem:
         raise InputError(f"{device.name}: PE '{pe.name}', {path.name}: {problem}")

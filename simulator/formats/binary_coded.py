@@ -24,6 +24,8 @@ from simulator.errors import InputError
 Floats = NDArray[np.floating[Any]]
 
 _MOST_PLANES = 8
+#: Powers of two in an alpha of a named format (`bcqB`), as ShiftAddLLM stores it.
+TERMS = 3
 #: The float64 next above sqrt(1/2): no float64 lies between the two.
 _HALF_ROOT = 0.7071067811865476
 
@@ -106,6 +108,20 @@ def power_of_two(values: Floats, terms: int = 1) -> NDArray[np.float64]:
         term = np.where(rest == 0, 0.0, np.copysign(power, rest))
         total, rest = total + term, rest - term
     return total
+
+
+def terms_of(alphas: Floats, terms: int) -> NDArray[np.float64]:
+    """Return alphas as `terms` signed powers of two or 0, in a last axis more.
+
+    They are those that `power_of_two` adds up. Errors: InputError for alphas that have no such sum.
+    """
+    rest, found = np.asarray(alphas, np.float64), []
+    for _ in range(terms):
+        found.append(power_of_two(rest))
+        rest = rest - found[-1]
+    if rest.any():
+        raise InputError(f"binary code: alphas must be sums of {terms} powers of two")
+    return np.stack(found, axis=-1)
 
 
 def encode(alphas: NDArray[np.float64], values: Floats) -> BinaryCoded:

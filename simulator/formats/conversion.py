@@ -12,6 +12,7 @@ scales give an `Encoded`. How scales are chosen:
   scales as above.
 - OliVe's pairs: |mean| + 3 standard deviations (of n - 1) on the largest normal value, where the
   released code starts its search for a better scale.
+- Binary code: fitted alphas, each a sum of three powers of two (`binary_coded.fit`), scales of 1.
 - Ternary: the mean magnitude (`scaling.absmean`). Blocks: `block`, with a tensor scale for *_t32.
 
 Overflow other than saturation is for plain floats: where scales are chosen, nothing overflows but
@@ -23,6 +24,7 @@ times the scale, which is 1 for a group of zeros. FP32 takes float64 to nearest 
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.config import did_you_mean
 from simulator.errors import InputError
-from simulator.formats import codebook, minifloat
+from simulator.formats import binary_coded, codebook, minifloat
 from simulator.formats.block import block_format
 from simulator.formats.codebook import Codebook
 from simulator.formats.format import Format
@@ -74,6 +76,7 @@ class Encoded:
     likewise, None: symmetric. sizes: of a group along every axis; the last group of an axis may be
     short. selectors: which of `codebook.tables` a group uses, None where there is one.
     outer_scales: of the channels (..., 1) or of the tensor, a factor of `scales`; None: one level.
+    terms: of binary code, (groups..., planes, 3): powers of two that add up to a plane's alpha.
     Errors: InputError for metadata that is not of these shapes, codes and selectors out of range.
     """
 
@@ -84,6 +87,7 @@ class Encoded:
     sizes: tuple[int, ...]
     selectors: NDArray[np.uint8] | None = None
     outer_scales: Floats | None = None
+    terms: Doubles | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit, all problems in one error."""
@@ -109,6 +113,7 @@ class Encoded:
             sizes=(*[1] * len(rows), self.sizes[-1]),
             selectors=own(self.selectors),
             outer_scales=own(self.outer_scales, (*rows, min(1, depth))),
+            terms=None if self.terms is None else own(self.terms, (*shape, *self.terms.shape[-2:])),
         )
 
     def values(self) -> Doubles:
@@ -141,6 +146,11 @@ def _shape_problems(encoded: Encoded) -> list[str]:
         for name, array in given.items()
         if array is not None and array.shape != groups
     ]
+    if encoded.format.kind == "binary":
+        terms = (*groups, int(encoded.format.value_bits), binary_coded.TERMS)
+        own = None if encoded.terms is None else encoded.terms.shape
+        if own != terms:
+            problems.append(f"terms: expected shape {terms}, got {own}")
     outer = encoded.outer_scales
     channels, tensor = (*shape[:-1], 1), (1,) * len(shape)
     if outer is not None and encoded.codes.size and outer.shape not in (channels, tensor):
@@ -334,6 +344,8 @@ def _encode_scaled(form: Format, values: Floats, rounding: Rounding, seed: int) 
             return Encoded(form, scaled.codes, scaled.scales, None, scaled.sizes)
         case "codebook" if form.base in OLIVES:
             return _encode_pairs(form, values, rounding, seed)
+        case "binary":
+            return _encode_binary(form, values, rounding)
         case _:
             return _encode_tables(form, values, rounding, seed)
 
@@ -422,6 +434,33 @@ def _encode_pairs(form: Format, values: Floats, rounding: Rounding, seed: int) -
     return Encoded(form, encode_pairs(olive, scaled, rounding, seed), scales, None, sizes)
 
 
+def _encode_binary(form: Format, values: Floats, rounding: Rounding) -> Encoded:
+    if rounding is not Rounding.NEAREST_EVEN:
+        raise InputError(f"{form.name}: codes round to nearest_even only, got {rounding}")
+    exact, planes = checked(form.name, values), int(form.value_bits)
+    sizes = group_sizes(form.name, values.shape, *_sharing(form))
+    depth, group = values.shape[-1], sizes[-1]
+    rows = exact.reshape(prod(values.shape[:-1]), depth)
+    codes = np.zeros(rows.shape, np.uint8)
+    terms = np.zeros((len(rows), -(-depth // group), planes, binary_coded.TERMS))
+    # Full groups, then the last ones that are short.
+    whole = depth - depth % group
+    for start, end in ((0, whole), (whole, depth)):
+        part = rows[:, start:end]
+        if part.size:
+            count = min(group, end - start)
+            fitted = binary_coded.fit(part.reshape(-1, count), planes, binary_coded.TERMS)
+            codes[:, start:end] = binary_coded.codes_of(fitted).reshape(part.shape)
+            own = binary_coded.terms_of(fitted.alphas, binary_coded.TERMS)
+            place = slice(start // group, -(-end // group))
+            terms[:, place] = own.reshape(terms[:, place].shape)
+    groups = (*values.shape[:-1], terms.shape[1])
+    return Encoded(
+        *(form, codes.reshape(values.shape), np.ones(groups), None, sizes),
+        terms=terms.reshape(*groups, planes, binary_coded.TERMS),
+    )
+
+
 def _encode_tables(form: Format, values: Floats, rounding: Rounding, seed: int) -> Encoded:
     """Quantise to a table, of which every group has the best of several (BitMoD, ANT)."""
     exact = checked(form.name, values)
@@ -487,8 +526,19 @@ def _elements(encoded: Encoded) -> Doubles:
     form, codes = encoded.format, encoded.codes
     if form.kind in ("int", "uint", "ternary"):
         return codes.astype(np.float64)
+    if encoded.terms is not None:
+        return _binary_sums(encoded, encoded.terms.sum(axis=-1))
     if encoded.selectors is None:
         return _plain_values(form, codes).astype(np.float64)
     tables = np.array([book.table for book in codebook.tables(form.base)], np.float64)
     found: Doubles = tables[spread(encoded.selectors, encoded.sizes, codes.shape), codes]
     return found
+
+
+def _binary_sums(encoded: Encoded, alphas: Doubles) -> Doubles:
+    """Return the sums of +-alpha of a group, from plane 0 on."""
+    total: Doubles = np.zeros(encoded.codes.shape)
+    for plane in range(alphas.shape[-1]):
+        own = spread(alphas[..., plane], encoded.sizes, encoded.codes.shape)
+        total = total + np.where(encoded.codes >> plane & 1, own, -own)
+    return total

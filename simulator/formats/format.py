@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.formats.conversion import Encoded
     from simulator.formats.minifloat import Codes, Floats
 
-Kind = Literal["int", "uint", "fixed", "bipolar", "float", "ternary", "codebook", "block"]
+Kind = Literal["int", "uint", "fixed", "bipolar", "float", "ternary", "codebook", "block", "binary"]
 Granularity = Literal["none", "tensor", "channel", "token", "group"]
 
 _SMALL_FLOAT = re.compile(r"e\d+m(\d+)")
@@ -33,7 +33,8 @@ class Format:
 
     base: the plain format of an element, or the name of a block format or of tables; value_bits:
     the payload of one element (8/5 for ternary). outer, outer_bits: what shares a second scale, and
-    its bits. power_scales: scales are powers of two, of which the exponent is stored.
+    its bits. power_scales: scales are powers of two, of which the exponent is stored. kind
+    "binary": scale_bits are those of all alphas of a group.
     """
 
     name: str

@@ -222,12 +222,19 @@ def decode(form: Minifloat, codes: NDArray[np.integer[Any]]) -> NDArray[np.float
         raise InputError(f"{form.name}: codes must be integers, got {codes.dtype}")
     if codes.size and (int(codes.min()) < 0 or int(codes.max()) >= 1 << form.bits):
         raise InputError(f"{form.name}: codes must be 0 to {(1 << form.bits) - 1}")
-    if form.exponent_bits == 8 and form.bias == 127 and form.specials == "ieee" and form.signed:
-        # The first bits of a float32: BF16, TF32. A signalling NaN would warn its readers.
-        values = (codes.astype(np.uint32) << np.uint32(32 - form.bits)).view(np.float32)
-        values[np.isnan(values)] = np.nan
-        return values
+    layout = form.exponent_bits, form.bias, form.specials, form.signed
+    if layout == (8, 127, "ieee", True):
+        # The first bits of a float32: BF16, TF32.
+        return _quiet((codes.astype(np.uint32) << np.uint32(32 - form.bits)).view(np.float32))
+    if layout == (5, 15, "ieee", True) and form.bits == 16:
+        return _quiet(codes.astype(np.uint16).view(np.float16)).astype(np.float32)
     return np.take(table(form), codes)
+
+
+def _quiet(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values with one NaN: a signalling one would warn its readers."""
+    values[np.isnan(values)] = np.nan
+    return values
 
 
 def encode(

@@ -14,6 +14,7 @@ is a name of its own or a member of a family, numbers in decimal without leading
 - `dfpB`: dynamic fixed point of 2 to 16 bits, an 8-bit exponent for the tensor or what is named.
 - `bipolarB`: 1 to 16 bits, each +-1 times its weight.
 - `potB`, `apotB`: powers of two (2 to 8 bits), sums of them (3 to 7).
+- `bcqB`: binary code of 1 to 8 sign planes, an alpha a plane and group, of 128 or as named.
 - `bfpM_bN`: block floating point, a sign and M bits (1 to 15), N of them share an 8-bit exponent.
 
 Block formats follow OCP Microscaling v1.0 (32 elements, one 8-bit E8M0 scale); NVFP4 has 16
@@ -22,8 +23,9 @@ BitMoD (Chen et al., HPCA 2025) has groups of 128 with an 8-bit scale and a 2-bi
 value; `ant4` (Guo et al., MICRO 2022) groups of 128 with an FP16 scale and a 2-bit choice of int4,
 flint4 and pot4; `qserve` (Lin et al., MLSys 2025) groups of 128 with an 8-bit scale and a 4-bit
 zero point under an FP16 scale of the channel. OliVe codes values in pairs, so that its groups are
-even; ternary is stored five to a byte, `ternary2` four. What the bits mean as numbers:
-`conversion`. Without a name, as one scale a group does not hold it: binary code (`binary_coded`).
+even; ternary is stored five to a byte, `ternary2` four. An alpha of binary code is three powers of
+two of 8 bits each, as ShiftAddLLM (You et al., arXiv 2406.05981) stores it. What the bits mean as
+numbers: `conversion`.
 """
 
 import functools
@@ -41,10 +43,14 @@ from simulator.errors import InputError
 from simulator.formats.format import Format, Granularity, Kind, ceil_of
 
 _SCALE_BITS = 16
+#: Of an alpha of binary code: three exponents.
+_ALPHA_BITS = 24
 _SUFFIX = re.compile(r"g[1-9]\d{0,5}|channel|token|tensor|asym|s8|s16|s32")
 _SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
 #: How the names of families are made; the module says what they mean.
-PATTERNS = "fpB_eXmY (then fn, ieee or fnuz), fixW_I, ufixW_I, dfpB, bipolarB, potB, apotB, bfpM_bN"
+PATTERNS = (
+    "fpB_eXmY (then fn, ieee or fnuz), fixW_I, ufixW_I, dfpB, bipolarB, potB, apotB, bcqB, bfpM_bN"
+)
 _SUMMARY = (
     "int1 to int16, int32, uint1 to uint16, fp32, tf32, fp16, bf16, fp8_*, fp6_*, fp4_e2m1fn, "
     "fp3_e2m0, e8m0, ue5m3, ue4m3, mxfp*, mxint8, nvfp4, nvint4, nvfp4_t32, nvint4_t32, nf4, "
@@ -73,13 +79,14 @@ _NUMBER = r"(0|[1-9]\d{0,5})"
 _MINIFLOAT = re.compile(rf"fp{_NUMBER}_e{_NUMBER}m{_NUMBER}(?:fn|ieee|fnuz)?")
 _FIXED = re.compile(rf"u?fix{_NUMBER}_{_NUMBER}")
 _BFP = re.compile(rf"bfp{_NUMBER}_b{_NUMBER}")
-_BY_BITS = re.compile(rf"(dfp|bipolar|pot|apot){_NUMBER}")
+_BY_BITS = re.compile(rf"(dfp|bipolar|pot|apot|bcq){_NUMBER}")
 #: The fewest and the most bits.
-_RANGES = {"dfp": (2, 16), "bipolar": (1, 16), "pot": (2, 8), "apot": (3, 7)}
+_RANGES = {"dfp": (2, 16), "bipolar": (1, 16), "pot": (2, 8), "apot": (3, 7), "bcq": (1, 8)}
 #: A few members of each family, for `ALL`.
 _MEMBERS = (
     *("fp5_e2m2", "fp7_e3m3fn", "fp10_e5m4ieee", "fp12_e4m7fnuz", "fix8_4", "ufix8_0", "dfp8"),
     *("dfp16", "bipolar2", "bipolar4", "pot3", "apot4", "apot5", "bfp3_b16", "bfp7_b16"),
+    *("bcq2", "bcq3", "bcq4"),
 )
 
 
@@ -244,6 +251,8 @@ def _by_bits(name: str, family: str, bits: int) -> Format:
     if family == "dfp":
         integer = f"int{bits}"
         return Format(name, integer, "int", Fraction(bits), "tensor", None, 8, power_scales=True)
+    if family == "bcq":
+        return Format(name, name, "binary", Fraction(bits), "group", 128, _ALPHA_BITS * bits)
     return Format(name, name, "bipolar" if family == "bipolar" else "codebook", Fraction(bits))
 
 
@@ -302,6 +311,8 @@ def _definition_problem(base: Format, suffixes: Sequence[str]) -> str:
         return f"{base.name} has its step by definition and takes no suffix"
     if base.power_scales and not set(suffixes).isdisjoint(("asym", "s8", "s16", "s32")):
         return f"{base.name} has 8-bit exponents for scales and takes a granularity only"
+    if base.kind == "binary" and not all(re.fullmatch(r"g\d+|channel", each) for each in suffixes):
+        return f"{base.name} has its alphas by definition and takes -gN or -channel only"
     if base.outer_bits and not all(suffix.startswith("g") for suffix in suffixes):
         return f"{base.name} has its scales by definition and takes -gN only"
     return ""

@@ -31,7 +31,9 @@ class MatrixModel(NamedTuple):
     column_grain of them in one PE; temporal: elements of the temporal dimension taken per step of
     `passes` cycles. move_rows_per_cycle counts rows of PEs. accumulator_entries: partial sums that
     a column of PEs holds (0: no accumulators), accumulator_ports: how many it adds up in a cycle.
-    group: elements of the temporal dimension that share a scale which a PE multiplies by itself, in
+    dequantised_per_cycle: weights that are decoded at the array's edge in a cycle;
+    activation_edge_bits, weight_edge_bits: what it takes of each operand in a cycle. group:
+    elements of the temporal dimension that share a scale which a PE multiplies by itself, in
     scale_cycles (0: it does not). Rates are per cycle; a limit of 0 is none.
     """
 
@@ -52,7 +54,9 @@ class MatrixModel(NamedTuple):
     accumulator_ports: int
     accumulator_bits: int
     conversions_per_cycle: int
-    edge_bits_per_cycle: int
+    dequantised_per_cycle: int
+    activation_edge_bits: int
+    weight_edge_bits: int
     read_bits_per_cycle: int
     write_bits_per_cycle: int
     macs_per_megacycle: int
@@ -270,6 +274,31 @@ def array_cycles(
 
 
 @register_jitable
+def operand_reads(
+    unit: MatrixModel, m: int, n: int, k: int, temporal_tiles: int
+) -> tuple[int, int, int]:
+    """Return how often activations and weights are read, once for each fold, and the folds of K."""
+    if unit.kind == OUTPUT_STATIONARY or unit.kind == ADDER_TREE:
+        a_reads, w_reads = ceil_div(n, unit.columns), ceil_div(m, unit.rows)
+        k_folds = temporal_tiles if unit.kind == OUTPUT_STATIONARY else 1
+    elif unit.kind == WEIGHT_STATIONARY:
+        a_reads, w_reads, k_folds = (
+            ceil_div(n, unit.columns),
+            temporal_tiles,
+            ceil_div(k, unit.rows),
+        )
+    elif unit.kind == INPUT_STATIONARY:
+        a_reads, w_reads, k_folds = (
+            temporal_tiles,
+            ceil_div(m, unit.columns),
+            ceil_div(k, unit.rows),
+        )
+    else:
+        a_reads, w_reads, k_folds = 1, 1, 1
+    return a_reads, w_reads, k_folds
+
+
+@register_jitable
 def operand_bits(
     unit: MatrixModel,
     count: int,
@@ -289,23 +318,7 @@ def operand_bits(
     accumulator width. k_spills: how often a K tile hands partial sums on through the scratchpad.
     """
     a, w, out = m * k, k * n, m * n
-    if unit.kind == OUTPUT_STATIONARY or unit.kind == ADDER_TREE:
-        a_reads, w_reads = ceil_div(n, unit.columns), ceil_div(m, unit.rows)
-        k_folds = temporal_tiles if unit.kind == OUTPUT_STATIONARY else 1
-    elif unit.kind == WEIGHT_STATIONARY:
-        a_reads, w_reads, k_folds = (
-            ceil_div(n, unit.columns),
-            temporal_tiles,
-            ceil_div(k, unit.rows),
-        )
-    elif unit.kind == INPUT_STATIONARY:
-        a_reads, w_reads, k_folds = (
-            temporal_tiles,
-            ceil_div(m, unit.columns),
-            ceil_div(k, unit.rows),
-        )
-    else:
-        a_reads, w_reads, k_folds = 1, 1, 1
+    a_reads, w_reads, k_folds = operand_reads(unit, m, n, k, temporal_tiles)
     wide = unit.accumulator_bits
     read = a * a_reads * a_bits + w * w_reads * w_bits + out * k_spills * wide
     write = out * out_bits + out * k_spills * wide
@@ -336,9 +349,10 @@ def matrix_work(
 ) -> MatrixWork:
     """Return cycles by cause and on-chip bits of `count` GEMMs of m x k by k x n on one core.
 
-    The operand stall is what the scratchpad's ports, the accumulators' ports and an adder tree's
-    edge need beyond the array's own cycles; the conversion stall what the output converters need
-    beyond both. `edges`: the cycles of `matrix_edges`, in which ports and converters work too. A
+    The operand stall is what the scratchpad's ports, the accumulators' ports and the array's edges
+    need beyond its own cycles; the dequantisation stall what decoding each weight that enters needs
+    beyond both, besides waiting for scales; the conversion stall what the output converters need
+    beyond all. `edges`: the cycles of `matrix_edges`, in which ports and converters work too. A
     unit known by its peak alone has no operand stall.
     """
     read, write, held_read, held_write = operand_bits(
@@ -355,12 +369,14 @@ def matrix_work(
         stream, waits = stream_cycles(unit, k)
         busy = ceil_div(tiles * stream, unit.arrays)
         scale = ceil_div(tiles * waits, unit.arrays)
-        if unit.edge_bits_per_cycle > 0:
-            edge_bits = (unit.rows * a_bits + unit.columns * w_bits) * unit.temporal
-            edge = ceil_div(busy * edge_bits, unit.edge_bits_per_cycle * unit.passes)
     else:
         busy, move, skew, scale = array_cycles(unit, count, m, n, k, temporal_tiles)
     own = busy + move + skew + scale + edges
+    a_reads, w_reads, _ = operand_reads(unit, m, n, k, temporal_tiles)
+    if unit.activation_edge_bits > 0:
+        edge = ceil_div(count * m * k * a_reads * a_bits, unit.activation_edge_bits)
+    if unit.weight_edge_bits > 0:
+        edge = max(edge, ceil_div(count * k * n * w_reads * w_bits, unit.weight_edge_bits))
     if unit.accumulator_entries > 0:
         columns = unit.columns // unit.column_grain
         column_bits = columns * unit.arrays * unit.accumulator_ports * unit.accumulator_bits
@@ -369,6 +385,10 @@ def matrix_work(
         ceil_div(read, unit.read_bits_per_cycle), ceil_div(write, unit.write_bits_per_cycle), edge
     )
     operand = 0 if unit.kind == THROUGHPUT else max(0, needed - own)
+    if unit.dequantised_per_cycle > 0:
+        decoding = ceil_div(count * k * n * w_reads, unit.dequantised_per_cycle)
+        scale += max(0, decoding - own - operand)
+        own = max(own, decoding - operand)
     conversion = 0
     if unit.conversions_per_cycle > 0:
         conversion = max(0, ceil_div(count * m * n, unit.conversions_per_cycle) - own - operand)

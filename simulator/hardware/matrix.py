@@ -5,6 +5,8 @@ array says how many of them there are and how operands reach them. MACs per cycl
 The timing of each kind is in `equations.py`.
 """
 
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -13,13 +15,15 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from simulator.config import Bytes, Part, did_you_mean, load_part, unknown
+from simulator.config import FOLDER, Bytes, Part, did_you_mean, load_part, unknown
 from simulator.errors import InputError
 from simulator.formats import Format, get
+from simulator.numerics.own import Source, arithmetic, pair_problem
 
 PE_FOLDER = "hw_configs/parts/pe"
 #: What a specification notes and no unit spends time on.
@@ -80,6 +84,16 @@ COUNTED: Literal["counted"] = "counted"
 Passes = Annotated[int | Literal["counted"], BeforeValidator(_passes)]
 
 
+def _source(given: object, info: ValidationInfo) -> object:
+    """Read the Python file that stands at a path from the folder of the file that names it."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return Source.of(str(Path((info.context or {}).get(FOLDER, "")) / given))
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
 class ProcessingElement(Part):
     """One processing element: the products it forms, how often, and its accumulator.
 
@@ -87,7 +101,10 @@ class ProcessingElement(Part):
     maps an operand pair "WEIGHTxACTIVATION" to its passes (bit-serial PEs: several), `kernels` such
     pairs to the datapath of `numerics` that computes them bit by bit; a pair without one is
     multiplied and added as `numerics.mac_paths` says. "counted" passes are those that the scalar
-    specification of the kernel makes for k values (`numerics.element`).
+    specification of the kernel makes for k values (`numerics.element`). `python` is a file with
+    datapaths of the user's own, which `kernels` may name too (`numerics.own`). `shared_at`: where
+    what outputs share is made (tables, aligned activations): by hardware at the edge of each row,
+    or by whatever makes the activation (`mapping.tables`).
     """
 
     name: str
@@ -95,6 +112,8 @@ class ProcessingElement(Part):
     micro_tile: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     formats: dict[str, Passes] = Field(min_length=1)
     kernels: dict[str, str] = Field(default_factory=dict)
+    python: Annotated[Source | None, BeforeValidator(_source)] = None
+    shared_at: Literal["edge", "producer"] = "edge"
     initiation_interval: PositiveInt = 1
     latency_cycles: PositiveInt = 1
     accumulator_bits: PositiveInt = 32
@@ -124,7 +143,7 @@ class ProcessingElement(Part):
         for pair, passes in self.formats.items():
             if passes == COUNTED and pair not in self.kernels:
                 raise ValueError(f"{pair}: counted passes need a kernel in kernels")
-        if not self.kernels:
+        if not self.kernels and self.python is None:
             return self
         # Imported where it is needed: most devices name none.
         from simulator.numerics.datapaths import DATAPATHS
@@ -132,9 +151,47 @@ class ProcessingElement(Part):
         for pair, kernel in self.kernels.items():
             if pair not in self.formats:
                 raise ValueError(unknown("pair of kernels", pair, self.formats))
-            if kernel not in DATAPATHS:
+            if kernel not in DATAPATHS and self.python is None:
                 raise ValueError(unknown("kernel", kernel, DATAPATHS))
         return self
+
+    @model_validator(mode="after")
+    def _known_own_kernels(self) -> Self:
+        if self.python is None:
+            return self
+        from simulator.numerics.datapaths import DATAPATHS
+        from simulator.numerics.function_paths import FUNCTIONS
+
+        file, own = self.python.file, [pair for pair in self.kernels if self._is_own(pair)]
+        try:
+            names = self.python.names()
+            for pair in own:
+                arithmetic(self.kernel(pair))
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        for name in names:
+            if name in DATAPATHS or name in FUNCTIONS:
+                raise ValueError(
+                    f"{file}: '{name}' is a datapath that comes with nibblesim; rename it"
+                )
+        if not own:
+            listed = ", ".join(names) or "none"
+            raise ValueError(f"kernels name no datapath of {file}; it has: {listed}")
+        for pair in own:
+            weights, activations = (get(name) for name in pair_formats(pair))
+            if problem := pair_problem(weights, activations):
+                raise ValueError(f"{pair}: {problem}")
+        return self
+
+    def _is_own(self, pair: str) -> bool:
+        from simulator.numerics.datapaths import DATAPATHS
+
+        return self.python is not None and self.kernels[pair] not in DATAPATHS
+
+    def kernel(self, pair: str) -> str:
+        """Return the name by which `numerics` knows the datapath of a pair that has one."""
+        name = self.kernels[pair]
+        return self.python.key(name) if self.python and self._is_own(pair) else name
 
     def passes(self, pair: str) -> int:
         """Return the passes of an operand pair; refuse what the element cannot multiply."""
@@ -153,7 +210,7 @@ class ProcessingElement(Part):
         from simulator.numerics.element import work
 
         weights, activations = (get(name) for name in pair_formats(pair))
-        return work(self.kernels[pair], self.micro_tile[2], weights, activations).passes
+        return work(self.kernel(pair), self.micro_tile[2], weights, activations).passes
 
     def scale_passes(self, pair: str) -> int:
         """Return the passes in which the element multiplies a group's sum by its scale itself.
@@ -164,7 +221,34 @@ class ProcessingElement(Part):
             return 0
         from simulator.numerics.element import scale_passes
 
-        return scale_passes(self.kernels[pair])
+        return scale_passes(self.kernel(pair))
+
+    def table_bits(self, pair: str) -> Fraction:
+        """Return the bits of tables for one activation that its producer makes; 0 where none does.
+
+        They are what the specification's look-ups choose from.
+        """
+        if self.shared_at == "edge":
+            return Fraction(0)
+        from simulator.numerics.element import work
+
+        weights, activations = (get(name) for name in pair_formats(pair))
+        done = work(self.kernel(pair), self.micro_tile[2], weights, activations)
+        looked_up = sum(
+            count * size[0] * size[1]
+            for (operation, size), count in done.operations.items()
+            if operation == "look_up" and isinstance(size, tuple)
+        )
+        return Fraction(looked_up, done.passes * self.micro_tile[2])
+
+    def decodes_weights(self, pair: str) -> bool:
+        """Tell whether weights of a pair are decoded before they enter the array, once a column."""
+        from simulator.numerics.element import ELEMENTS, work
+
+        if self.kernels.get(pair) not in ELEMENTS:
+            return False
+        weights, activations = (get(name) for name in pair_formats(pair))
+        return bool(work(self.kernel(pair), self.micro_tile[2], weights, activations).decoded)
 
     def shared_operations(self, pair: str) -> int:
         """Return the operations on the activations of a micro-tile's k that its outputs share.
@@ -237,10 +321,21 @@ else:
 
 
 class _Matrix(Part):
+    """What arrays of all kinds have.
+
+    activation_edge_width, weight_edge_width: what one array takes of each operand from the
+    scratchpad in a cycle. dequantised_per_cycle: weights that one core decodes at its arrays' edges
+    in a cycle, where the element wants them decoded; absent, as many as enter.
+    conversions_per_cycle: outputs that are converted.
+    """
+
     pe: Element
     arrays: PositiveInt = 1
     accumulators: Accumulators | None = None
     conversions_per_cycle: PositiveInt | None = None
+    dequantised_per_cycle: PositiveInt | None = None
+    activation_edge_bytes: Bytes | None = Field(default=None, alias="activation_edge_width")
+    weight_edge_bytes: Bytes | None = Field(default=None, alias="weight_edge_width")
     source: str
 
     @property
@@ -287,13 +382,12 @@ class AdderTree(_Matrix):
     """`arrays` units of rows x columns dot products, each an adder tree of the PE's k inputs.
 
     Both operands are broadcast each cycle, nothing is stationary: there is no fold to fill, only
-    the latency of the tree. `edge_width` is what one unit can take from the scratchpad a cycle.
+    the latency of the tree.
     """
 
     kind: Literal["adder_tree"]
     rows: PositiveInt
     columns: PositiveInt
-    edge_width_bytes: Bytes | None = Field(default=None, alias="edge_width")
 
     def macs_per_cycle(self, pair: str) -> float:
         """Peak MACs per cycle of one core for an operand pair."""

@@ -42,7 +42,7 @@ def matrix_model(device: Device, pair: str, group: int = 0) -> MatrixModel:
     passes = unit.pe.passes(pair)
     accumulators = unit.accumulators
     entries = 0 if accumulators is None else accumulators.entries_per_column
-    move_rows, buffers, overlap, occupied, edge, rate = 1, 2, 1, 1, 0, 1
+    move_rows, buffers, overlap, occupied, rate = 1, 2, 1, 1, 1
     rows, columns = 128, 128
     match unit:
         case SystolicArray():
@@ -54,10 +54,10 @@ def matrix_model(device: Device, pair: str, group: int = 0) -> MatrixModel:
         case AdderTree():
             kind, row_grain, column_grain, temporal = _grains(unit)
             rows, columns = unit.rows, unit.columns
-            edge = 8 * (unit.edge_width_bytes or 0)
         case Throughput():
             kind, row_grain, column_grain, temporal = THROUGHPUT, 1, 1, 1
             rate = int(unit.macs * unit.efficiency * 1_000_000)
+    decodes = unit.pe.decodes_weights(pair)
     in_time = kind in (OUTPUT_STATIONARY, ADDER_TREE)
     scale_cycles = unit.pe.scale_passes(pair) if in_time and group else 0
     return MatrixModel(
@@ -78,7 +78,9 @@ def matrix_model(device: Device, pair: str, group: int = 0) -> MatrixModel:
         accumulator_ports=1 if accumulators is None else accumulators.ports,
         accumulator_bits=unit.pe.accumulator_bits,
         conversions_per_cycle=unit.conversions_per_cycle or 0,
-        edge_bits_per_cycle=edge,
+        dequantised_per_cycle=(unit.dequantised_per_cycle or 0) if decodes else 0,
+        activation_edge_bits=8 * unit.arrays * (unit.activation_edge_bytes or 0),
+        weight_edge_bits=8 * unit.arrays * (unit.weight_edge_bytes or 0),
         read_bits_per_cycle=8 * pad.read_bytes_per_cycle,
         write_bits_per_cycle=8 * pad.write_bytes_per_cycle,
         macs_per_megacycle=rate,

@@ -2,22 +2,28 @@
 
 An element has the hardware of one pass: of each operation as many as a pass needs, as wide as its
 widest use (`numerics.element` counts them), registers for the operands that it takes in a pass and
-for its sums. Area is that of the pair that takes most; energy is that of a pair. What outputs share
-(tables, aligned activations) is not the element's: `shared_cells`.
+for its sums. A table that it holds for its outputs it has once a row of its tile. Area is that of
+the pair that takes most; energy is that of a pair. What rows and columns share stands at the edges
+of the array: what makes tables, aligns or decodes activations (`row_cells`), what decodes weights
+(`column_cells`).
 
 Left out: control, multiplexers between the uses of one adder by several operand pairs.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil
 
+from simulator.config import unknown
 from simulator.cost import (
     Bound,
     Cells,
     Constant,
     Cost,
     EnergyProfile,
+    Synthesis,
     Technology,
     cells_of,
     cost_of,
@@ -25,7 +31,13 @@ from simulator.cost import (
 from simulator.cost.gates import register
 from simulator.errors import InputError
 from simulator.formats import get
-from simulator.hardware.matrix import ProcessingElement, pair_formats
+from simulator.hardware.matrix import (
+    AdderTree,
+    ProcessingElement,
+    SystolicArray,
+    Throughput,
+    pair_formats,
+)
 from simulator.numerics.element import Operations, Work, work
 from simulator.numerics.word import Size
 
@@ -33,44 +45,100 @@ BOUNDS: tuple[Bound, ...] = ("low", "nominal", "high")
 
 
 def element_cost(
-    pe: ProcessingElement, pair: str, technology: Technology, bound: Bound = "nominal"
+    pe: ProcessingElement,
+    pair: str,
+    technology: Technology,
+    bound: Bound = "nominal",
+    synthesis: Synthesis | None = None,
 ) -> Cost:
     """Return area in um2 and energy in pJ of one pass of one element on an operand pair.
 
-    Errors: InputError for a pair that the element does not multiply or that no kernel is given for.
+    By gates, or as `synthesis` has it where it has the element. Errors: InputError for a pair that
+    the element does not multiply, that no kernel is given for, or that is not in the synthesis of
+    its element.
     """
+    if synthesis is not None and synthesis.covers(pe.name):
+        pe.passes(pair)
+        return synthesis.cost(pe.name, pair, bound)
     return cost_of(element_cells(pe, pair), technology, bound)
 
 
 def element_area_um2(
-    pe: ProcessingElement, technology: Technology, bound: Bound = "nominal"
+    pe: ProcessingElement,
+    technology: Technology,
+    bound: Bound = "nominal",
+    synthesis: Synthesis | None = None,
 ) -> float:
     """Return the area of an element that does all its operand pairs: that of the largest."""
-    return max(element_cost(pe, pair, technology, bound).area_um2 for pair in pe.formats)
+    return max(element_cost(pe, pair, technology, bound, synthesis).area_um2 for pair in pe.formats)
+
+
+def priced_by(
+    pe: ProcessingElement, technology: Technology, synthesis: Synthesis | None = None
+) -> str:
+    """Return in words what an element's area and energy come from."""
+    if synthesis is not None and synthesis.covers(pe.name):
+        return f"synthesis {synthesis.label}"
+    return f"gates in {technology.name}"
+
+
+def check_synthesis(synthesis: Synthesis, elements: Sequence[ProcessingElement]) -> None:
+    """Refuse lines of elements that are not there, and of pairs that they do not multiply.
+
+    Raises InputError with all of them: a slip in a name would leave an element to gates.
+    """
+    by_name = {pe.name: pe for pe in elements}
+    problems = []
+    for entry in synthesis.entries:
+        pe = by_name.get(entry.pe)
+        if pe is None:
+            problems.append(f"{synthesis.label}: {unknown('PE', entry.pe, list(by_name))}")
+        elif entry.pair not in pe.formats:
+            does = ", ".join(pe.formats)
+            problems.append(
+                f"{synthesis.label}: PE '{pe.name}' does not multiply {entry.pair}; it does: {does}"
+            )
+    if problems:
+        raise InputError(problems)
 
 
 def mac_pj(
-    pe: ProcessingElement, pair: str, technology: Technology, bound: Bound = "nominal"
+    pe: ProcessingElement,
+    pair: str,
+    technology: Technology,
+    bound: Bound = "nominal",
+    synthesis: Synthesis | None = None,
 ) -> float:
     """Return the energy of one MAC of a pair: its share of all passes of a micro-tile."""
     m, n, k = pe.micro_tile
-    pass_pj = element_cost(pe, pair, technology, bound).energy_pj
+    pass_pj = element_cost(pe, pair, technology, bound, synthesis).energy_pj
     return pass_pj * pe.passes(pair) / (m * n * k)
 
 
 def priced_by_gates(
-    profile: EnergyProfile, elements: tuple[ProcessingElement, ...], technology: Technology
+    profile: EnergyProfile,
+    units: Sequence[SystolicArray | AdderTree | Throughput],
+    technology: Technology,
+    synthesis: Synthesis | None = None,
 ) -> EnergyProfile:
-    """Return a profile in which all MACs are priced by gates, with the ranges of the technology.
+    """Return a profile in which MACs of matrix units are priced by gates, edges of arrays included.
 
-    Everything else stays that of `profile`. A pair that several elements multiply is priced by the
-    first of them.
+    With the ranges of the technology. Elements that `synthesis` has are priced by it, with its
+    ranges. Everything else stays that of `profile`. A pair that several units multiply is priced by
+    the first of them.
     """
     constants = {}
-    for pe in reversed(elements):
+    for unit in reversed(units):
+        pe, shape = unit.pe, None
+        if not isinstance(unit, Throughput):
+            shape = unit.rows, unit.columns
         for pair in pe.formats:
-            low, nominal, high = (mac_pj(pe, pair, technology, bound) for bound in BOUNDS)
-            source = f"gates of PE '{pe.name}' in {technology.name}"
+            low, nominal, high = (
+                mac_pj(pe, pair, technology, bound, synthesis)
+                + (edge_pj(pe, pair, *shape, technology, bound) if shape else 0.0)
+                for bound in BOUNDS
+            )
+            source = f"PE '{pe.name}' by {priced_by(pe, technology, synthesis)}"
             constants[pair] = Constant(nominal=nominal, low=low, high=high, source=source)
     return profile.model_copy(update={"mac_constants": constants})
 
@@ -78,8 +146,9 @@ def priced_by_gates(
 @lru_cache(maxsize=1024)
 def _cells(kernel: str, weights: str, activations: str, tile: tuple[int, int, int]) -> Cells:
     m, n, k = tile
-    forms = get(weights), get(activations)
-    return m * n * cells_of(of_a_pass(work(kernel, k, *forms)))
+    done = work(kernel, k, get(weights), get(activations))
+    inside = replace(done, operations=done.inside)
+    return m * n * cells_of(of_a_pass(done)) + m * cells_of(of_a_pass(inside))
 
 
 def element_cells(pe: ProcessingElement, pair: str) -> Cells:
@@ -88,25 +157,67 @@ def element_cells(pe: ProcessingElement, pair: str) -> Cells:
     if pair not in pe.kernels:
         raise InputError(f"PE '{pe.name}': {pair} has no kernel whose operations could be counted")
     weights, activations = pair_formats(pair)
+    held = sum(held_bits(pe, pair))
+    return _cells(pe.kernel(pair), weights, activations, pe.micro_tile) + register(held)
+
+
+def held_bits(pe: ProcessingElement, pair: str) -> tuple[int, int]:
+    """Return the bits of registers of an element: of a pass's operands, and of its sums."""
     m, n, k = pe.micro_tile
-    operand_bits = [ceil(get(name).value_bits) for name in (weights, activations)]
-    held = n * k * operand_bits[0] + m * k * operand_bits[1] + m * n * pe.accumulator_bits
-    return _cells(pe.kernels[pair], weights, activations, pe.micro_tile) + register(held)
+    forms = [get(name) for name in pair_formats(pair)]
+    weight, activation = (ceil(form.value_bits) for form in forms)
+    done = work(pe.kernel(pair), k, *forms)
+    operands = n * k * weight + m * k * activation
+    return ceil(operands / done.passes) if done.streams else operands, m * n * pe.accumulator_bits
 
 
-def shared_cells(pe: ProcessingElement, pair: str) -> Cells:
-    """Return the cells of what outputs of a row share for one micro-tile; none for most."""
+def row_cells(pe: ProcessingElement, pair: str) -> Cells:
+    """Return the cells at the edge of a row, for one micro-tile; none for most.
+
+    What makes what its outputs share (tables, aligned or decoded activations); where the producer
+    of an activation makes tables, the register that holds them.
+    """
     weights, activations = pair_formats(pair)
     m, _, k = pe.micro_tile
-    done = work(pe.kernels[pair], k, get(weights), get(activations))
+    if pe.shared_at == "producer":
+        return register(ceil(m * k * pe.table_bits(pair)))
+    done = work(pe.kernel(pair), k, get(weights), get(activations))
     return m * cells_of(done.shared)
+
+
+def column_cells(pe: ProcessingElement, pair: str) -> Cells:
+    """Return the cells that decode the weights of a micro-tile at the edge of a column."""
+    weights, activations = pair_formats(pair)
+    _, n, k = pe.micro_tile
+    done = work(pe.kernel(pair), k, get(weights), get(activations))
+    return n * cells_of(done.decoded)
+
+
+def edge_pj(
+    pe: ProcessingElement,
+    pair: str,
+    rows: int,
+    columns: int,
+    technology: Technology,
+    bound: Bound = "nominal",
+) -> float:
+    """Return the energy at the edges of a full array for one MAC.
+
+    What enters a row serves all columns, what enters a column all rows. Edges work once for a
+    micro-tile, whatever its passes.
+    """
+    m, n, k = pe.micro_tile
+    row = cost_of(row_cells(pe, pair), technology, bound).energy_pj / columns
+    column = cost_of(column_cells(pe, pair), technology, bound).energy_pj / rows
+    return (row + column) / (m * n * k)
 
 
 def of_a_pass(done: Work) -> Operations:
     """Return the operations that a pass needs hardware for.
 
     Over all passes an adder is used once in each, for the narrowest and the widest of its turns:
-    those of one name are dealt out by width, and each is as wide as the widest that it does.
+    those of one name are dealt out by width, and each is as wide as the widest that it does. What
+    is stored stays through all of them.
     """
     by_kind: dict[tuple[str, str], list[Size | str | None]] = {}
     for (operation, size), count in done.operations.items():
@@ -116,7 +227,9 @@ def of_a_pass(done: Work) -> Operations:
     return Counter(
         (operation, size)
         for (operation, _), sizes in by_kind.items()
-        for size in sorted(sizes, key=_bits, reverse=True)[:: done.passes]
+        for size in sorted(sizes, key=_bits, reverse=True)[
+            :: 1 if operation == "store" else done.passes
+        ]
     )
 
 

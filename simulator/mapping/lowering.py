@@ -6,7 +6,7 @@ really multiplies, with the widening and scaling that formats need. Each pass is
 several cores, activations on chip that a product needs whole are gathered over the network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,6 +20,13 @@ from simulator.workload import Attention, Gemm, Graph, Op, OpKind, Tensor
 VectorWork = tuple[tuple[str, int], ...]
 ELEMENTWISE = (OpKind.ACTIVATION, OpKind.ADD)
 PRODUCTS = (OpKind.LINEAR, OpKind.GEMM)
+#: What joins which operation before it, if nobody else reads what that makes.
+JOINS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(ELEMENTWISE, PRODUCTS),
+    # Both take whole rows.
+    OpKind.QUANTISE: (OpKind.NORM,),
+    OpKind.TABLES: (OpKind.NORM, OpKind.QUANTISE, *PRODUCTS),
+}
 #: Ends the name of the copy of an activation that every core holds whole.
 GATHERED = "@all"
 
@@ -59,17 +66,23 @@ class Lowered:
         return sum(op.macs_useful for op in self.sources)
 
 
-def lower(graph: Graph, device: Device, *, fused_attention: bool) -> tuple[Lowered, ...]:
-    """Lower one graph for a device; InputError where the device cannot multiply a format pair."""
+def lower(
+    graph: Graph, device: Device, *, fused_attention: bool, fused_tables: bool = True
+) -> tuple[Lowered, ...]:
+    """Lower one graph for a device; InputError where the device cannot multiply a format pair.
+
+    fused_tables: whether tables (`tables.with_tables`) are made by who makes the activation.
+    """
     ops = [
         Lowered(op.name, op.kind.value, op.inputs, op.outputs, (op,), op.vector_work)
         for op in graph.order()
     ]
     if fused_attention:
         ops = fuse_attention(graph, ops)
-    ops = fuse_elementwise(graph, ops)
+    joins = JOINS if fused_tables else {**JOINS, OpKind.TABLES: ()}
+    ops = fuse_elementwise(graph, ops, joins)
     ops = [choose_pair(graph, op, device) for op in ops]
-    return tuple(ops)
+    return tuple(add_group_sums(graph, ops, device))
 
 
 def fuse_attention(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
@@ -98,8 +111,10 @@ def fuse_attention(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
     return fused
 
 
-def fuse_elementwise(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
-    """Join an elementwise operation to the product that made its last input, if nobody else reads.
+def fuse_elementwise(
+    graph: Graph, ops: list[Lowered], joined: Mapping[str, tuple[str, ...]] = JOINS
+) -> list[Lowered]:
+    """Join operations by `joined`: an elementwise one to the product that made its last input.
 
     The vector unit then works on each output tile as it leaves the array.
     """
@@ -108,8 +123,7 @@ def fuse_elementwise(graph: Graph, ops: list[Lowered]) -> list[Lowered]:
         last = fused[-1] if fused else None
         joins = (
             last is not None
-            and op.kind in ELEMENTWISE
-            and last.kind in PRODUCTS
+            and last.kind in joined.get(op.kind, ())
             and last.outputs[0] in op.inputs
             and last.outputs[0] not in graph.outputs
             and len(graph.consumers(last.outputs[0])) == 1
@@ -146,34 +160,54 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
     multiplied = pair_formats(pair)
     widen, scale = weight_work(op, weight.format, multiplied[0])
     if scales_itself(device, pair, weight.format):
-        scale = ()
+        # Of two levels the upper one is left, of a channel or the tensor.
+        outer = weight.format.outer != "none"
+        scale = added((("mul", product_size(op).weight_scaled * outer),))
     rest = activation_work(op, activation.format, multiplied[1])
     if activation.format.kind == "block" and activation.format.base == multiplied[1]:
         # A unit for blocks applies both scales.
         rest = ()
-    shared = shared_work(op, device, pair)
-    return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest, shared))
+    return replace(op, pair=pair, widen=widen, work=added(op.work, scale, rest))
 
 
 def scales_itself(device: Device, pair: str, form: Format) -> bool:
-    """Tell whether the element applies scales of weights: of blocks, or of groups bit by bit."""
-    multiplied, _ = pair_formats(pair)
-    blocks = form.kind == "block" and form.base == multiplied
-    return blocks or device.unit_of(pair).pe.scale_passes(pair) > 0
+    """Tell whether the array applies scales and zero points of groups or blocks of weights.
 
-
-def shared_work(op: Lowered, device: Device, pair: str) -> VectorWork:
-    """Return what outputs share and no element does, once an activation: tables, alignment.
-
-    The vector unit does it as activations come from their producer (fused with it): an operation of
-    the datapath's specification on a word is an addition here. Activations of attention are too few
-    to matter and are left out.
+    An element for blocks or binary codes does, one that multiplies by scales bit by bit, and the
+    decoder at the edge of weights that have two levels of scales.
     """
+    if form.base != pair_formats(pair)[0]:
+        return False
     pe = device.unit_of(pair).pe
-    if op.gemm is None or pair not in pe.kernels:
-        return ()
-    operations = pe.shared_operations(pair) * product_size(op).activations
-    return added((("add", -(-operations // pe.micro_tile[2])),))
+    decoded = form.outer != "none" and pe.decodes_weights(pair)
+    return form.kind in ("block", "binary") or decoded or pe.scale_passes(pair) > 0
+
+
+def add_group_sums(graph: Graph, ops: list[Lowered], device: Device) -> list[Lowered]:
+    """Sum up activations whose products have zero points of weights to correct: once for all users.
+
+    Who makes an activation sums it up, an addition a value; where nobody does in this graph, or in
+    attention, whose operands have one user, it is the first product itself.
+    """
+    makers = {name: index for index, op in enumerate(ops) for name in op.outputs}
+    work: dict[int, int] = {}
+    done: set[tuple[str, int | None]] = set()
+    for index, op in enumerate(ops):
+        if op.pair is None:
+            continue
+        activation, weight = operands(graph, op)
+        form, key = weight.format, (activation.name, weight.format.group)
+        if not form.zero_bits or form.base != pair_formats(op.pair)[0] or key in done:
+            continue
+        if scales_itself(device, op.pair, form):
+            continue
+        done.add(key)
+        maker = index if op.gemm is None else makers.get(activation.name, index)
+        work[maker] = work.get(maker, 0) + product_size(op).activations
+    return [
+        replace(op, work=added(op.work, (("add", work.get(index, 0)),)))
+        for index, op in enumerate(ops)
+    ]
 
 
 def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork, VectorWork]:
@@ -182,9 +216,9 @@ def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork,
     A format that is not multiplied as it is converts once per element read, where its zero point is
     subtracted; if the target is a float, scales are applied there too. Otherwise scales multiply
     outputs (those of values: probabilities), once each, or once each and group, with an addition. A
-    zero point of weights that are not widened is corrected by the sums of the activations: summed
-    up once, multiplied and added once an output (and group), as in MixPE, arXiv 2411.16158,
-    equation 5.
+    zero point of weights that are not widened is corrected by the sums of the activations
+    (`add_group_sums`): multiplied and added once an output (and group), as in MixPE, arXiv
+    2411.16158, equation 5.
     """
     size = product_size(op)
     scaled = form.granularity != "none"
@@ -195,7 +229,7 @@ def weight_work(op: Lowered, form: Format, multiplied: str) -> tuple[VectorWork,
             return added(widen, (("mul", size.weights),)), ()
         return widen, scaling(form, size.weight_scaled, size.reduction)
     corrections = size.weight_scaled * groups_of(form, size.reduction)
-    sums = (("add", size.activations + corrections), ("mul", corrections))
+    sums = (("add", corrections), ("mul", corrections))
     own = scaling(form, size.weight_scaled, size.reduction)
     return (), added(own, sums if zeros else ())
 

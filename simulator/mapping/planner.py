@@ -17,6 +17,7 @@ from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.mapping.products import gemv, plan_product
 from simulator.mapping.residency import ACTIVATION_SHARES, HALVES, LAST_RESORT, resident
 from simulator.mapping.streams import plan_gather, plan_stream
+from simulator.mapping.tables import with_tables
 from simulator.mapping.target import Context, Target
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, OpKind, Workload
 
@@ -143,6 +144,7 @@ def plan(
     profile: EnergyProfile,
     *,
     fused_attention: bool = True,
+    fused_tables: bool = True,
     bound_ps: Callable[[Plan], int] = one_after_another_ps,
     duration_ps: Callable[[Plan], int] | None = None,
 ) -> Plan:
@@ -157,9 +159,10 @@ def plan(
     device cannot multiply a format, InfeasibleError where memory or scratchpad is too small.
     """
     check_capacity(workload, device, 0)
+    graphs = [with_tables(segment.graph, device) for segment in workload.segments]
     lowered = [
-        (segment.graph, lower(segment.graph, device, fused_attention=fused_attention))
-        for segment in workload.segments
+        (each, lower(each, device, fused_attention=fused_attention, fused_tables=fused_tables))
+        for each in graphs
     ]
     macs_ps = least_matrix_ps(workload, lowered, device)
     check_duration(workload, device, macs_ps)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 
 from simulator.cost import Counts, added
 from simulator.errors import InputError
-from simulator.formats import get
+from simulator.formats import Format, get
 from simulator.hardware.equations import (
     MatrixWork,
     matrix_edges,
@@ -76,8 +77,7 @@ def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProble
     w_name, a_name = pair_formats(op.pair)
     weight = c.tensor(op.inputs[1])
     packed = c.memory_bits(op.inputs[1])
-    metadata = weight.format.scales(weight.rows, weight.columns)
-    metadata *= weight.format.metadata_bits_per_group
+    metadata = weight.format.metadata_bits(weight.rows, weight.columns)
     shared = device.network is not None and device.network.multicast
     out = op.outputs[-1]
     unit = target.unit(op.pair, 0 if op.gemm is None else weight.format.group or 0)
@@ -90,7 +90,7 @@ def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProble
         m=-(-gemm.m // grid[0]),
         n=-(-gemm.n // grid[1]),
         k=-(-gemm.k // grid[2]),
-        a_bits=int(get(a_name).value_bits),
+        a_bits=held_bits(c.tensor(op.inputs[0]).format, a_name),
         w_bits=int(get(w_name).value_bits),
         out_bits=unit.accumulator_bits if partial else out_bits,
         a_memory_bits=c.memory_bits(op.inputs[0]),
@@ -108,6 +108,11 @@ def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProble
         post_cycles=0 if partial else -(-device.vector.cycles(op.work) // used),
         room_bytes=c.room_bytes,
     )
+
+
+def held_bits(form: Format, multiplied: str) -> int:
+    """Return the bits of a value at the array's edge: as it is held, tables too, or converted."""
+    return ceil((form if form.base == multiplied else get(multiplied)).value_bits)
 
 
 def cores_of(grid: Grid, gemm: Gemm, cores: int) -> int:

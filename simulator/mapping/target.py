@@ -59,7 +59,7 @@ class Target:
         if elements is not None and elements != rows * columns:
             rows, columns = 1, elements
         payload = form.payload_bits(rows, columns, self.device.dma.word_bits)
-        return payload + form.scales(rows, columns) * form.metadata_bits_per_group
+        return payload + form.metadata_bits(rows, columns)
 
     def vector_cycles(self, work: VectorWork) -> int:
         """Return one core's cycles for vector work that all cores share."""

@@ -30,7 +30,7 @@ from simulator.config import did_you_mean
 from simulator.errors import InputError
 from simulator.formats.codebook import bitmod
 from simulator.numerics import refusals
-from simulator.numerics.word import Number, Word, bit, largest, masked, noted, signed
+from simulator.numerics.word import Number, Word, bit, largest, like, masked, noted, signed
 
 #: Lanes of an element, bits that alignment keeps below a significand, bits of a scale.
 LANES, EXTRA, SCALE_BITS = 4, 3, 8
@@ -68,24 +68,31 @@ def bsig(kind: str, place: int) -> int:
             raise InputError(_unknown(kind))
 
 
-def booth_terms(weight: int, count: int) -> list[Term]:
-    """Return the radix-4 Booth digits of an integer of 2 `count` bits, the lowest first."""
+def booth_terms(weight: Number, count: int) -> list[Term]:
+    """Return the radix-4 Booth digits of an integer of 2 `count` bits, the lowest first.
+
+    A digit of bits b2 b1 b0 is b0 + b1 - 2 b2: one where b1 and b0 differ, else two (or minus two)
+    where b2 differs from them.
+    """
     terms = []
     for place in range(0, 2 * count, 2):
-        below = bit(weight, place - 1) if place else 0
-        digit = below + bit(weight, place) - 2 * bit(weight, place + 1)
-        terms.append(Term(int(digit < 0), int(abs(digit) == 2), int(digit != 0)))
+        low = like(weight, bit(weight, place - 1) if place else 0, 1)
+        middle, high = (like(weight, bit(weight, place + more), 1) for more in range(2))
+        one = middle ^ low
+        two = masked(high ^ middle, 1 - int(one))
+        man = one ^ two
+        terms.append(Term(int(high) & int(man), int(two), int(man)))
     return terms
 
 
-def leading_one_terms(weight: int) -> list[Term]:
+def leading_one_terms(weight: Number) -> list[Term]:
     """Return the two leading ones of an integer in sign and magnitude, the larger first."""
-    rest, terms = abs(weight), []
+    rest, terms = like(weight, abs(int(weight))), []
     for _ in range(TERMS["fp4"]):
         # `bit_length` of 0 is 0: no one is left.
-        exponent = max(rest.bit_length() - 1, 0)
-        terms.append(Term(int(weight < 0), exponent, 1) if rest else ZERO)
-        rest -= rest and 1 << exponent
+        exponent = max(int(rest.bit_length()) - 1, 0)
+        terms.append(Term(int(int(weight) < 0), exponent, 1) if int(rest) else ZERO)
+        rest = noted(rest, "mask", int(rest) & ~(1 << exponent))
     return terms
 
 

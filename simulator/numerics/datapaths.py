@@ -1,4 +1,4 @@
-"""The datapaths that `verify` knows, by name."""
+"""The datapaths that `verify` knows, by name; those of a user's file by their key (`own`)."""
 
 from types import MappingProxyType
 
@@ -10,6 +10,8 @@ from simulator.numerics.integer_paths import INTEGER_PATHS
 from simulator.numerics.lut_paths import LUT_PATHS
 from simulator.numerics.mac_paths import MAC_PATHS
 from simulator.numerics.operands import Datapath
+from simulator.numerics.own import is_own
+from simulator.numerics.own_paths import own_path
 
 DATAPATHS: MappingProxyType[str, Datapath] = MappingProxyType(
     {
@@ -26,3 +28,11 @@ DATAPATHS: MappingProxyType[str, Datapath] = MappingProxyType(
         for path in family
     }
 )
+
+
+def datapath(name: str) -> Datapath:
+    """Return a datapath by its name in `DATAPATHS` or by the key of a file's (`own.Source.key`).
+
+    Errors: InputError for what `own.arithmetic` refuses.
+    """
+    return own_path(name) if is_own(name) else DATAPATHS[name]

@@ -34,7 +34,7 @@ from simulator.numerics.operands import (
     rounded,
     two_levels,
 )
-from simulator.numerics.word import Number, Word, noted
+from simulator.numerics.word import Number, Word, like, noted
 
 ANT_TABLES = ("flint4", "pot4")
 
@@ -71,11 +71,13 @@ def shifted_part(form: Format, code: Number) -> tuple[Number, Number]:
 
 
 Parts = Sequence[tuple[Number, Number]]
+#: Bits of the exponent that OliVe's decoder hands on.
+OUTLIER_BITS = 3
 
 
-def dot_parts(x: Parts, w: Parts) -> int:
-    """Return the dot product of (integer, shift): the specification, exact."""
-    total: Number = 0
+def dot_parts(x: Parts, w: Parts, start: Number = 0) -> int:
+    """Return start + the dot product of (integer, shift): the specification, exact."""
+    total = start
     for (left, up), (right, more) in zip(x, w, strict=True):
         total = total + (left * right << up + more)
     return int(total)
@@ -86,13 +88,28 @@ def dot_decoded(x: Sequence[Number], w: Sequence[Number], forms: tuple[Format, F
     return dot_parts(_ant_parts(forms[0], x), _ant_parts(forms[1], w))
 
 
-def olive_parts(form: Format, codes: Sequence[int]) -> Parts:
-    """Return (integer, shift) of codes in pairs: what OliVe's decoder hands to the multiplier."""
-    olive, found = OLIVES[form.base], []
-    for pair in zip(codes[::2], codes[1::2], strict=True):
-        for value in map(int, olive.decode_pair(*pair)):
-            shift = (value & -value).bit_length() - 1 if value else 0
-            found.append((value >> shift, shift))
+def olive_part(
+    form: Format, code: Number, beside: Number, *, second: bool = False
+) -> tuple[Number, Number]:
+    """Return (integer, shift) of a code of a pair: what OliVe's decoder hands to the multiplier.
+
+    Guo et al., "OliVe" (ISCA 2023), section 4: a code is compared with the identifier, which makes
+    it a victim of 0 and the code beside an outlier, whose exponent has a bias added.
+    """
+    olive, place = OLIVES[form.base], int(second)
+    pair = (int(beside), int(code)) if second else (int(code), int(beside))
+    value = int(olive.decode_pair(*pair)[place])
+    shift = (value & -value).bit_length() - 1 if value else 0
+    is_victim = noted(code, "compare", int(pair[place] == olive.identifier))
+    part = noted(code, "mask", 0 if int(is_victim) else value >> shift)
+    return part, noted(like(code, 0, OUTLIER_BITS), "add", shift)
+
+
+def olive_parts(form: Format, codes: Sequence[Number]) -> Parts:
+    """Return (integer, shift) of codes in pairs."""
+    found = []
+    for one, two in zip(codes[::2], codes[1::2], strict=True):
+        found += [olive_part(form, one, two), olive_part(form, two, one, second=True)]
     return found
 
 
@@ -166,11 +183,22 @@ def _integer_scales(weights: Format, activations: Format) -> str:
     return integer_activations(weights, activations)
 
 
-def dot_two_level(x: Sequence[Number], w: Sequence[Number], scales: Sequence[int]) -> int:
-    """Return the dot product with weights times integer scales: the specification, exact."""
-    total: Number = 0
-    for a, b, scale in zip(x, w, scales, strict=True):
-        total = total + a * (b * scale)
+def scaled_weight(code: Number, zero: Number, scale: Number) -> Number:
+    """Return a weight of the second level: what is decoded before it is multiplied.
+
+    With a zero point (QServe) it fits in 8 bits; without one (VS-Quant) none is subtracted.
+    """
+    if isinstance(zero, int) and not zero:
+        return code * scale
+    product = (code - zero) * scale
+    return like(product, int(product), 8)
+
+
+def dot_two_level(x: Sequence[Number], w: Sequence[Number], start: Number = 0) -> int:
+    """Return start + the dot product of activations and scaled weights: exact."""
+    total = start
+    for a, b in zip(x, w, strict=True):
+        total = total + a * b
     return int(total)
 
 
@@ -195,9 +223,11 @@ def _two_level(product: Matrices) -> Callable[[Operands], Values]:
 
 def _two_level_one(operands: Operands) -> float:
     x, w = Row.of(operands.x), Row.of(operands.w)
-    codes = [code - w.zeros[k // w.group] for k, code in enumerate(w.codes)]
-    scales = [round(w.scales[k // w.group] / w.outer) for k in range(len(codes))]
-    total = rounded(dot_two_level(x.codes, codes, scales))
+    weights = [
+        scaled_weight(code, w.zeros[k // w.group], round(w.scales[k // w.group] / w.outer))
+        for k, code in enumerate(w.codes)
+    ]
+    total = rounded(dot_two_level(x.codes, weights))
     return float(total * np.float32(w.outer) * np.float32(x.scales[0]))
 
 

@@ -6,8 +6,10 @@ where the specification notes none), and operations with their widths. Nothing i
 specification: who edits it moves cycles and costs with it.
 
 Shared is what several outputs use and the element does not do: tables of sums of activations
-(`lut`, `lut_fp16`, `shift_add_llm`), the alignment of activations (`figna`). A scale that the
-element multiplies by itself, bit by bit, is counted apart (`scale_passes`).
+(`lut`, `lut_conventional`, `lut_fp16`, `figlut`, `shift_add_llm`), the alignment of activations
+(`figna`, `figlut`). Inside is what an element does once for all of its outputs: sums and registers
+of a table (`unpu`), registers alone (`figlut`). A scale that the element multiplies by itself, bit
+by bit, is counted apart (`scale_passes`).
 
 Elements of block formats (`mx_dot`, `nv_dot`) take a block at a time, as integers in steps of the
 format: FP8's are 19 bits and more, which real units avoid. Their scaling and rounding, which the
@@ -26,19 +28,30 @@ import numpy as np
 from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import Format
+from simulator.formats.binary_coded import TERMS, BinaryCoded
 from simulator.formats.block import BLOCK_FORMATS, BlockFormat
 from simulator.formats.presets import BF16
 from simulator.formats.rounding import Rounding
-from simulator.numerics import bit_mod, lut, shift_add_llm
+from simulator.numerics import bit_mod, figlut, lut, lut_full, shift_add_llm
 from simulator.numerics.added_patterns import AddedPatterns, axcore, l_mul
+from simulator.numerics.bit_fusion import dot_fused_bricks
 from simulator.numerics.bit_serial import dot_bipolar, dot_planes, ternary_product
 from simulator.numerics.block_dot import block_sum, step_of, sum_bits
-from simulator.numerics.decoded_paths import dot_decoded, dot_parts
+from simulator.numerics.decoded_paths import (
+    Parts,
+    dot_parts,
+    dot_two_level,
+    olive_part,
+    scaled_weight,
+    shifted_part,
+)
+from simulator.numerics.own import arithmetic, is_own
 from simulator.numerics.pre_aligned import align, dot_integers
 from simulator.numerics.shift_add import product_w4a8
 from simulator.numerics.shift_add_fp16 import dot_group
 from simulator.numerics.word import (
     Number,
+    Real,
     Size,
     Tally,
     Word,
@@ -53,28 +66,42 @@ Run = Callable[[Tally, int, Format, Format], None]
 
 #: Bits of a sum over K in an integer element, FIGNA's integers with a sign.
 SUM_BITS, ALIGNED_BITS = 32, 15
+#: Bits of the integers, without a sign, that BitMoD's FP4 and FP3 are in steps of their lowest one.
+MAGNITUDE_BITS = {"fp4": 5, "fp3": 3}
 
 
 @dataclass(frozen=True)
 class Element:
     """How the datapath of an element is counted.
 
-    run: the dot product of one output. shared: the part of that which outputs share. scale: the
-    product with the scale of a group, where the element does it.
+    run: the dot product of one output. shared: the part of that which outputs share. inside: the
+    part that the outputs of one element share, and that is done in it. scale: the product with the
+    scale of a group, where the element does it. streams: a pass takes values of its own, where
+    others take bits of all k. decoded: what is done once for each weight that enters a column.
     """
 
     run: Run
     shared: Run | None = None
     scale: Callable[[Tally], None] | None = None
+    inside: Run | None = None
+    streams: bool = False
+    decoded: Run | None = None
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of one output and k values: passes, operations of the element, operations that are shared."""
+    """Of one output and k values: passes, operations of the element, operations that are shared.
+
+    inside: operations of the element that its outputs share. streams: as `Element` has it. decoded:
+    operations on weights that a column shares.
+    """
 
     passes: int
     operations: Operations = field(hash=False)
     shared: Operations = field(hash=False)
+    inside: Operations = field(default_factory=Counter, hash=False)
+    streams: bool = False
+    decoded: Operations = field(default_factory=Counter, hash=False)
 
 
 def work(kernel: str, k: int, weights: Format, activations: Format) -> Work:
@@ -98,18 +125,20 @@ def scale_passes(kernel: str) -> int:
 
 @lru_cache(maxsize=256)
 def _counted(kernel: str, k: int, weights: Format, activations: Format) -> Work:
-    element, whole, shared = _element(kernel), Tally(), Tally()
-    element.run(whole, k, weights, activations)
-    if element.shared is not None:
-        element.shared(shared, k, weights, activations)
-    both, apart = Counter(whole.operations()), Counter(shared.operations())
-    passes = max(1, whole.counts["pass"])
+    element = _element(kernel)
+    runs = (element.run, element.shared, element.inside, element.decoded)
+    tallies = [Tally() for _ in runs]
+    for run, tally in zip(runs, tallies, strict=True):
+        if run is not None:
+            run(tally, k, weights, activations)
+    whole, shared, inside, decoded = (Counter(each.operations()) for each in tallies)
+    passes = max(1, tallies[0].counts["pass"])
     own: Operations = Counter()
-    for (operation, size), count in (both - apart).items():
+    for (operation, size), count in (whole - shared - inside - decoded).items():
         # Passes and wires are no hardware.
         if operation not in ("pass", "shift"):
             own[operation, _in_accumulator(operation, size)] += count
-    return Work(passes, own, apart)
+    return Work(passes, own, shared, inside, element.streams, decoded)
 
 
 def _in_accumulator(operation: str, size: Size | str | None) -> Size | str | None:
@@ -118,6 +147,8 @@ def _in_accumulator(operation: str, size: Size | str | None) -> Size | str | Non
 
 
 def _element(kernel: str) -> Element:
+    if is_own(kernel):
+        return Element(_own(kernel))
     if kernel not in ELEMENTS:
         raise InputError(unknown("element", kernel, ELEMENTS))
     return ELEMENTS[kernel]
@@ -162,6 +193,20 @@ def _float_mac(tally: Tally, k: int, weights: Format, activations: Format) -> No
         (product + 1.0).rounded("fp32", 2.5)
 
 
+def _own(kernel: str) -> Run:
+    """The specification of a user's file, which adds to the partial sum itself."""
+
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        x: list[Any] = list(_words(tally, k, activations))
+        total: Word | Real = _partial(tally)
+        if activations.kind == "float":
+            x, total = [tally.real(np.float16(1.5))] * k, tally.real(np.float32(0))
+        bits = _bits(activations), _bits(weights)
+        arithmetic(kernel).counted(x, _words(tally, k, weights), total, bits)
+
+    return run
+
+
 def _mixpe_w4a8(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     products = [product_w4a8(-8, x) for x in _words(tally, k, activations)]
     _accumulated(tally, [each for each in products if isinstance(each, Word)])
@@ -182,6 +227,21 @@ def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> N
     words = list(_words(tally, k, activations))
     for start in range(0, k, lut.GROUP):
         lut.half_table(list(words[start : start + lut.GROUP]))
+
+
+def _full_lut(table: lut_full.Table) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        words = _words(tally, k, activations)
+        lut_full.dot_full(words, [0] * k, _bits(weights), _partial(tally), table)
+
+    return run
+
+
+def _full_tables(table: lut_full.Table) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        lut_full.tables_of(_words(tally, k, activations), table)
+
+    return run
 
 
 def _lut_fp16(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -205,8 +265,8 @@ def _lut_fp16_tables(tally: Tally, k: int, weights: Format, activations: Format)
 
 def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     """A cycle a term: exponents added, a mask a lane, alignment and sum, the FP32 accumulator."""
-    kind = {"bitmod3": "fp3", "bitmod4": "fp4"}.get(weights.base, weights.base)
-    for term in bit_mod.terms_of(kind, 1):
+    _bit_mod_terms(tally, k, weights, activations)
+    for term in bit_mod.terms_of(_bit_mod_kind(weights), 1):
         lanes = []
         for _ in range(k):
             exponent = tally.word(0, 5) + tally.word(0, 2)
@@ -214,6 +274,20 @@ def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None
         bit_mod.lane_sum(lanes)
         (tally.real(0.0) + 1.0).rounded("fp32", 1.0)
         tally.counts["pass"] += 1
+
+
+def _bit_mod_kind(weights: Format) -> str:
+    return {"bitmod3": "fp3", "bitmod4": "fp4"}.get(weights.base, weights.base)
+
+
+def _bit_mod_terms(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """The encoder: Booth digits of integers, leading ones of the integers that FP3 and FP4 are."""
+    kind = _bit_mod_kind(weights)
+    for _ in range(k):
+        if kind in MAGNITUDE_BITS:
+            bit_mod.leading_one_terms(tally.word(1, MAGNITUDE_BITS[kind]))
+        else:
+            bit_mod.booth_terms(tally.word(1, _bits(weights)), bit_mod.TERMS[kind])
 
 
 def _planes(dot: Callable[..., int]) -> Run:
@@ -248,6 +322,37 @@ def _figna_with_alignment(tally: Tally, k: int, weights: Format, activations: Fo
     _figna(tally, k, weights, activations)
 
 
+def _figlut(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+    figlut.dot_tables(aligned, [0] * k, _bits(weights), _partial(tally))
+
+
+def _figlut_with_alignment(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    _figna_aligned(tally, k, weights, activations)
+    _figlut(tally, k, weights, activations)
+
+
+def _figlut_generator(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    _figna_aligned(tally, k, weights, activations)
+    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+    for start in range(0, k, lut.GROUP):
+        lut.half_table(list(aligned[start : start + lut.GROUP]))
+
+
+def _figlut_flip_flops(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    whole = Tally()
+    _figlut(whole, k, weights, activations)
+    for (operation, size), count in whole.sizes.items():
+        if operation == "store":
+            tally.counts[operation] += count
+            tally.sizes[operation, size] += count
+
+
+def _bit_fusion(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    x, w = (_words(tally, k, form) for form in (activations, weights))
+    dot_fused_bricks(x, w, _bits(activations), _bits(weights), _partial(tally))
+
+
 def _added(multiplier: AddedPatterns) -> Run:
     def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
         for _ in range(k):
@@ -260,26 +365,69 @@ def _added(multiplier: AddedPatterns) -> Run:
     return run
 
 
-def _shift_add_llm(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    words, planes = _words(tally, k, activations), _bits(weights)
-    patterns = [[0] * (k // shift_add_llm.TABLE)] * planes
-    shift_add_llm.dot_integers(list(words), patterns, list(range(planes)), _partial(tally))
+def _shift_add_llm(size: int) -> Run:
+    """FP16 activations, binary code or integers in it (`coded_paths`); sums are in FP32."""
+
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        planes, terms = (_bits(weights), TERMS) if weights.kind == "binary" else (0, 1)
+        # An integer has a plane more.
+        planes = planes or _bits(weights) + 1
+        signs = np.zeros((1, planes, -(-k // 8)), np.uint8)
+        coded = BinaryCoded(np.full((1, planes), float(terms)), signs, k)
+        ones, start = [tally.real(np.float32(1))] * k, tally.real(np.float32(0))
+        powers = np.ones((1, planes, terms))
+        shift_add_llm.dot_floats(ones, coded, [0], powers, start, size)
+
+    return run
 
 
-def _shift_add_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    words = _words(tally, k, activations)
-    for start in range(0, k, shift_add_llm.TABLE):
-        shift_add_llm.table_of(words[start : start + shift_add_llm.TABLE])
+def _shift_add_tables(size: int) -> Run:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        ones: list[Any] = [tally.real(np.float32(1))] * k
+        for start in range(0, k, size):
+            shift_add_llm.table_of(ones[start : start + size])
+
+    return run
 
 
-def _ant(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    x, w = ([tally.word(1, _bits(form))] * k for form in (activations, weights))
-    dot_decoded(x, w, (activations, weights))
+def _olive_part(form: Format, code: Word) -> tuple[Number, Number]:
+    return olive_part(form, code, code)
 
 
-def _olive(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    parts = [(tally.word(_widest(4), 4), tally.word(4, 3))] * k
-    dot_parts(parts, parts)
+def _decoded(part: Callable[[Format, Word], tuple[Number, Number]]) -> Element:
+    """Return an element that multiplies what decoders at both edges of the array hand on."""
+
+    def parts(tally: Tally, k: int, form: Format) -> Parts:
+        return [part(form, tally.word(1, _bits(form))) for _ in range(k)]
+
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        x, w = (parts(tally, k, form) for form in (activations, weights))
+        dot_parts(x, w, _partial(tally))
+
+    def left(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        parts(tally, k, activations)
+
+    def right(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+        parts(tally, k, weights)
+
+    return Element(run, shared=left, decoded=right)
+
+
+def _two_level(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    """An integer MAC behind a weight's decoder."""
+    dot_two_level(
+        _words(tally, k, activations), _scaled_weights(tally, k, weights), _partial(tally)
+    )
+
+
+def _two_level_decoder(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    _scaled_weights(tally, k, weights)
+
+
+def _scaled_weights(tally: Tally, k: int, form: Format) -> list[Number]:
+    """QServe's zero point has the bits of a weight, its scale 8."""
+    zero, scale = tally.word(1, _bits(form)), tally.word(1, 8)
+    return [scaled_weight(w, zero, scale) for w in _words(tally, k, form)]
 
 
 def _block_dot(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -335,18 +483,28 @@ ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
         "mixpe": Element(_mixpe(chain=False)),
         "mixpe_chain": Element(_mixpe(chain=True)),
         "lut": Element(_lut, shared=_lut_tables),
+        "lut_conventional": Element(
+            _full_lut(lut_full.full_table), shared=_full_tables(lut_full.full_table)
+        ),
+        "unpu": Element(_full_lut(lut_full.held_table), inside=_full_tables(lut_full.held_table)),
+        "figlut": Element(
+            _figlut_with_alignment, shared=_figlut_generator, inside=_figlut_flip_flops
+        ),
+        "bit_fusion": Element(_bit_fusion, streams=True),
         "lut_fp16": Element(_lut_fp16, shared=_lut_fp16_tables),
         "mx_dot": Element(_block_dot),
         "nv_dot": Element(_block_dot),
-        "bit_mod": Element(_bit_mod, scale=_scaled),
+        "bit_mod": Element(_bit_mod, scale=_scaled, decoded=_bit_mod_terms),
         "abq": Element(_planes(dot_planes)),
         "bipolar": Element(_planes(dot_bipolar)),
         "ternary": Element(_ternary),
         "figna": Element(_figna_with_alignment, shared=_figna_aligned),
         "l_mul": Element(_added(l_mul(BF16))),
         "axcore": Element(_added(axcore())),
-        "shift_add_llm": Element(_shift_add_llm, shared=_shift_add_tables),
-        "ant": Element(_ant),
-        "olive": Element(_olive),
+        "shift_add_llm": Element(_shift_add_llm(8), shared=_shift_add_tables(8)),
+        "shift_add_llm_4": Element(_shift_add_llm(4), shared=_shift_add_tables(4)),
+        "ant": _decoded(shifted_part),
+        "olive": _decoded(_olive_part),
+        "two_level": Element(_two_level, decoded=_two_level_decoder),
     }
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simulator.formats import Format
 from simulator.numerics.accumulate import dot_finite, gemm_finite
+from simulator.numerics.bit_fusion import OPERAND_BITS, dot_fused_bricks, gemm_bricks
 from simulator.numerics.bit_serial import (
     dot_bipolar,
     dot_planes,
@@ -22,6 +23,7 @@ from simulator.numerics.bit_serial import (
 )
 from simulator.numerics.exact import gemm_exact
 from simulator.numerics.lut import GROUP, dot_lut, gemm_lut
+from simulator.numerics.lut_full import Table, dot_full, full_table, held_table
 from simulator.numerics.operands import (
     Codes,
     Datapath,
@@ -43,7 +45,7 @@ NARROW_BITS = 16
 Exact = NDArray[np.int64]
 
 
-def _bits(operands: Operands) -> tuple[int, int]:
+def operand_bits(operands: Operands) -> tuple[int, int]:
     """Return the bits of activations and weights; those of ternary weights in two's complement."""
     w = operands.w_format
     return int(operands.x_format.value_bits), 2 if w.kind == "ternary" else int(w.value_bits)
@@ -81,11 +83,11 @@ def _shift_add_one(x: list[int], w: list[int], _operands: Operands) -> int:
 
 
 def _planes(x: Codes, w: Codes, operands: Operands) -> Exact:
-    return gemm_planes(x, w, *_bits(operands))
+    return gemm_planes(x, w, *operand_bits(operands))
 
 
 def _planes_one(x: list[int], w: list[int], operands: Operands) -> int:
-    return dot_planes(x, w, *_bits(operands))
+    return dot_planes(x, w, *operand_bits(operands))
 
 
 def _odd(sums: Exact, x: Codes, w: Codes) -> Exact:
@@ -96,14 +98,14 @@ def _odd(sums: Exact, x: Codes, w: Codes) -> Exact:
 
 
 def _bipolar(x: Codes, w: Codes, operands: Operands) -> Exact:
-    x_bits, w_bits = _bits(operands)
+    x_bits, w_bits = operand_bits(operands)
     x_codes = x.astype(np.int64) + (1 << x_bits - 1)
     w_codes = w.astype(np.int64) + (1 << w_bits - 1)
     return _odd(gemm_bipolar(x_codes, w_codes, x_bits, w_bits), x, w)
 
 
 def _bipolar_one(x: list[int], w: list[int], operands: Operands) -> int:
-    x_bits, w_bits = _bits(operands)
+    x_bits, w_bits = operand_bits(operands)
     x_codes = [value + (1 << x_bits - 1) for value in x]
     w_codes = [value + (1 << w_bits - 1) for value in w]
     sums = dot_bipolar(x_codes, w_codes, x_bits, w_bits)
@@ -115,7 +117,7 @@ def _ternary_one(x: list[int], w: list[int], _operands: Operands) -> int:
 
 
 def _look_up(x: Codes, w: Codes, operands: Operands) -> Exact:
-    bits = _bits(operands)[1]
+    bits = operand_bits(operands)[1]
     codes = w.astype(np.int64) + (1 << bits - 1)
     # Tables hold sums for 2 w + 1: the shared sum of activations is taken away.
     twice = gemm_lut(x, codes, bits).astype(np.int64) - x.sum(axis=1, dtype=np.int64)[:, None]
@@ -124,16 +126,40 @@ def _look_up(x: Codes, w: Codes, operands: Operands) -> Exact:
 
 
 def _look_up_one(x: list[int], w: list[int], operands: Operands) -> int:
-    bits, padding = _bits(operands)[1], -len(x) % GROUP
+    bits, padding = operand_bits(operands)[1], -len(x) % GROUP
     codes = [value + (1 << bits - 1) for value in w] + [0] * padding
     return (int(dot_lut([*x, *[0] * padding], codes, bits)) - sum(x)) // 2
+
+
+def _look_up_full(table: Table) -> Callable[[list[int], list[int], Operands], int]:
+    def dot(x: list[int], w: list[int], operands: Operands) -> int:
+        padding = [0] * (-len(x) % GROUP)
+        bits = operand_bits(operands)[1]
+        return int(dot_full([*x, *padding], [*w, *padding], bits, table_of=table))
+
+    return dot
+
+
+def _bricks(x: Codes, w: Codes, operands: Operands) -> Exact:
+    return gemm_bricks(x, w, *operand_bits(operands))
+
+
+def _bricks_one(x: list[int], w: list[int], operands: Operands) -> int:
+    return int(dot_fused_bricks(x, w, *operand_bits(operands)))
+
+
+def _brick_formats(weights: Format, activations: Format) -> str:
+    for what, form in (("weights", weights), ("activations", activations)):
+        if form.kind == "int" and form.value_bits not in OPERAND_BITS:
+            return f"{what} must be int2, int4 or int8, got {form.name}"
+    return integer_weights(8)(weights, activations)
 
 
 def _exactly(x: Codes, w: Codes, _operands: Operands) -> Exact:
     return gemm_exact(x, w)
 
 
-def _integer_path(
+def integer_path(
     name: str,
     summary: str,
     formats: tuple[str, str],
@@ -143,6 +169,10 @@ def _integer_path(
     *,
     exact: bool = True,
 ) -> Datapath:
+    """Return a datapath of exact sums in groups, or of integers that are not exact.
+
+    product, dot: all outputs and the specification of one, of weights in two's complement.
+    """
     kernel = _centred(product)
     return Datapath(
         name,
@@ -156,16 +186,16 @@ def _integer_path(
 
 
 def _unsigned(w: Codes, operands: Operands) -> Exact:
-    return w.astype(np.int64) + (1 << _bits(operands)[1] - 1)
+    return w.astype(np.int64) + (1 << operand_bits(operands)[1] - 1)
 
 
 def _full_tables(x: Codes, w: Codes, operands: Operands) -> Exact:
     codes = _unsigned(w, operands)
-    return gemm_t_mac_exact(x, codes, _bits(operands)[1]).astype(np.int64)
+    return gemm_t_mac_exact(x, codes, operand_bits(operands)[1]).astype(np.int64)
 
 
 def _full_tables_one(x: list[int], w: list[int], operands: Operands) -> int:
-    bits, padding = _bits(operands)[1], [0] * (-len(x) % TABLE)
+    bits, padding = operand_bits(operands)[1], [0] * (-len(x) % TABLE)
     codes = [value + (1 << bits - 1) for value in w] + padding
     return int(dot_twice([*x, *padding], codes, bits)) // 2
 
@@ -180,7 +210,7 @@ def _saturated_one(x: list[int], w: list[int], _operands: Operands) -> int:
 
 W4A8 = ("int4-g128", "int8-token")
 INTEGER_PATHS = (
-    _integer_path(
+    integer_path(
         "mixpe_w4a8",
         "MixPE: INT4 x INT8 by shift and add",
         W4A8,
@@ -188,7 +218,7 @@ INTEGER_PATHS = (
         _shift_add,
         _shift_add_one,
     ),
-    _integer_path(
+    integer_path(
         "lut",
         "LUT tensor core: half tables, bit by bit",
         W4A8,
@@ -196,7 +226,31 @@ INTEGER_PATHS = (
         _look_up,
         _look_up_one,
     ),
-    _integer_path(
+    integer_path(
+        "lut_conventional",
+        "conventional LUT: full tables made outside, bit by bit",
+        W4A8,
+        integer_weights(8),
+        _look_up,
+        _look_up_full(full_table),
+    ),
+    integer_path(
+        "unpu",
+        "UNPU: full tables held in the element, bit by bit",
+        W4A8,
+        integer_weights(8),
+        _look_up,
+        _look_up_full(held_table),
+    ),
+    integer_path(
+        "bit_fusion",
+        "Bit Fusion: bricks of 2 x 2 bits, fused",
+        W4A8,
+        _brick_formats,
+        _bricks,
+        _bricks_one,
+    ),
+    integer_path(
         "t_mac_exact",
         "T-MAC: full tables that are not rounded",
         W4A8,
@@ -204,7 +258,7 @@ INTEGER_PATHS = (
         _full_tables,
         _full_tables_one,
     ),
-    _integer_path(
+    integer_path(
         "abq",
         "ABQ: AND and popcount of bit planes",
         W4A8,
@@ -212,7 +266,7 @@ INTEGER_PATHS = (
         _planes,
         _planes_one,
     ),
-    _integer_path(
+    integer_path(
         "bipolar",
         "bipolar planes: XOR and popcount",
         W4A8,
@@ -220,7 +274,7 @@ INTEGER_PATHS = (
         _bipolar,
         _bipolar_one,
     ),
-    _integer_path(
+    integer_path(
         "ternary",
         "ternary weights: add, subtract or skip",
         ("ternary-tensor", "int8-token"),
@@ -228,7 +282,7 @@ INTEGER_PATHS = (
         _planes,
         _ternary_one,
     ),
-    _integer_path(
+    integer_path(
         "narrow",
         f"sums of a group in {NARROW_BITS} bits that saturate",
         W4A8,

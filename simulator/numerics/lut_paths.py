@@ -1,6 +1,7 @@
-"""Datapaths of the LUT tensor core with FP16 activations for `verify`: see `lut` for what rounds.
+"""Datapaths of look-ups with FP16 activations for `verify`: `lut` and `figlut` say what rounds.
 
-FP16 tables go with the FP16 sums of the published code, scaled ones with sums in FP32.
+LUT tensor core: FP16 tables go with the FP16 sums of the published code, scaled ones with FP32.
+FIGLUT: tables of activations that are aligned as FIGNA's.
 """
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from simulator.formats import Format
 from simulator.formats.conversion import Encoded
+from simulator.numerics.figlut import dot_group, gemm_figlut
+from simulator.numerics.float_paths import ALIGNED_BITS
 from simulator.numerics.lut import Setting, dot_lut_float, gemm_lut_float
 from simulator.numerics.operands import Codes, Datapath, Operands, Row, Values, fp16_activations
 
@@ -15,6 +18,12 @@ from simulator.numerics.operands import Codes, Datapath, Operands, Row, Values, 
 def _integer_weights(weights: Format, activations: Format) -> str:
     if weights.kind != "int" or weights.granularity == "none" or weights.value_bits > 8:
         return f"weights must be int2 to int8 with a scale, got {weights.name}"
+    return fp16_activations(weights, activations)
+
+
+def _four_bits(weights: Format, activations: Format) -> str:
+    if weights.kind != "int" or weights.granularity == "none" or weights.value_bits > 4:
+        return f"weights must be int1 to int4 with a scale, got {weights.name}"
     return fp16_activations(weights, activations)
 
 
@@ -49,4 +58,36 @@ def _path(table: str, accumulator: str) -> Datapath:
     return Datapath(f"lut_{table}", summary, "int4-g128", "fp16", _integer_weights, run, one, None)
 
 
-LUT_PATHS = (_path("fp16", "fp16"), _path("fp8", "fp32"), _path("int8", "fp32"))
+def _figlut(operands: Operands) -> Values:
+    assert not isinstance(operands.x, Encoded)
+    return gemm_figlut(operands.x.view(np.float16), *_weights(operands), ALIGNED_BITS)
+
+
+def _figlut_one(operands: Operands) -> float:
+    assert not isinstance(operands.x, Encoded)
+    x, w, bits = operands.x[0].tolist(), Row.of(operands.w), int(operands.w_format.value_bits)
+    half = 0 if operands.w_format.zero_bits else 1 << bits - 1
+    total = np.float32(0)
+    for index, start in enumerate(range(0, len(w.codes), w.group)):
+        part = slice(start, start + w.group)
+        codes, zero = [code + half for code in w.codes[part]], w.zeros[index] + half
+        inner = np.float32(dot_group(x[part], codes, zero, bits, ALIGNED_BITS))
+        total = total + inner * np.float32(w.scales[index])
+    return float(total)
+
+
+LUT_PATHS = (
+    _path("fp16", "fp16"),
+    _path("fp8", "fp32"),
+    _path("int8", "fp32"),
+    Datapath(
+        "figlut",
+        f"FIGLUT: half tables of activations aligned to integers of {ALIGNED_BITS} bits",
+        "int4-g128",
+        "fp16",
+        _four_bits,
+        _figlut,
+        _figlut_one,
+        None,
+    ),
+)

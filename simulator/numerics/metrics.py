@@ -113,10 +113,11 @@ def beyond_range(original: Floats, form: Format, encoded: NDArray[Any] | Encoded
 
     A value does where it would round to a code beyond the largest: by half a step or more. Scales
     of groups count as they are. Where a scale is chosen by minimum and maximum (zero points) or for
-    the largest value (codebooks other than OliVe's), nothing is beyond, and nothing is counted.
+    the largest value (codebooks other than OliVe's), or alphas are fitted (binary code), nothing is
+    beyond, and nothing is counted.
     """
     fits = form.kind == "codebook" and form.granularity != "none" and form.base not in OLIVES
-    if form.zero_bits or fits:
+    if form.zero_bits or fits or form.kind == "binary":
         return 0
     top, step = _top(form)
     values = np.abs(np.asarray(original, np.float64))

@@ -60,6 +60,7 @@ def _row(array: Encoded | NDArray[Any], row: int) -> Encoded | NDArray[Any]:
         sizes=(1, *array.sizes[1:]),
         selectors=None if array.selectors is None else own(array.selectors),
         outer_scales=None if array.outer_scales is None else own(array.outer_scales),
+        terms=None if array.terms is None else own(array.terms),
     )
 
 

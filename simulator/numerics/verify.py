@@ -21,7 +21,7 @@ from simulator.config import unknown
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.numerics.data import KINDS, is_file, random_matrix, read_matrix
-from simulator.numerics.datapaths import DATAPATHS
+from simulator.numerics.datapaths import DATAPATHS, datapath
 from simulator.numerics.function_paths import FUNCTIONS, FunctionPath
 from simulator.numerics.metrics import (
     Histogram,
@@ -34,6 +34,7 @@ from simulator.numerics.metrics import (
     zeroed_fraction,
 )
 from simulator.numerics.operands import Datapath, Operands
+from simulator.numerics.own import is_own
 
 #: M, N, K that is checked unless told, and how many outputs the specification computes.
 SHAPE = (64, 1024, 4096)
@@ -96,6 +97,7 @@ class Request:
     data: str = KINDS[0]
     seed: int = 0
     tensor: str | None = None
+    outputs: int = OUTPUTS
 
 
 def verify(
@@ -106,22 +108,26 @@ def verify(
     data: str = KINDS[0],
     seed: int = 0,
     tensor: str | None = None,
+    outputs: int = OUTPUTS,
 ) -> Check:
     """Check a datapath of `DATAPATHS` on a product of M x N x K, or one of `FUNCTIONS` on M x N.
 
+    name: also that of a user's own datapath (`ProcessingElement.kernel`).
     data: a kind of `data.KINDS` or the path of a `.npy` or `.safetensors` matrix: weights (N, K),
-    which give N and K, or the input (M, N) of a function. tensor: its name in the file. seconds: of
-    the kernel alone, compiled. Errors: InputError for unknown names, formats that the datapath does
-    not take, sizes below 1 or beyond MOST_BYTES, files that cannot be read.
+    which give N and K, or the input (M, N) of a function. tensor: its name in the file. outputs: of
+    a product, that the specification computes too. seconds: of the kernel alone, compiled.
+
+    Errors: InputError for unknown names, formats that the datapath does not take, sizes below 1 or
+    beyond MOST_BYTES, files that cannot be read.
     """
-    if name not in DATAPATHS and name not in FUNCTIONS:
+    if name not in DATAPATHS and name not in FUNCTIONS and not is_own(name):
         raise InputError(unknown("datapath", name, [*DATAPATHS, *FUNCTIONS]))
     if min(shape) < 1:
         raise InputError(f"shape: M, N and K must be >= 1, got {'x'.join(map(str, shape))}")
-    request = Request(shape, weight_format, activation_format, data, seed, tensor)
+    request = Request(shape, weight_format, activation_format, data, seed, tensor, outputs)
     if name in FUNCTIONS:
         return _verify_function(FUNCTIONS[name], request)
-    return _verify_datapath(DATAPATHS[name], request)
+    return _verify_datapath(datapath(name), request)
 
 
 def verify_all(
@@ -157,7 +163,7 @@ def _end_on_interrupt() -> None:
 
 def _verify_datapath(path: Datapath, request: Request) -> Check:
     operands, originals = _operands(path, request)
-    check = check_operands(path, operands, seed=request.seed, outputs=OUTPUTS)
+    check = check_operands(path, operands, seed=request.seed, outputs=request.outputs)
     quantised = operands.x_values(), operands.w_values()
     forms, codes = (operands.x_format, operands.w_format), (operands.x, operands.w)
     x, w = (each.astype(np.float64) for each in originals)

@@ -5,8 +5,9 @@ processing element does, for a cost model to price. A specification does not bra
 counting operand holds, so its tally does not depend on data, unless it says so.
 
 Integers (`Word`): add, mul, div, negate (inverted bits and a carry), compare, and, xor, mask (by
-one bit: AND gates), popcount, look_up; shift is by a fixed amount (wires), barrel_shift by another
-word; leading_one finds the place of a first or last 1, round increments what a shift has cut, pass
+one bit: AND gates), popcount, look_up, store (an entry is kept in a register through all passes);
+shift is by a fixed amount (wires), barrel_shift by another word, or by one of two amounts;
+leading_one finds the place of a first or last 1, round increments what a shift has cut, pass
 is one over planes of bits or over a row. Bits taken out of a word are wires and count nothing.
 
 Floating point (`Real`): add, mul, div, compare and so on with the format that the result is rounded
@@ -423,6 +424,35 @@ def looked_up(table: Sequence[Number], address: int) -> Number:
     if not isinstance(entry, Word):
         return entry
     return entry._done("look_up", entry.value, entry.bits, (entry.bits, len(table)))
+
+
+def looked_up_real(table: Sequence[Any], address: int) -> Any:
+    """Return an entry of a table of NumPy's numbers: one look-up."""
+    entry = table[address]
+    if isinstance(entry, Real):
+        entry.tally.note("look_up", (8 * int(entry.value.nbytes), len(table)))
+    return entry
+
+
+def scaled(number: Any, power: np.float32) -> Any:
+    """Return a float32 times a power of two, exactly: its exponent is added to."""
+    if isinstance(number, Real):
+        return number.done("scale fp32", number.value * power)
+    return number * power
+
+
+def stored(table: Sequence[Number]) -> list[Number]:
+    """Return a table that is written to registers: a store an entry."""
+    return [noted(entry, "store", int(entry)) for entry in table]
+
+
+def shifted_where(word: Number, places: int, on: bool) -> Number:
+    """Return a word shifted to the left by `places` where `on`, else as it is: a multiplexer."""
+    value = int(word) << places if on else int(word)
+    if not isinstance(word, Word):
+        return value
+    bits = word.bits + places
+    return word._done("barrel_shift", value, bits, (bits, 1))
 
 
 def counting(rounds: Rounds) -> Callable[[Scalar, str], Scalar]:

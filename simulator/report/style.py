@@ -35,10 +35,12 @@ _COLOURS = {
     "add": "#777777",
     "kv_append": "#66ccee",
     "embedding": "#332288",
+    "quantise": "#999933",
+    "tables": "#882255",
 }
 """Colours that stay apart in the common kinds of colour blindness (after Paul Tol's schemes)."""
 
-_OTHERS = ("#882255", "#999933", "#44aa99", "#ddaacc", "#111111")
+_OTHERS = ("#44aa99", "#ddaacc", "#111111", "#661100", "#6699cc")
 
 _MARKERS = {"linear": "o", "gemm": "o", "qk": "s", "pv": "D", "embedding": "v", "softmax": "^"}
 

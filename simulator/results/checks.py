@@ -23,6 +23,17 @@ ENERGY_TOLERANCE = 1e-9
 LISTED = 5
 """Violations of one law that are written out; the others are counted."""
 
+_OF_STATE = {
+    "stalled": "stalled",
+    "idle": "idle",
+    "leakage": "leakage",
+    "background": "dram_background",
+}
+"""The component of each state but the active one, which has the rest."""
+
+_MOVERS = ("scratchpad", "accumulator", "dram", "noc")
+"""Units whose active energy is a component of its own."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -158,6 +169,26 @@ def _energy(result: "Result") -> Violations:
             yield f"{name}: ops and shared {parts:.12g} J, breakdown {total:.12g} J"
 
 
+def _energy_by_state(result: "Result") -> Violations:
+    """Compare the energy by state with the components, and that of memories one by one."""
+    table, parts = result.energy_by_state_j, result.energy_breakdown_j
+    moving = fsum(joules for name, joules in parts.items() if name not in _OF_STATE.values())
+    expected = {"active": moving}
+    expected |= {state: parts.get(name, 0.0) for state, name in _OF_STATE.items()}
+    for state in sorted({*expected, *(state for row in table.values() for state in row)}):
+        found = fsum(row.get(state, 0.0) for row in table.values())
+        whole = expected.get(state, 0.0)
+        if not _equal(found, whole):
+            yield f"{state}: units {found:.12g} J, breakdown {whole:.12g} J"
+    for unit, row in table.items():
+        active = row.get("active", 0.0)
+        if unit in _MOVERS and not _equal(active, parts.get(unit, 0.0)):
+            yield f"{unit}: active {active:.12g} J, breakdown {parts.get(unit, 0.0):.12g} J"
+        for state, joules in row.items():
+            if not joules >= 0:
+                yield f"{unit}: {state} {joules:.12g} J"
+
+
 def _peaks(result: "Result") -> Violations:
     for name, share in result.utilisation.items():
         if not share <= 1:
@@ -209,6 +240,11 @@ _LAWS: tuple[_Judged, ...] = (
     ("MACs", lambda r: "issued MACs >= useful MACs for every op", _macs),
     ("op energy", lambda r: "energy of every op = sum of its components", _op_energy),
     ("energy", lambda r: "ops + shared = breakdown for every energy component", _energy),
+    (
+        "energy by state",
+        lambda r: f"energy of {len(r.energy_by_state_j)} units in all states = breakdown",
+        _energy_by_state,
+    ),
     ("peaks", lambda r: "achieved <= peak for units, DRAM and MACs", _peaks),
 )
 _NUMERICS: _Judged = (

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from simulator.results.summary import Summary
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when the layout of `result.json` changes."""
 
 PS_PER_S = 10**12
@@ -47,6 +47,8 @@ class Result:
     `tokens` are the tokens produced (0 where the workload has none, such as a single GEMM).
     `energy_breakdown_j` is by component, from the counts of the whole run; `shared_energy_j` is the
     part of it that belongs to no op (leakage, DRAM background, idle and stalled units).
+    `energy_by_state_j` is the same energy by unit, then by what the unit was in: active, stalled,
+    idle, leakage, background (refresh of DRAM).
     `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
     it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators)
     by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
@@ -64,6 +66,7 @@ class Result:
     roofline_by: str
     energy_breakdown_j: Mapping[str, float]
     shared_energy_j: Mapping[str, float]
+    energy_by_state_j: Mapping[str, Mapping[str, float]]
     units: tuple[UnitRecord, ...]
     records: tuple[OpRecord, ...]
     traffic: Mapping[str, Traffic]
@@ -200,6 +203,7 @@ class Result:
             "roofline_bound_ps": self.roofline_bound_ps,
             "roofline_by": self.roofline_by,
             "shared_energy_j": dict(self.shared_energy_j),
+            "energy_by_state_j": {unit: dict(row) for unit, row in self.energy_by_state_j.items()},
             "units": [{**asdict(unit), "stall_ps": dict(unit.stall_ps)} for unit in self.units],
             "on_chip_bytes": dict(self.on_chip_bytes),
             "traffic": {name: asdict(traffic) for name, traffic in self.traffic.items()},

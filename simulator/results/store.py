@@ -50,6 +50,7 @@ _PLAIN = (
     "roofline_by",
     "energy_breakdown_j",
     "shared_energy_j",
+    "energy_by_state_j",
     "on_chip_bytes",
     "resolved",
     "wall_time_s",

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.cost import STATES
 from simulator.results.checks import laws
 from simulator.results.kinds import by_kind
 from simulator.results.records import UnitRecord
@@ -54,6 +55,7 @@ def summarise(result: "Result") -> Summary:
             _units(result),
             _memories(result),
             _energy(result),
+            _states(result),
             _kinds(result),
             *([_numerics(result)] if result.numerics else []),
         ),
@@ -124,6 +126,14 @@ def _energy(result: "Result") -> Table:
     rows = [(name, _milli(energy), _percent(energy, total)) for name, energy in ordered]
     rows.append(("total", _milli(total), _percent(total, total)))
     return Table("Energy", ("component", "mJ", "share"), tuple(rows), "<>>")
+
+
+def _states(result: "Result") -> Table:
+    rows = [
+        (unit, *(_milli(row[state]) if row.get(state) else "" for state in STATES))
+        for unit, row in result.energy_by_state_j.items()
+    ]
+    return Table("Energy by unit and state, mJ", ("unit", *STATES), tuple(rows), "<>>>>>")
 
 
 def _kinds(result: "Result") -> Table:

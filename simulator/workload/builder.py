@@ -22,8 +22,8 @@ from simulator.workload.ops import (
 class GraphBuilder:
     """Adds operations in order; each method returns the name of the tensor that it makes.
 
-    `activations` is the format of every activation. `prefix` is put before the names of operations
-    and tensors until it is changed, so that a graph can hold several layers.
+    `activations` is the format of activations that are given none. `prefix` is put before the names
+    of operations and tensors until it is changed, so that a graph can hold several layers.
     """
 
     def __init__(self, activations: Format) -> None:
@@ -43,14 +43,25 @@ class GraphBuilder:
         """Add an activation that comes from outside, under its name as it is."""
         return self._add(name, rows, columns, self.activations, Role.ACTIVATION, None)
 
-    def activation(self, name: str, rows: int, columns: int, valid: int | None = None) -> str:
+    def activation(
+        self,
+        name: str,
+        rows: int,
+        columns: int,
+        valid: int | None = None,
+        form: Format | None = None,
+    ) -> str:
         """Add an activation tensor."""
         name = self.prefix + name
-        return self._add(name, rows, columns, self.activations, Role.ACTIVATION, valid)
+        return self._add(name, rows, columns, form or self.activations, Role.ACTIVATION, valid)
 
     def held(self, name: str, rows: int, columns: int, form: Format, role: Role) -> str:
         """Add a tensor that memory holds: a weight, a table, keys or values."""
         return self._add(self.prefix + name, rows, columns, form, role, None)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a tensor of this full name."""
+        return name in self._tensors
 
     def rows(self, name: str) -> int:
         """Return the rows of a tensor."""

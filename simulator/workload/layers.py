@@ -26,6 +26,25 @@ class Formats:
     vectors: Format
 
     @property
+    def dynamic(self) -> bool:
+        """Whether activations have scales that are chosen as they are made, in rows or groups.
+
+        One scale of a tensor is known before (calibrated): values are made in that format.
+        """
+        return self.activations.granularity not in ("none", "tensor")
+
+    @property
+    def carrier(self) -> Format:
+        """The format of activations that no product reads: FP16 where products quantise theirs."""
+        return formats.get("fp16") if self.dynamic else self.activations
+
+    @property
+    def attention(self) -> Format:
+        """The format of queries and probabilities: quantised if keys and values are."""
+        floats = self.kv.kind == "float" and self.kv.granularity == "none"
+        return self.carrier if floats else self.activations
+
+    @property
     def names(self) -> dict[str, str]:
         """Names by use, as a result records them."""
         used = ("weights", "activations", "kv", "embedding")
@@ -66,7 +85,7 @@ class Block:
         """Start an empty graph."""
         self.model = model
         self.formats = used
-        self.graph = GraphBuilder(used.activations)
+        self.graph = GraphBuilder(used.carrier)
 
     def norm(self, name: str, x: str, out: str) -> str:
         """Add a norm over the columns of `x`; its gain (and bias) are vectors."""
@@ -80,9 +99,27 @@ class Block:
         y = b.activation(out, tokens, width)
         return b.op(name, OpKind.NORM, (x, *vectors), (y,), work)
 
+    def quantised(self, x: str, form: Format) -> str:
+        """Add the quantisation of an activation where products read another format; once each.
+
+        A scale is that of a whole row or group: no product can start before its maximum is known.
+        """
+        b = self.graph
+        if form == b.activations:
+            return x
+        short = x.removeprefix(b.prefix)
+        name = f"{short}_quantised"
+        if b.has(b.prefix + name):
+            return b.prefix + name
+        rows, columns = b.rows(x), b.columns(x)
+        work = vector.quantise(rows * columns, rows, columns, form)
+        y = b.activation(name, rows, columns, form=form)
+        return b.op(f"quantise_{short}", OpKind.QUANTISE, (x,), (y,), work)
+
     def linear(self, name: str, x: str, features: int, out: str, *, bias: bool) -> str:
         """Add a linear layer whose weight (features, columns of x) is in the weight format."""
         b, form = self.graph, self.formats
+        x = self.quantised(x, form.activations)
         weight = b.held(f"{name}.weight", features, b.columns(x), form.weights, Role.WEIGHT)
         vector_name = None
         if bias:
@@ -113,7 +150,7 @@ class Block:
         caches = b.held("k_cache", *shape), b.held("v_cache", *shape)
         new_rows = attention.tokens * m.kv_heads
         values = 2 * new_rows * m.head_dim
-        work = vector.kv_append(values, 2 * new_rows, m.head_dim, self.formats.activations, kv)
+        work = vector.kv_append(values, 2 * new_rows, m.head_dim, self.formats.carrier, kv)
         # A cache holds the rows of one request and head one after the other.
         runs = m.kv_heads * sum(group.requests for group in attention.groups)
         b.op(
@@ -132,11 +169,20 @@ class Block:
         m, b, a = self.model, self.graph, attention
         q, k, v = self.projections(self.norm("norm_attention", x, "normed_attention"))
         k_cache, v_cache = self.append(k, v, a)
+        q, form = self.quantised(q, self.formats.attention), self.formats.attention
         shape = (a.score_rows, a.longest, a.scores)
-        scores, weights = b.activation("scores", *shape), b.activation("probabilities", *shape)
+        scores = b.activation("scores", *shape)
+        weights = b.activation("probabilities", *shape, form=form)
         b.op("qk", OpKind.QK, (q, k_cache), (scores,), attention=a)
         alibi = m.position == "alibi"
-        work = vector.softmax(a.scores, a.score_rows, alibi=alibi, softcap=m.attention_softcap)
+        work = vector.softmax(
+            a.scores,
+            a.score_rows,
+            alibi=alibi,
+            softcap=m.attention_softcap,
+            # Their scale is known: the largest of a row is exp(0).
+            converted=form != b.activations,
+        )
         b.op("softmax", OpKind.SOFTMAX, (scores,), (weights,), work, attention=a)
         y = b.activation("attended", a.tokens, m.query_width)
         b.op("pv", OpKind.PV, (weights, v_cache), (y,), attention=a)

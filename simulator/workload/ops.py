@@ -28,6 +28,8 @@ class OpKind(StrEnum):
     LINEAR = "linear"
     ROPE = "rope"
     KV_APPEND = "kv_append"
+    QUANTISE = "quantise"
+    TABLES = "tables"
     QK = "qk"
     SOFTMAX = "softmax"
     PV = "pv"
@@ -88,8 +90,7 @@ class Tensor:
         if self.valid is None:
             return self.format.bits(self.rows, self.columns)
         mean_columns = -(-self.valid // self.rows)
-        scales = self.format.scales(self.rows, mean_columns)
-        metadata = scales * self.format.metadata_bits_per_group
+        metadata = self.format.metadata_bits(self.rows, mean_columns)
         return self.format.payload_bits(1, self.valid) + metadata
 
     @property

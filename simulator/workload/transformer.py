@@ -60,6 +60,7 @@ def _head_graph(model: Model, used: Formats, tokens: int) -> Graph:
     x = block.norm("norm_final", b.external(HIDDEN, tokens, model.hidden), "normed_final")
     name = "embedding_table" if model.tie_embedding else "lm_head.weight"
     weight = b.held(name, model.vocab, model.hidden, used.embedding, Role.WEIGHT)
+    x = block.quantised(x, used.activations)
     y = b.linear("lm_head", x, weight, "logits_raw" if model.logit_softcap else "logits")
     if model.logit_softcap:
         out = b.activation("logits", tokens, model.vocab)

@@ -55,24 +55,38 @@ def rope(tokens: int, heads: int, rotary_dim: int) -> VectorWork:
 
 
 def kv_append(values: int, vectors: int, width: int, source: Format, target: Format) -> VectorWork:
-    """Copy E when the format stays, else convert E; a scaled target adds its quantisation.
+    """Copy E when the format stays, else quantise E = `values` in `vectors` rows of `width`.
 
-    E = `values` in `vectors` rows of `width`. Quantisation with S scales: max E (range), div S (the
-    reciprocal), mul E. Both keys and values are counted by the caller.
+    Both keys and values are counted by the caller.
     """
     if source == target:
         return work(copy=values)
+    return quantise(values, vectors, width, target)
+
+
+def quantise(values: int, vectors: int, width: int, target: Format) -> VectorWork:
+    """Count the quantisation of E = `values` in `vectors` rows of `width`, scales chosen from them.
+
+    convert E; with S scales max E (the range; twice with a zero point, and add E), div S (the
+    reciprocal), mul E.
+    """
     scales = target.scales(vectors, width)
     if not scales:
         return work(convert=values)
-    return work(convert=values, max=values, mul=values, div=scales)
+    zeros = target.zero_bits > 0
+    return work(
+        convert=values, max=(1 + zeros) * values, mul=values, div=scales, add=zeros * values
+    )
 
 
-def softmax(scores: int, rows: int, *, alibi: bool, softcap: bool) -> VectorWork:
+def softmax(
+    scores: int, rows: int, *, alibi: bool, softcap: bool, converted: bool = False
+) -> VectorWork:
     """Count stable softmax over E valid scores in R rows.
 
     max E, add 2 E (subtract, sum), exp E, mul E (by the reciprocal), div R. ALiBi adds E; a soft
-    cap c tanh(s / c) (Gemma 2) adds mul 2 E and tanh E. Causal and windowed attention count the
+    cap c tanh(s / c) (Gemma 2) adds mul 2 E and tanh E; `converted` probabilities convert E.
+    Causal and windowed attention count the
     scores that the mask leaves; a device that issues whole tiles, or fuses, does more.
     """
     return work(
@@ -82,6 +96,7 @@ def softmax(scores: int, rows: int, *, alibi: bool, softcap: bool) -> VectorWork
         mul=(3 if softcap else 1) * scores,
         div=rows,
         tanh=softcap * scores,
+        convert=converted * scores,
     )
 
 

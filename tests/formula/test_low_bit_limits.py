@@ -3,9 +3,9 @@
 import pytest
 
 from simulator.api import load_device, load_model, simulate
-from simulator.compare import TECHNOLOGY, load_element
 from simulator.config import replace, resolved
 from simulator.cost import load_profile, load_technology
+from simulator.design import TECHNOLOGY, load_element
 from simulator.formats import get
 from simulator.hardware import Device
 from simulator.hardware.pricing import priced_by_gates
@@ -26,8 +26,10 @@ def latency_s(part: str, weights: str, activations: str, kv: str, **lengths: int
         **{"scratchpad.port_width": "64 KiB"},
     }
     device: Device = replace(frame, changes)
-    elements = tuple(unit.pe for unit in device.matrix_units)
-    profile = priced_by_gates(load_profile("edge_28nm"), elements, load_technology(TECHNOLOGY))
+    # A profile that does not ask what SRAM such ports would have.
+    profile = priced_by_gates(
+        load_profile("horowitz_45nm"), device.matrix_units, load_technology(TECHNOLOGY)
+    )
     step = decode_step(MODEL, weights=weights, activations=activations, kv=kv, **lengths)
     return simulate(device, step, "analytic", energy=profile).latency_s
 

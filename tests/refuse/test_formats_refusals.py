@@ -15,7 +15,7 @@ KNOWN = (
     "flint4, flint5, pot4, olive_int4, olive_flint4, olive_int8, ternary, ternary2, bitmod3, "
     "bitmod4, ant4, qserve; "
     "families: fpB_eXmY (then fn, ieee or fnuz), fixW_I, ufixW_I, dfpB, bipolarB, potB, apotB, "
-    "bfpM_bN"
+    "bcqB, bfpM_bN"
 )
 SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
 
@@ -49,6 +49,10 @@ SUFFIXES = "-gN, -channel, -token, -tensor, -asym, -s8, -s16, -s32"
         ("dfp8-g64-token", "format 'dfp8-g64-token': two granularities, -g64 and -token; give one"),
         ("qserve-channel", "format 'qserve-channel': qserve has its scales by definition and takes -gN only"),
         ("qserve-g64-s16", "format 'qserve-g64-s16': qserve has its scales by definition and takes -gN only"),
+        ("bcq3-tensor", "format 'bcq3-tensor': bcq3 has its alphas by definition and takes -gN or -channel only"),
+        ("bcq3-g64-s8", "format 'bcq3-g64-s8': bcq3 has its alphas by definition and takes -gN or -channel only"),
+        ("bcq9", "format 'bcq9': B must be 1 to 8, got 9"),
+        ("bcq0", "format 'bcq0': B must be 1 to 8, got 0"),
         ("bipolar4-g64-asym", "format 'bipolar4-g64-asym': -asym needs an integer format; bipolar4 is bipolar"),
         ("olive_int4-g7", "format 'olive_int4-g7': olive_int4 codes values in pairs; the group must be even"),
         ("fp9_e4m3", "format 'fp9_e4m3': a sign, 4 exponent and 3 mantissa bits are 8 bits, not 9"),

@@ -1,7 +1,8 @@
 """Is the README true: do its commands and its Python run, and do they print what it shows?
 
 Every `nibblesim` command of a `sh` block, every `python` block and every `yaml` block is tried in
-an empty folder, where `my_device.yaml` is the first YAML block.
+an empty folder, where `my_device.yaml` is the first YAML block and `my_pe.yaml` the last; the `py`
+block is `my_pe.py`.
 """
 
 import csv
@@ -31,7 +32,8 @@ def blocks(language: str) -> list[str]:
 COMMANDS = [
     line for block in blocks("sh") for line in block.splitlines() if line.startswith("nibblesim ")
 ]
-DEVICE, *VARIANTS = blocks("yaml")
+DEVICE, *VARIANTS, ELEMENT = blocks("yaml")
+(ARITHMETIC,) = blocks("py")
 
 
 def run(command: str) -> Result:
@@ -41,9 +43,11 @@ def run(command: str) -> Result:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder with what the README says to have: the device, the topology."""
+    """Stand in an empty folder with what the README says to have: device, element, topology."""
     monkeypatch.chdir(tmp_path)
     Path("my_device.yaml").write_text(DEVICE, encoding="utf-8")
+    Path("my_pe.yaml").write_text(ELEMENT, encoding="utf-8")
+    Path("my_pe.py").write_text(ARITHMETIC, encoding="utf-8")
     export = next(command for command in COMMANDS if "export-topology" in command)
     assert run(export).exit_code == 0
     return tmp_path
@@ -86,6 +90,20 @@ def test_python_runs_and_prints(number: int, capsys: pytest.CaptureFixture[str])
 
 def test_the_own_device_has_forty_lines() -> None:
     assert len(DEVICE.splitlines()) == 40
+
+
+def test_the_own_element_has_thirty_lines() -> None:
+    lines = [line for text in (ELEMENT, ARITHMETIC) for line in text.splitlines() if line]
+    assert len(lines) <= 30
+
+
+def test_the_own_element_gains_room_and_loses_what_is_said() -> None:
+    quick = "--workload gpt-2/decode/1 --rung roofline --json"
+    printed = run(f"nibblesim compare my_pe.yaml --against mixpe_w4a8 {quick}")
+    own, mixpe = json.loads(printed.stdout)["rows"]
+    assert (own["pe"], mixpe["pe"]) == ("truncated", "mixpe_w4a8")
+    assert 1 < own["elements"] / mixpe["elements"] < 1.1
+    assert round(mixpe["sqnr_db"] - own["sqnr_db"]) == 15
 
 
 @pytest.mark.parametrize("text", VARIANTS)

@@ -26,6 +26,7 @@ STEPS = (
     {"serving"},
     {"search", "report"},
     {"api"},
+    {"design"},
     {"compare"},
     {"explain"},
     {""},  # the package itself: the names that users import

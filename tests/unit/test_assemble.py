@@ -12,7 +12,7 @@ import pytest
 from plans import tiny_model, variant
 
 from simulator.api import load_device, load_model, simulate
-from simulator.config import dump_yaml, replace
+from simulator.config import dump_yaml, replace, resolved
 from simulator.cost import load_profile
 from simulator.engine.assemble import area_mm2
 from simulator.hardware import Device
@@ -117,7 +117,7 @@ def test_memory_that_takes_no_time_leaves_the_array_alone(rung: str) -> None:
     assert found["dram"].busy_ps == 0
     assert result.bytes["dram"] == LOADED + STORED
     assert result.energy_breakdown_j["dram_background"] == 0
-    assert len(result.check()) == 10
+    assert len(result.check()) == 11
 
 
 def test_energy_of_a_product_is_its_actions_times_their_price() -> None:
@@ -173,6 +173,66 @@ def test_waiting_burns_a_fraction_of_active_power(
     assert shared["stalled"] == pytest.approx(stalled * whole.stalled, rel=1e-12, abs=0)
     assert shared["idle"] == pytest.approx(idle * whole.idle, rel=1e-12, abs=0)
     assert set(shared) == {"leakage", "dram_background", "stalled", "idle"}
+
+
+def test_energy_by_unit_and_state_is_that_of_its_times() -> None:
+    profile = load_profile("jouppi_7nm")
+    device = npu(energy="jouppi_7nm")
+    result = simulate(device, product())
+    table, parts = result.energy_by_state_j, result.energy_breakdown_j
+    whole = waiting(device, result)
+    idle_w = profile.idle_fraction.nominal * device.vector.lanes * 1e-3
+    vector_j = idle_w * profile.vector_pj("add") * result.latency_s
+    leakage_w = (
+        profile.leakage_w_per_mm2.nominal * 20 * profile.areas.scratchpad_mm2_per_mib.nominal
+    )
+    expected = {
+        ("matrix", "active"): parts["matrix"],
+        ("matrix", "stalled"): profile.stalled_fraction.nominal * whole.stalled,
+        ("vector", "active"): 0.0,
+        ("vector", "stalled"): 0.0,
+        ("vector", "idle"): vector_j,
+        ("scratchpad", "leakage"): leakage_w * result.latency_s,
+        ("dram", "active"): parts["dram"],
+        ("dram", "background"): parts["dram_background"],
+    }
+    for (unit, state), joules in expected.items():
+        assert table[unit][state] == pytest.approx(joules, rel=1e-12), (unit, state)
+    booked = sum(sum(row.values()) for row in table.values())
+    assert booked == pytest.approx(result.energy_j, rel=1e-12)
+    assert list(table) == ["matrix", "vector", "scratchpad", "accumulator", "dram"]
+
+
+def test_a_die_whose_area_is_stated_leaks_as_a_whole() -> None:
+    result = simulate(load_device("tpu_v4i"), product())
+    leaking = {unit: row["leakage"] for unit, row in result.energy_by_state_j.items()}
+    assert leaking.pop("chip") == pytest.approx(result.energy_breakdown_j["leakage"], rel=1e-12)
+    assert set(leaking.values()) == {0}
+
+
+def test_the_second_matrix_unit_has_a_row_of_its_own() -> None:
+    """A product in INT8 beside an array for FP16: what waits is what multiplies."""
+    device = npu()
+    fp16 = {"pe": {"name": "fp16", "formats": {"fp16xfp16": 1}, "source": "test"}}
+    both = replace(
+        device, {"matrix": resolved(device.matrix) | fp16, "beside": resolved(device.matrix)}
+    )
+    alone, shared = simulate(device, product()), simulate(both, product())
+    assert shared.check()
+    one, other = alone.energy_by_state_j["matrix"], shared.energy_by_state_j["beside"]
+    for state in ("active", "stalled", "idle"):
+        assert other[state] == pytest.approx(one[state], rel=1e-12)
+    assert shared.energy_by_state_j.get("matrix", {"active": 0.0})["active"] == 0
+
+
+def test_a_product_on_the_vector_unit_is_energy_of_that() -> None:
+    row = gemm(1, 256, 256, weights="int8", activations="int8")
+    changes = {"vector.gemv": True, "vector.lanes": 10**5, "energy": "jouppi_7nm"}
+    result = simulate(npu(**changes), row)
+    assert result.records[0].unit == "vector"
+    assert result.energy_by_state_j["matrix"]["active"] == 0
+    assert result.energy_by_state_j["vector"]["active"] == result.energy_breakdown_j["vector"] > 0
+    assert result.check()
 
 
 def test_leakage_is_area_times_time_and_background_capacity_times_time() -> None:
@@ -241,7 +301,7 @@ def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
     gathered = sum(record.energy_by_component["noc"] for record in gathers)
     assert gathered == pytest.approx(8 * noc.bytes_sent * price * 1e-12, rel=1e-9)
     assert result.energy_breakdown_j["noc"] >= gathered * (1 - 1e-9)
-    assert len(result.check()) == 10
+    assert len(result.check()) == 11
 
 
 @pytest.mark.parametrize(
@@ -303,7 +363,7 @@ def test_a_product_on_the_vector_unit_has_a_roofline_of_its_own() -> None:
     device = npu(**{"vector.gemv": True, "vector.lanes": 128})
     work = gemm(1, 256, 256, weights="int8", activations="int8")
     result = simulate(device, work, "roofline")
-    assert len(result.check()) == 10
+    assert len(result.check()) == 11
     # 65,536 MACs on 128 lanes at the clock of the device.
     at_peak = 65_536 / 128 * 1e12 / device.clock_hz
     assert result.latency_ps == pytest.approx(at_peak, rel=1e-6)
@@ -326,14 +386,14 @@ def test_fewer_cores_than_there_are_is_a_warning() -> None:
         "runs on 1 of 2 cores: exchanging activations between more would cost more than they save",
     )
     assert result.traffic["noc"].bytes_sent == 0
-    assert len(result.check()) == 10
+    assert len(result.check()) == 11
 
 
 def deep(*, reduction: bool) -> Result:
     """Run a product with few outputs and a long K on two cores."""
     work = gemm(8, 128, 65536, weights="int8", activations="int8")
     result = simulate(variant("tpu_v4", {"network.reduction": reduction}), work)
-    assert len(result.check()) == 10
+    assert len(result.check()) == 11
     return result
 
 

@@ -1,5 +1,6 @@
 """Binary-coded values: arrays against fractions, every code, and fits that only get better."""
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.errors import InputError
+from simulator.formats import get
 from simulator.formats.binary_coded import (
     BinaryCoded,
     codes_of,
@@ -20,6 +22,7 @@ from simulator.formats.binary_coded import (
     encode_one,
     fit,
     power_of_two,
+    terms_of,
 )
 
 POWERS = st.lists(st.integers(-6, 6).map(lambda exponent: 2.0**exponent), min_size=1, max_size=4)
@@ -263,3 +266,44 @@ def test_terms_and_alpha_bits_below_one_are_refused() -> None:
     assert refused(lambda: fit(weights(), 2).bits_per_value(0)) == (
         "binary code: alpha_bits must be >= 1, got 0",
     )
+
+
+def test_terms_add_up_to_alphas_and_are_those_that_rounding_found() -> None:
+    """All mantissas count: a sum of the nearest powers has the same powers once more."""
+    values = np.concatenate([np.linspace(1, 2, 100_001), [0.0, 3e-5]])
+    alphas = power_of_two(values, 3)
+    terms = terms_of(alphas, 3)
+    assert terms.shape == (*alphas.shape, 3)
+    assert (terms.sum(axis=-1) == alphas).all()
+    assert (np.isin(np.frexp(terms)[0], (0.5, -0.5)) | (terms == 0)).all()
+    assert terms_of(np.array([5.75]), 3).tolist() == [[8.0, -2.0, -0.25]]
+    with pytest.raises(InputError) as caught:
+        terms_of(np.array([1.0, 1.3]), 2)
+    assert str(caught.value) == "binary code: alphas must be sums of 2 powers of two"
+
+
+@pytest.mark.parametrize("name", ["bcq2", "bcq3-g50", "bcq3-channel"])
+def test_a_named_format_is_the_fit_of_each_group(name: str) -> None:
+    form, values = get(name), np.random.default_rng(3).standard_normal((4, 300)).astype(np.float32)
+    encoded = form.encode(values)
+    decoded, group = form.decode(encoded), form.group or 300
+    planes = int(form.value_bits)
+    for start in range(0, 300, group):
+        own = fit(values[:, start : start + group], planes, terms=3)
+        np.testing.assert_array_equal(decoded[:, start : start + group], decode(own))
+    assert encoded.bits_per_value == planes + Fraction(24 * planes * -(-300 // group), 300)
+
+
+def test_a_named_format_has_the_bits_of_its_groups() -> None:
+    values = np.random.default_rng(4).standard_normal((4, 128))
+    assert get("bcq3").bits_per_value == fit(values, 3, terms=3).bits_per_value(24)
+
+
+def test_named_formats_refuse_what_a_fit_does_not_take() -> None:
+    with pytest.raises(InputError) as caught:
+        get("bcq3").encode(np.ones((1, 4), np.float32), rounding="floor")
+    assert str(caught.value) == "bcq3: codes round to nearest_even only, got floor"
+    encoded = get("bcq3").encode(np.ones((2, 4), np.float32))
+    with pytest.raises(InputError) as caught:
+        dataclasses.replace(encoded, terms=None)
+    assert str(caught.value) == "bcq3: terms: expected shape (2, 1, 3, 3), got None"

@@ -12,7 +12,7 @@ import pytest
 from plans import tiny_model
 
 from simulator.api import load_device, simulate
-from simulator.engine import executor, run, tasks
+from simulator.engine import assemble, executor, run, tasks
 from simulator.engine.tasks import LOAD, MAIN, STORE, VECTOR, TaskGraph
 from simulator.errors import CheckError, DeadlockError
 from simulator.mapping.plan import OpPlan
@@ -70,7 +70,7 @@ def changed(graph: TaskGraph, column: str, task: int | None, value: int) -> Task
 
 def test_nothing_planted_breaks_nothing(plant: Callable[[Edit], None]) -> None:
     plant(lambda graph: graph)
-    assert len(decode().check()) == 10
+    assert len(decode().check()) == 11
 
 
 def test_a_dropped_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,19 @@ def test_a_run_that_stops_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run, "run_segment", halved)
     assert {"unit time", "events", "op windows"} <= broken(decode())
+
+
+def test_waiting_that_nobody_pays_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit forgets what it burns while it waits, as in simulators that charge active cycles."""
+    free = {"stalled": 0.0, "idle": 0.0}
+    monkeypatch.setattr(assemble, "waiting_energy", lambda state, profile: free)
+    assert broken(decode()) == {"energy by state"}
+
+
+def test_products_booked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = assemble._of_macs
+    monkeypatch.setattr(assemble, "_of_macs", lambda *given: [*real(*given), *real(*given)])
+    assert broken(decode()) == {"energy by state"}
 
 
 @pytest.mark.parametrize("device", DEVICES)

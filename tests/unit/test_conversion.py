@@ -31,6 +31,7 @@ SCALED = (
     *("fp5_e2m2-g32", "fp12_e4m7fnuz-channel", "flint5-g64", "apot4-channel", "bipolar3-g64"),
     *("dfp8-g16", "dfp4-channel", "dfp16", "dfp3-token", "ant4", "ant4-tensor", "ant4-channel-s32"),
     *("ant4-g64-s8", "qserve", "qserve-g64", "nvfp4_t32", "nvint4_t32", "bfp3_b16", "bfp15_b7"),
+    *("bcq2-g64", "bcq3-g50", "bcq3-channel"),
 )
 
 
@@ -42,8 +43,19 @@ def values_for(name: str) -> np.ndarray:
     return np.abs(matrix()) if name in UNSIGNED else matrix()
 
 
-#: The scale of a group of these follows from values that are on another grid once decoded.
-NOT_STABLE = ("nvfp4", "nvint4", "nvfp4_t32", "nvint4_t32", "bitmod3", "bitmod4", "qserve")
+#: The scale of a group of these follows from values that are on another grid once decoded; alphas
+#: of binary code from a fit that starts elsewhere.
+NOT_STABLE = (
+    "nvfp4",
+    "nvint4",
+    "nvfp4_t32",
+    "nvint4_t32",
+    "bitmod3",
+    "bitmod4",
+    "qserve",
+    "bcq3",
+    "bcq4",
+)
 
 #: Every minifloat of up to 8 bits, and some of more.
 MINIFLOATS = tuple(

@@ -15,6 +15,7 @@ from simulator.cost import (
     UnitState,
     energy_breakdown,
     load_profile,
+    waiting_energy,
 )
 
 PROFILES = ("accelforge_tpu_v4i", "edge_28nm", "horowitz_45nm", "jouppi_7nm")
@@ -136,6 +137,24 @@ def test_waiting_costs_a_fraction_of_active_power_and_time_costs_leakage_and_ref
     assert energy == pytest.approx({name: by_hand.get(name, 0.0) for name in COMPONENTS})
 
 
+def test_what_a_unit_burns_while_it_waits_adds_up_to_the_breakdown(
+    profile: EnergyProfile,
+) -> None:
+    states = [UnitState(0.5, 0.25, 10.0), UnitState(0.0, 2.0, 4.0)]
+    for bound in BOUNDS:
+        together = energy_breakdown(Counts(), profile, states, bound=bound)
+        alone = [waiting_energy(state, profile, bound) for state in states]
+        for name in ("stalled", "idle"):
+            assert together[name] == sum(each[name] for each in alone)
+    assert waiting_energy(states[0], load_profile("jouppi_7nm")) == {"stalled": 1.5, "idle": 0.125}
+
+
+@pytest.mark.parametrize("name", ["edge_28nm", "horowitz_45nm", "jouppi_7nm"])
+def test_at_the_low_end_waiting_is_free_as_bitmod_has_it(name: str) -> None:
+    free = waiting_energy(UnitState(1.0, 1.0, 1.0), load_profile(name), "low")
+    assert free == {"stalled": 0, "idle": 0}
+
+
 def test_energies_of_ops_add_up_to_the_energy_of_their_counts(profile: EnergyProfile) -> None:
     other = Counts(macs=(("int8xint8", 5), ("int4xint8", 9)), vector_ops=(("max", 4),))
     once_and_thrice = Counts.total([(1, EVERYTHING), (3, other)])
@@ -184,6 +203,7 @@ def test_a_constant_can_be_replaced_by_its_path() -> None:
 
 def test_area_adds_elements_memory_and_lanes() -> None:
     areas = load_profile("jouppi_7nm").areas
-    total = areas.total_mm2(pes=65536, scratchpad_bytes=128 * 2**20, lanes=2048)
-    assert total == pytest.approx(65536 * 6.7e-4 + 112 + 2048 * 1.5e-3)
-    assert areas.total_mm2(pes=0, scratchpad_bytes=0, lanes=0) == 0
+    parts = areas.parts_mm2(pes=65536, scratchpad_bytes=128 * 2**20, lanes=2048)
+    by_hand = {"matrix": 65536 * 6.7e-4, "scratchpad": 112, "vector": 2048 * 1.5e-3, "rest": 0}
+    assert parts == pytest.approx(by_hand)
+    assert set(areas.parts_mm2(pes=0, scratchpad_bytes=0, lanes=0).values()) == {0}

@@ -15,7 +15,7 @@ from simulator.formats.rounding import Rounding
 from simulator.numerics.accumulate import dot_ordered
 from simulator.numerics.bit_serial import dot_bipolar, dot_planes
 from simulator.numerics.block_dot import dot_blocks
-from simulator.numerics.decoded_paths import dot_decoded, dot_two_level
+from simulator.numerics.decoded_paths import dot_decoded, dot_two_level, scaled_weight
 from simulator.numerics.integer_functions import (
     layer_norm_one,
     requantised_one,
@@ -41,8 +41,10 @@ from simulator.numerics.word import (
     nearest_even,
     noted,
     plane,
+    shifted_where,
     signed,
     smaller,
+    stored,
     width_of,
 )
 
@@ -131,7 +133,11 @@ def ant(random: Random, tally: Tally | None) -> int:
 
 def two_level(random: Random, tally: Tally | None) -> int:
     x, w, scales = random.integers(-8, 8, (3, 5))
-    return dot_two_level(words(x, tally), words(w, tally), scales.tolist())
+    weights = [
+        scaled_weight(w, 0, scale)
+        for w, scale in zip(words(w, tally), scales.tolist(), strict=True)
+    ]
+    return dot_two_level(words(x, tally), weights)
 
 
 def on_words(function: Callable[[list[Any]], list[int]]) -> Case:
@@ -402,6 +408,9 @@ WIDTHS: dict[str, tuple[Callable[[Any, Any], Any], int, dict[Any, int]]] = {
         {("barrel_shift", (8, 5)): 1, ("round", 8): 1},
     ),
     "look_up": (lambda a, b: looked_up([a, a, b], 1), 8, {("look_up", (8, 3)): 1}),
+    "store": (lambda a, b: stored([a])[0], 8, {("store", 8): 1}),
+    "left_or_not": (lambda a, b: shifted_where(a, 3, True), 11, {("barrel_shift", (11, 1)): 1}),
+    "not_left": (lambda a, b: shifted_where(a, 3, False), 11, {("barrel_shift", (11, 1)): 1}),
     "wires": (lambda a, b: like(a, 3), 8, {}),
     "narrower_wires": (lambda a, b: like(a, 3, 2), 2, {}),
     "plane": (lambda a, b: plane([a, b, a], 0), 3, {}),

@@ -7,7 +7,7 @@ import pytest
 
 from simulator.errors import InputError
 from simulator.formats import get
-from simulator.numerics import bit_mod, element, lut
+from simulator.numerics import bit_fusion, bit_mod, element, lut, lut_full
 from simulator.numerics.datapaths import DATAPATHS
 from simulator.numerics.element import ELEMENTS, Work, scale_passes, work
 
@@ -34,7 +34,20 @@ def counted(kernel: str, k: int, weights: str, activations: str) -> Work:
         ("bit_mod", 4, "int8", "fp16", 4),
         # LUT Tensor Core: a cycle a bit of the weights. ShiftAddLLM: a look-up a plane.
         *[("lut", 4, f"int{bits}", "int8", bits) for bits in (1, 2, 3, 4, 8)],
-        ("shift_add_llm", 8, "int3", "int16", 3),
+        *[("shift_add_llm", 8, f"bcq{bits}", "fp16", bits) for bits in (1, 2, 3, 4, 8)],
+        *[("shift_add_llm_4", 4, f"bcq{bits}", "fp16", bits) for bits in (2, 3)],
+        ("shift_add_llm_4", 8, "bcq3", "fp16", 6), ("shift_add_llm", 8, "int3", "fp16", 4),
+        # UNPU, its likes and FIGLUT: a cycle a bit of the weights.
+        *[(name, 4, f"int{bits}", "int8", bits) for name in ("unpu", "lut_conventional")
+          for bits in (1, 2, 3, 4, 8)],
+        *[("figlut", 4, f"int{bits}", "fp16", bits) for bits in (1, 2, 3, 4)],
+        # Bit Fusion: of 16 values, 16 products of 2 x 2 bits a cycle to one of 8 x 8.
+        ("bit_fusion", 16, "int2", "int2", 1),
+        ("bit_fusion", 16, "int2", "int4", 2), ("bit_fusion", 16, "int4", "int2", 2),
+        ("bit_fusion", 16, "int4", "int4", 4),
+        ("bit_fusion", 16, "int2", "int8", 4), ("bit_fusion", 16, "int8", "int2", 4),
+        ("bit_fusion", 16, "int4", "int8", 8), ("bit_fusion", 16, "int8", "int4", 8),
+        ("bit_fusion", 16, "int8", "int8", 16),
         # ABQ and bipolar: p x q planes.
         ("abq", 64, "int2", "int8", 16),
         ("bipolar", 64, "int4", "int4", 16),
@@ -77,6 +90,33 @@ def test_a_table_is_shared_and_not_the_elements() -> None:
     assert sum(n for key, n in found.operations.items() if key[0] == "add") == 2
     assert sum(n for key, n in found.operations.items() if key[0] == "look_up") == 2
     assert not any(key[0] in ("pass", "shift") for key in found.operations)
+
+
+def test_a_full_table_is_outside_of_the_conventional_lut_and_inside_of_unpu() -> None:
+    sums = {("add", 8): 6 + 4 + 1, ("add", 9): 4 + 1, ("add", 10): 1}
+    read = {("look_up", (11, 16)): 2, ("add", 32): 2}
+    outside = counted("lut_conventional", 4, "int2", "int8")
+    assert (outside.operations, outside.shared, outside.inside) == (read, sums, {})
+    held = counted("unpu", 4, "int2", "int8")
+    assert (held.operations, held.shared) == (read, {})
+    assert held.inside == {**sums, ("store", 11): 16}
+
+
+def test_figlut_aligns_and_sums_outside_and_holds_half_a_table() -> None:
+    found, aligned = counted("figlut", 4, "int3", "fp16"), counted("figna", 4, "int4", "fp16")
+    table = {("add", width): 8 for width in (15, 16, 17, 18)}
+    assert found.shared == {**aligned.shared, **table}
+    assert found.inside == {("store", 19): 8}
+    assert found.operations == {
+        ("xor", 3): 3, ("look_up", (19, 8)): 3, ("xor", 19): 3, ("add", 32): 3,
+    }  # fmt: skip
+
+
+def test_a_pass_of_bit_fusion_takes_values_of_its_own() -> None:
+    found = counted("bit_fusion", 16, "int8", "int8")
+    assert found.streams
+    assert found.operations["mul", (3, 3)] == 16 * 16
+    assert not counted("unpu", 4, "int8", "int8").streams
 
 
 def test_fp16_tables_are_shared_and_an_entry_keeps_its_bits() -> None:
@@ -173,6 +213,30 @@ def test_an_edited_look_up_moves_the_fp16_element_too(monkeypatch: pytest.Monkey
     after = counted("lut_fp16", 4, "int2", "fp16")
     assert (before.passes, after.passes) == (2, 4)
     assert after.operations["add", "fp16"] == 2 * before.operations["add", "fp16"]
+
+
+def test_an_edited_full_table_moves_both_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    def total(done: Work) -> int:
+        return sum((done.operations + done.shared + done.inside).values())
+
+    names = ("lut_conventional", "unpu")
+    before = [total(counted(name, 4, "int2", "int8")) for name in names]
+    monkeypatch.setattr(lut_full, "GROUP", 2)
+    element._counted.cache_clear()
+    after = [counted(name, 4, "int2", "int8") for name in names]
+    # Two tables of two activations: one addition and four entries each, two look-ups a bit.
+    assert [done.passes for done in after] == [4, 4]
+    assert [total(done) for done in after] == [2 + 8, 2 + 8 + 8]
+    assert before == [17 + 4, 17 + 16 + 4]
+
+
+def test_an_edited_brick_moves_its_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("bit_fusion", 16, "int4", "int4")
+    brick = bit_fusion.brick
+    monkeypatch.setattr(bit_fusion, "brick", lambda x, w: (brick(x, w), brick(x, w))[0])
+    element._counted.cache_clear()
+    after = counted("bit_fusion", 16, "int4", "int4")
+    assert after.operations["mul", (3, 3)] == 2 * before.operations["mul", (3, 3)]
 
 
 def test_an_edited_sum_of_a_block_moves_its_element(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from simulator.hardware.equations import (
     operand_bits,
     spatial,
     systolic_cycles,
+    total_cycles,
 )
 from simulator.hardware.models import matrix_model
 from simulator.mapping.plan import OpPlan
@@ -187,7 +188,9 @@ def test_an_array_as_the_equations_see_it() -> None:
         accumulator_ports=2,
         accumulator_bits=24,
         conversions_per_cycle=6,
-        edge_bits_per_cycle=0,
+        dequantised_per_cycle=0,
+        activation_edge_bits=0,
+        weight_edge_bits=0,
         read_bits_per_cycle=3 * 128,
         write_bits_per_cycle=2 * 128,
         macs_per_megacycle=1,
@@ -197,11 +200,14 @@ def test_an_array_as_the_equations_see_it() -> None:
 
 
 def test_adder_trees_and_throughputs_as_the_equations_see_them() -> None:
-    tree = model({**TREE, "edge_width": "32 B"}, "int4xint8")
+    edges = {"activation_edge_width": "32 B", "weight_edge_width": "8 B"}
+    tree = model({**TREE, **edges}, "int4xint8")
     extent = (tree.rows, tree.columns, tree.temporal, tree.arrays)
     assert (tree.kind, extent) == (ADDER_TREE, (4, 2, 16, 3))
-    assert (tree.passes, tree.latency, tree.edge_bits_per_cycle) == (2, 5, 256)
-    assert model(TREE).edge_bits_per_cycle == 0
+    assert (tree.passes, tree.latency) == (2, 5)
+    # Of all three.
+    assert (tree.activation_edge_bits, tree.weight_edge_bits) == (3 * 256, 3 * 64)
+    assert model(TREE).weight_edge_bits == model(TREE).activation_edge_bits == 0
     peak = model(PEAK, "fp16xfp16")
     assert (peak.kind, peak.macs_per_megacycle, peak.passes) == (THROUGHPUT, 500_000_000, 2)
 
@@ -217,19 +223,60 @@ def test_an_adder_tree_takes_a_cycle_a_chunk_of_k_and_its_latency_once() -> None
     assert matrix_work(model(TREE), 1, 1, 1, 1, 1, 0, 8, 8, 8).busy == 1
 
 
-@pytest.mark.parametrize(("edge_bytes", "operand"), [(96, 0), (48, 9), (32, 18), (64, 5)])
-def test_the_edge_of_an_adder_tree_limits_it(edge_bytes: int, operand: int) -> None:
-    """A chunk is 4 rows and 2 columns of 16 int8 values, 96 bytes, in each of 9 cycles."""
-    unit = model({**TREE, "edge_width": f"{edge_bytes} B"})
-    assert matrix_work(unit, 1, 9, 5, 40, 1, 0, 8, 8, 8).operand == operand
+@pytest.mark.parametrize(
+    ("edge", "operand"),
+    [
+        # 9 x 40 activations enter for each of 3 tiles of columns, 1,080 bytes in 9 cycles on 3.
+        ({"activation_edge_width": "40 B"}, 0),
+        ({"activation_edge_width": "20 B"}, 9),
+        ({"activation_edge_width": "1 B"}, 351),
+        # 5 x 40 weights for each of 3 tiles of rows, 600 bytes.
+        ({"weight_edge_width": "23 B"}, 0),
+        ({"weight_edge_width": "10 B"}, 11),
+        ({"weight_edge_width": "10 B", "activation_edge_width": "20 B"}, 11),
+    ],
+)
+def test_what_an_edge_takes_limits_an_array(edge: dict[str, str], operand: int) -> None:
+    assert matrix_work(model({**TREE, **edge}), 1, 9, 5, 40, 1, 0, 8, 8, 8).operand == operand
 
 
 def test_more_passes_leave_more_time_for_the_edge() -> None:
-    """int4 weights: 4 x 16 x 8 + 2 x 16 x 4 bits are 80 bytes every second of 18 cycles."""
-    unit = model({**TREE, "edge_width": "40 B"}, "int4xint8")
+    """int4 weights: 1,080 bytes of activations in 18 cycles on 3."""
+    unit = model({**TREE, "activation_edge_width": "20 B"}, "int4xint8")
     assert matrix_work(unit, 1, 9, 5, 40, 1, 0, 8, 4, 8).operand == 0
-    unit = model({**TREE, "edge_width": "20 B"}, "int4xint8")
+    unit = model({**TREE, "activation_edge_width": "10 B"}, "int4xint8")
     assert matrix_work(unit, 1, 9, 5, 40, 1, 0, 8, 4, 8).operand == 18
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "activations", "weights"),
+    # An 8 x 4 array, 16 x 12 by 12 x 24: 6 or 2 x 2 or 6 times the activations, once or more the
+    # weights.
+    [
+        ("weight_stationary", 6 * 192, 288),
+        ("output_stationary", 6 * 192, 2 * 288),
+        ("input_stationary", 192, 4 * 288),
+    ],
+)
+def test_each_dataflow_has_its_own_traffic_at_the_edges(
+    dataflow: str, activations: int, weights: int
+) -> None:
+    rows = {**SYSTOLIC, "dataflow": dataflow, "rows": 8, "columns": 4, "arrays": 1}
+    for edge, values in (("activation", activations), ("weight", weights)):
+        unit = model({**rows, f"{edge}_edge_width": "1 B"})
+        work = matrix_work(unit, 1, 16, 24, 12, 1, 0, 8, 8, 8)
+        assert total_cycles(work) == values
+
+
+@pytest.mark.parametrize(("rate", "stall"), [(1000, 0), (2, 288 - 216), (1, 576 - 216)])
+def test_decoding_at_the_edge_has_a_rate_of_its_own(rate: int, stall: int) -> None:
+    """576 weights enter; 12 folds of 12 steps, and skew and moves: all but `stall` hides."""
+    unit = model({**SYSTOLIC, "dataflow": "output_stationary", "rows": 8, "columns": 4})
+    unit = unit._replace(dequantised_per_cycle=rate, arrays=1)
+    plain = matrix_work(unit._replace(dequantised_per_cycle=0), 1, 16, 24, 12, 1, 0, 8, 8, 8)
+    work = matrix_work(unit, 1, 16, 24, 12, 1, 0, 8, 8, 8)
+    assert work.dequantisation == max(0, -(-576 // rate) - total_cycles(plain))
+    assert (work.dequantisation > 0) == (stall > 0)
 
 
 def test_a_throughput_takes_its_macs_at_its_efficiency() -> None:

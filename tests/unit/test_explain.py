@@ -9,11 +9,13 @@ from plans import tiny_model
 
 from simulator import compare
 from simulator.api import load_device
-from simulator.compare import compared, load_element, workload_named
+from simulator.compare import compared, workload_named
 from simulator.config import dump_yaml, replace
 from simulator.cost import load_technology
+from simulator.design import FRAME, TECHNOLOGY, Iso, Terms, load_element
 from simulator.errors import InfeasibleError, InputError
 from simulator.explain import (
+    NUMBER,
     STEPS,
     Carried,
     Explanation,
@@ -42,7 +44,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def way(a: str, b: str, workload: str = PREFILL) -> Explanation:
-    return explain(a, b, workload, rung="analytic")
+    return explain(a, b, workload, Terms(rung="analytic"))
 
 
 @pytest.mark.parametrize("workload", [DECODE, PREFILL])
@@ -50,10 +52,10 @@ def way(a: str, b: str, workload: str = PREFILL) -> Explanation:
 def test_the_ends_are_rows_of_compare_and_factors_multiply_to_the_whole(
     workload: str, rung: str
 ) -> None:
-    found = explain("int8_mac", "bitmod:bitmod4xfp16", workload, rung=rung)
+    found = explain("int8_mac", "bitmod:bitmod4xfp16", workload, Terms(rung=rung))
     assert len(found.steps) == STEPS
     rows = [
-        compared(load_element(name), pair, workload, rung=rung)
+        compared(load_element(name), pair, workload, Terms(rung=rung))
         for name, pair in (("int8_mac", "int8xint8"), ("bitmod", "bitmod4xfp16"))
     ]
     for step, row in zip((found.steps[0], found.steps[-1]), rows, strict=True):
@@ -63,6 +65,45 @@ def test_the_ends_are_rows_of_compare_and_factors_multiply_to_the_whole(
     assert found.energy_gain == pytest.approx(rows[0].energy_j / rows[1].energy_j, rel=1e-12)
     assert found.speed_up == prod(step.speed_up for step in found.steps)
     assert (found.a, found.b) == ("int8_mac:int8xint8", "bitmod:bitmod4xfp16")
+
+
+@pytest.mark.parametrize("iso", ["elements", "chip"])
+def test_ends_and_bare_designs_follow_what_is_equal(iso: Iso) -> None:
+    found = explain("int8_mac", "lut_w2a8:int2xint8", PREFILL, Terms(rung="analytic", iso=iso))
+    rows = [
+        compared(load_element(name), pair, PREFILL, Terms(rung="analytic", iso=iso))
+        for name, pair in (("int8_mac", "int8xint8"), ("lut_w2a8", "int2xint8"))
+    ]
+    first, *bare, last = found.steps
+    for step, row in zip((first, last), rows, strict=True):
+        assert (step.elements, step.latency_s, step.energy_j) == (
+            *(row.elements, row.latency_s),
+            row.energy_j,
+        )
+    assert len(found.steps) == STEPS
+    assert bare[3].mechanism == NUMBER[iso]
+    if iso == "elements":
+        assert {step.elements for step in found.steps} == {768}
+        assert bare[3].speed_up == 1
+        assert bare[3].design.startswith("as many elements of lut_w2a8, which take ")
+        return
+    technology, frame = load_technology(TECHNOLOGY), load_device(FRAME)
+    fma = element_area_um2(frame.matrix.pe, technology)
+    for step, row in zip((bare[0], bare[-1]), rows, strict=True):
+        area = 768 * fma + (64 - row.lanes) * 9300
+        each = 12 * element_area_um2(load_element(row.pe), technology)
+        assert step.elements == 12 * int(area / each)
+    assert bare[3].design.endswith(f"; {rows[1].lanes} lanes, not {rows[0].lanes}")
+
+
+def test_bare_designs_wait_at_what_is_asked() -> None:
+    free, full = (
+        explain("int8_mac", "fp16_fma", DECODE, Terms(rung="analytic", waiting=part)).steps
+        for part in (0.0, 1.0)
+    )
+    for one, other in zip(free, full, strict=True):
+        assert one.latency_s == other.latency_s
+        assert one.energy_j < other.energy_j
 
 
 def test_factors_are_those_of_neighbours_and_the_first_is_one() -> None:
@@ -108,7 +149,7 @@ def test_cycles_alone_set_the_gain_of_a_prefill_bound_by_elements() -> None:
 
 
 def test_elements_are_as_many_as_the_area_holds() -> None:
-    technology, frame = load_technology(compare.TECHNOLOGY), load_device(compare.FRAME)
+    technology, frame = load_technology(TECHNOLOGY), load_device(FRAME)
     steps = way("int8_mac", "olive").steps
     assert frame.matrix.kind == "systolic"
     area = 12 * 64 * element_area_um2(frame.matrix.pe, technology)
@@ -121,7 +162,7 @@ def test_elements_are_as_many_as_the_area_holds() -> None:
 
 
 def test_energy_of_a_mac_costs_no_time_and_what_it_says() -> None:
-    technology = load_technology(compare.TECHNOLOGY)
+    technology = load_technology(TECHNOLOGY)
     *_, before, energy, _ = way("fp16_fma", "int8_mac").steps
     assert energy.speed_up == 1
     prices = [
@@ -165,9 +206,11 @@ def test_bare_workloads_move_the_same_bytes_and_lower_without_work_for_formats()
     assert bare.compulsory_bytes == whole.compulsory_bytes
     assert bare.vector_ops == whole.vector_ops
     pairs = pairs_of(bare)
-    assert pairs == ["fp16xint8", "int4xint8", "int8xint8"]
+    # Activations that no product reads are FP16, those that one reads INT8.
+    bases = ("fp16", "int4", "int8")
+    assert pairs == [f"{held}x{moving}" for held in bases for moving in ("fp16", "int8")]
     plain = {"matrix.pe.formats": dict.fromkeys(pairs, 1), "matrix.pe.kernels": {}}
-    device = replace(load_device(compare.FRAME), plain)
+    device = replace(load_device(FRAME), plain)
     assert _work(bare, device) == sum(op.vector_ops for _, op in bare.ops())
     assert _work(whole, device) > _work(bare, device)
 
@@ -181,7 +224,9 @@ def _work(workload: Workload, device: Device) -> int:
 
 def test_progress_is_told_of_every_design() -> None:
     ticks = list[int]()
-    explain("fp16_fma", "int8_mac", DECODE, rung="analytic", progress=lambda: ticks.append(1))
+    explain(
+        "fp16_fma", "int8_mac", DECODE, Terms(rung="analytic"), progress=lambda: ticks.append(1)
+    )
     assert len(ticks) == STEPS
 
 
@@ -223,7 +268,7 @@ def test_an_element_larger_than_the_array_is_infeasible() -> None:
 
 def test_a_unit_beside_that_leaves_no_room_is_infeasible() -> None:
     """Without a unit beside a column fits, with it none."""
-    technology = load_technology(compare.TECHNOLOGY)
+    technology = load_technology(TECHNOLOGY)
     budget = 64 * element_area_um2(load_element("fp16_fma"), technology)
     one = element_area_um2(load_element("int8_mac"), technology)
     n = int(0.9 * budget / one)

@@ -82,6 +82,9 @@ ROWS, REDUCTION = st.integers(1, 300), st.integers(1, 5000)
         ("bfp15_b5", 16 + Fraction(8, 5)),
         ("nvfp4_t32", Fraction(9, 2)),
         ("qserve", 4 + Fraction(8 + 4, 128)),
+        # Three alphas of three exponents of 8 bits.
+        ("bcq3", 3 + Fraction(3 * 3 * 8, 128)),
+        ("bcq2-g64", 2 + Fraction(2 * 3 * 8, 64)),
         ("qserve-g64", 4 + Fraction(8 + 4, 64)),
     ],
 )

@@ -219,6 +219,7 @@ def test_operations_are_added_up() -> None:
         ("popcount", 3, gates.popcount(3)),
         ("leading_one", 3, gates.leading_one(3)),
         ("round", 3, gates.incrementer(3)),
+        ("store", 3, gates.register(3)),
         ("div", (3, 2), gates.divider(3, 2)),
         ("div", "fp16", gates.float_divider(FP16)),
         ("compare", "fp16", gates.float_comparator(FP16)),

@@ -283,6 +283,25 @@ def test_integer_attention_scales_scores_and_outputs() -> None:
     assert parts["pv"].work == (("mul", 4 * 36 + 8 * 4 * 64),)
 
 
+def test_activations_are_summed_up_once_for_all_products_that_correct_zero_points() -> None:
+    args = {"weights": "int8-g128-asym", "activations": "int8-token", "kv": "int8-token-asym"}
+    graph = prefill(tiny_model(), sequence=8, **args).segments[1].graph
+    ops = {op.name: op for op in lower(graph, device("int8xint8"), fused_attention=True)}
+    plain = prefill(tiny_model(), sequence=8, **{**args, "weights": "int8-g128"}).segments[1].graph
+    before = {op.name: op for op in lower(plain, device("int8xint8"), fused_attention=True)}
+
+    def more(name: str) -> int:
+        return dict(ops[name].work).get("add", 0) - dict(before[name].work).get("add", 0)
+
+    width, ffn = 256, graph.tensor("active").columns
+    # The norm makes what queries, keys and values are products of.
+    assert [more(name) for name in ("norm_attention", "quantise_attended")] == [8 * width] * 2
+    assert [more(name) for name in ("norm_ffn", "quantise_active")] == [8 * width, 8 * ffn]
+    # What is left to a product: a correction an output and group of 128.
+    assert more("q_proj") == 8 * width * 2
+    assert ops["attention"].work == before["attention"].work
+
+
 def test_what_is_no_product_passes_unchanged() -> None:
     op = unfused(LAYER)[0]
     assert op.kind == OpKind.NORM

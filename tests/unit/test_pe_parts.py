@@ -13,7 +13,7 @@ from simulator.hardware import Device
 from simulator.hardware.equations import matrix_work
 from simulator.hardware.matrix import PE_FOLDER, ProcessingElement, pair_formats
 from simulator.hardware.models import matrix_model
-from simulator.mapping.lowering import lower, shared_work
+from simulator.mapping.lowering import lower
 from simulator.workload import gemm
 
 PARTS = names(PE_FOLDER)
@@ -149,32 +149,6 @@ def test_counted_passes_need_a_kernel() -> None:
     assert "int8xint8: counted passes need a kernel in kernels" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("part", "weights", "activations", "each"),
-    [
-        # Half a table: 8 entries of a negation and three additions for four activations.
-        ("lut_w2a8", "int2-g128", "int8-token", 8),
-        # FIGNA: an exponent compared, a difference, a shift, an exclusive or and a carry.
-        ("figna", "int4-g128", "fp16", 5),
-        # Eight entries of three additions in FP16 for four activations.
-        ("lut_fp16", "int2-g128", "fp16", 6),
-        ("int8_mac", "int8-channel", "int8-token", 0),
-    ],
-)
-def test_what_outputs_share_is_work_that_lowering_adds(
-    part: str, weights: str, activations: str, each: int
-) -> None:
-    device = array(part)
-    graph = gemm(16, 64, 256, weights=weights, activations=activations).segments[0].graph
-    (op,) = lower(graph, device, fused_attention=True)
-    assert op.pair is not None
-    shared = device.matrix.pe.shared_operations(op.pair) // device.matrix.pe.micro_tile[2]
-    assert shared == each
-    found = dict(shared_work(op, device, op.pair))
-    assert found == ({"add": 16 * 256 * shared} if shared else {})
-    assert dict(op.work).get("add", 0) >= 16 * 256 * shared
-
-
 def test_another_energy_profile_can_be_given(priced: str) -> None:
     device, product = array("int8_mac"), gemm(8, 64, 256, weights="int8", activations="int8")
     own = simulate(device, product)
@@ -202,3 +176,33 @@ def test_scales_that_the_element_applies_are_no_work_of_the_vector_unit(
     graph = gemm(16, 64, 256, weights=weights, activations=activations).segments[0].graph
     (op,) = lower(graph, array(part), fused_attention=True)
     assert dict(op.work) == left
+
+
+def test_weights_of_two_levels_are_decoded_at_the_edge_at_its_rate(priced: str) -> None:
+    device = replace(array("qserve", rows=16, columns=16), {"energy": priced})
+    product = gemm(64, 256, 4096, weights="qserve", activations="int8-token")
+    (op,) = lower(product.segments[0].graph, device, fused_attention=True)
+    # The scales of channels and of tokens are left.
+    assert dict(op.work) == {"mul": 2 * 64 * 256}
+    free = simulate(device, product)
+    free.check()
+    assert "dequantisation" not in free.stalls_s["matrix"]
+    # 256 x 4,096 weights enter for each of four tiles of 16 rows, and are multiplied at 16 a cycle.
+    hidden = simulate(replace(device, {"matrix.dequantised_per_cycle": 16}), product)
+    assert hidden.latency_ps == free.latency_ps
+    slow = simulate(replace(device, {"matrix.dequantised_per_cycle": 4}), product)
+    slow.check()
+    least_s = 4 * 256 * 4096 / 4 / device.clock_hz
+    assert slow.latency_s == pytest.approx(least_s, rel=0.02)
+    assert slow.stalls_s["matrix"]["dequantisation"] > 0
+    # An element without a decoder does not wait for one.
+    plain = replace(array("int8_mac"), {"matrix.dequantised_per_cycle": 1, "energy": priced})
+    eight = gemm(64, 256, 4096, weights="int8", activations="int8")
+    assert "dequantisation" not in simulate(plain, eight).stalls_s["matrix"]
+
+
+@pytest.mark.parametrize("part", ["ant", "olive", "bitmod", "qserve"])
+def test_decoders_stand_at_the_edge(part: str) -> None:
+    pe = load_part(ProcessingElement, part, PE_FOLDER)
+    assert pe.decodes_weights(next(iter(pe.formats)))
+    assert not load_part(ProcessingElement, "fp16_fma", PE_FOLDER).decodes_weights("fp16xfp16")

@@ -2,25 +2,29 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 
 import pytest
 
-from simulator.compare import load_element
-from simulator.config import names, replace
+from simulator.api import load_device
+from simulator.config import names, replace, resolved
 from simulator.cost import Bound, Cells, Technology, cost_of, gates, load_profile, load_technology
+from simulator.design import FRAME, load_element
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.hardware import pricing
-from simulator.hardware.matrix import PE_FOLDER, ProcessingElement
+from simulator.hardware.matrix import PE_FOLDER, ProcessingElement, Throughput
 from simulator.hardware.pricing import (
     BOUNDS,
+    column_cells,
+    edge_pj,
     element_area_um2,
     element_cells,
     element_cost,
     mac_pj,
     of_a_pass,
     priced_by_gates,
-    shared_cells,
+    row_cells,
 )
 from simulator.numerics import element as elements
 from simulator.numerics.element import Work, work
@@ -28,6 +32,11 @@ from simulator.numerics.word import Tally
 
 PARTS = names(PE_FOLDER)
 PAIRS = [(part, pair) for part in PARTS for pair in load_element(part).formats]
+
+
+def at_the_edge(name: str) -> ProcessingElement:
+    """Return an element that makes tables itself, at the array's edge."""
+    return replace(load_element(name), {"shared_at": "edge"})
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +81,15 @@ def test_a_micro_tile_has_the_cells_of_its_outputs_and_shares_operands() -> None
 
 
 def test_what_outputs_share_is_counted_once_a_row_and_not_in_the_element() -> None:
-    lut = load_element("lut_w2a8")
+    lut = at_the_edge("lut_w2a8")
     done = work("lut", 4, get("int2"), get("int8"))
     assert done.shared
-    assert shared_cells(lut, "int2xint8") == gates.cells_of(done.shared)
+    assert row_cells(lut, "int2xint8") == gates.cells_of(done.shared)
     rows = replace(lut, {"micro_tile": [3, 1, 4]})
-    assert shared_cells(rows, "int2xint8") == 3 * gates.cells_of(done.shared)
+    assert row_cells(rows, "int2xint8") == 3 * gates.cells_of(done.shared)
     columns = replace(lut, {"micro_tile": [1, 3, 4]})
-    assert shared_cells(columns, "int2xint8") == gates.cells_of(done.shared)
-    assert shared_cells(load_element("int8_mac"), "int8xint8") == Cells()
+    assert row_cells(columns, "int2xint8") == gates.cells_of(done.shared)
+    assert row_cells(load_element("int8_mac"), "int8xint8") == Cells()
 
 
 @pytest.mark.parametrize(("part", "pair"), PAIRS)
@@ -115,6 +124,58 @@ def test_a_pass_has_the_widest_of_each_turn() -> None:
         {("add", 12): 1, ("add", 9): 1, ("mul", (3, 4)): 2, ("add", "fp32"): 1, ("xor", 2): 2}
     )
     assert of_a_pass(Work(1, operations, Counter())) == operations
+
+
+def test_what_is_stored_stays_through_all_passes() -> None:
+    operations = Counter({("add", 8): 4, ("store", 11): 4, ("store", 9): 1})
+    passed = Counter({("add", 8): 2, ("store", 11): 4, ("store", 9): 1})
+    assert of_a_pass(Work(2, operations, Counter())) == passed
+
+
+@pytest.mark.parametrize(("pair", "passes"), [("int1xint8", 1), ("int4xint8", 4)])
+def test_a_table_in_an_element_is_there_once_a_row_of_its_tile(pair: str, passes: int) -> None:
+    pe = replace(load_element("unpu"), {"micro_tile": [2, 16, 4]})
+    output = gates.mux(16, 11) + gates.adder(32)
+    # Of 11, 5 and 1 additions of 8, 9 and 10 bits every fourth, in four passes; 16 entries.
+    sums = {1: [8] * 11 + [9] * 5 + [10], 4: [10, 9, 8, 8, 8]}[passes]
+    table = sum(map(gates.adder, sums), gates.register(16 * 11))
+    held = gates.register(16 * 4 * passes + 2 * 4 * 8 + 2 * 16 * 32)
+    assert element_cells(pe, pair) == 2 * 16 * output + 2 * table + held
+    assert row_cells(pe, pair) == Cells()
+
+
+def test_a_full_table_outside_is_shared_and_its_element_reads_twice_the_entries() -> None:
+    full, half = at_the_edge("lut_conventional"), load_element("lut_w2a8")
+    one = gates.mux(16, 11) + gates.adder(32) + gates.register(4 * 2 + 4 * 8 + 32)
+    assert element_cells(full, "int2xint8") == one
+    sums = 11 * gates.adder(8) + 5 * gates.adder(9) + gates.adder(10)
+    assert row_cells(full, "int2xint8") == sums
+    ours, theirs = (element_cells(pe, "int2xint8").mux2 for pe in (half, full))
+    assert (ours, theirs) == (7 * 12, 15 * 11)
+
+
+def test_a_table_of_figlut_is_held_by_its_units() -> None:
+    pe = load_element("figlut")
+    _, outputs, k = pe.micro_tile
+    read = gates.xor_row(3) + gates.mux(8, 19) + gates.xor_row(19) + gates.adder(32)
+    held = gates.register(outputs * k * 4 + k * 16 + outputs * 32)
+    assert element_cells(pe, "int4xfp16") == outputs * read + gates.register(8 * 19) + held
+    # Alignment and sums are made once for a row of elements.
+    assert row_cells(pe, "int4xfp16").dff == 0
+    assert row_cells(pe, "int4xfp16") == row_cells(pe, "int1xfp16")
+
+
+def test_a_unit_of_bit_fusion_has_sixteen_bricks_and_five_trees() -> None:
+    pe = load_element("bit_fusion")
+    bricks = 16 * gates.multiplier(3, 3, signed=True) + 32 * gates.and_row(1)
+    four = (gates.adder(7) + gates.adder(9) + gates.adder(10)) + 3 * gates.barrel_shifter(7, 1)
+    four += gates.barrel_shifter(9, 1)
+    top = (gates.adder(13) + gates.adder(17) + gates.adder(18)) + 3 * gates.barrel_shifter(13, 1)
+    top += gates.barrel_shifter(17, 1)
+    unit = bricks + 4 * four + top + gates.adder(32)
+    # A pass takes 16 pairs of 2 bits, 4 of 4 or 1 of 8: registers for all 16 values would be more.
+    for pair, operands in (("int2xint2", 64), ("int4xint4", 32), ("int8xint8", 16)):
+        assert element_cells(pe, pair) == unit + gates.register(operands + 32)
 
 
 def test_energy_of_a_mac_is_its_share_of_all_passes(technology: Technology) -> None:
@@ -220,12 +281,55 @@ def test_a_kernel_that_is_not_counted_is_refused() -> None:
 
 def test_a_profile_prices_macs_by_gates_and_keeps_the_rest(technology: Technology) -> None:
     profile, lut, mac = load_profile("edge_28nm"), *map(load_element, ("lut_w2a8", "int8_mac"))
-    priced = priced_by_gates(profile, (lut, mac), technology)
+    units = [Throughput(kind="throughput", pe=pe, macs=1, source="test") for pe in (lut, mac)]
+    priced = priced_by_gates(profile, units, technology)
     assert set(priced.mac_constants) == {*lut.formats, *mac.formats}
     for bound in BOUNDS:
         # Both multiply int8xint8: the first one's price.
         assert priced.mac_pj("int8xint8", bound) == mac_pj(lut, "int8xint8", technology, bound)
-    assert priced.mac_constants["int2xint8"].source == "gates of PE 'lut_w2a8' in scaled_28nm"
-    swapped = priced_by_gates(profile, (mac, lut), technology)
+    assert priced.mac_constants["int2xint8"].source == "PE 'lut_w2a8' by gates in scaled_28nm"
+    swapped = priced_by_gates(profile, units[::-1], technology)
     assert swapped.mac_pj("int8xint8") == mac_pj(mac, "int8xint8", technology)
     assert priced.model_copy(update={"mac_constants": profile.mac_constants}) == profile
+
+
+def test_where_producers_make_tables_a_row_holds_them() -> None:
+    lut, edge = load_element("lut_w2a8"), at_the_edge("lut_w2a8")
+    # 8 entries of 12 bits a pass for four activations.
+    assert lut.table_bits("int2xint8") == Fraction(8 * 12, 4)
+    assert row_cells(lut, "int2xint8") == gates.register(8 * 12)
+    assert edge.table_bits("int2xint8") == 0
+    assert row_cells(edge, "int2xint8").full_adder > 0
+
+
+@pytest.mark.parametrize("part", ["ant", "olive", "bitmod", "qserve"])
+def test_decoders_of_weights_are_at_columns_once_for_each_weight_of_a_tile(part: str) -> None:
+    pe = load_element(part)
+    pair = next(iter(pe.formats))
+    forms = [get(name) for name in pair.split("x")]
+    m, n, k = pe.micro_tile
+    done = work(pe.kernels[pair], k, *forms)
+    assert done.decoded
+    assert column_cells(pe, pair) == n * gates.cells_of(done.decoded)
+    wide = replace(pe, {"micro_tile": [m, 2 * n, k]})
+    assert column_cells(wide, pair) == 2 * column_cells(pe, pair)
+    assert column_cells(replace(pe, {"micro_tile": [2 * m, n, k]}), pair) == column_cells(pe, pair)
+
+
+@pytest.mark.parametrize(("part", "pair"), [("figna", "int4xfp16"), ("ant", "flint4xflint4")])
+def test_a_mac_pays_its_share_of_the_edges(part: str, pair: str, technology: Technology) -> None:
+    pe = load_element(part)
+    _, _, k = pe.micro_tile
+    row, column = (
+        cost_of(cells(pe, pair), technology).energy_pj for cells in (row_cells, column_cells)
+    )
+    share = edge_pj(pe, pair, 12, 64, technology)
+    assert share == pytest.approx((row / 64 + column / 12) / k)
+    assert share > 0
+    array = replace(load_device(FRAME).matrix, {"pe": resolved(pe)})
+    priced = priced_by_gates(load_profile("edge_28nm"), [array], technology)
+    assert priced.mac_pj(pair) == pytest.approx(mac_pj(pe, pair, technology) + share)
+
+
+def test_elements_without_edges_pay_for_none(technology: Technology) -> None:
+    assert edge_pj(load_element("int8_mac"), "int8xint8", 12, 64, technology) == 0

@@ -58,7 +58,7 @@ COLUMNS = [
 
 def test_laws_hold_for_balanced_books(decode: Result) -> None:
     proved = decode.check()
-    assert len(proved) == 10
+    assert len(proved) == 11
     assert "busy + stalled + idle = makespan for 4 units" in proved
 
 
@@ -100,6 +100,32 @@ def _wrong_op_energy(result: Result) -> Result:
     return replace(result, records=(*result.records[:2], op, *result.records[3:]))
 
 
+def _lost_waiting(result: Result) -> Result:
+    table = result.energy_by_state_j
+    vector = {**table["vector"], "idle": 0.0}
+    return replace(result, energy_by_state_j={**table, "vector": vector})
+
+
+def _traffic_booked_as_arithmetic(result: Result) -> Result:
+    """The sum over all units is right, that of the memory is not."""
+    table = result.energy_by_state_j
+    matrix = {"active": table["matrix"]["active"] + 0.25}
+    dram = {**table["dram"], "active": table["dram"]["active"] - 0.25}
+    return replace(result, energy_by_state_j={**table, "matrix": matrix, "dram": dram})
+
+
+def _negative_state(result: Result) -> Result:
+    table = result.energy_by_state_j
+    matrix = {"active": table["matrix"]["active"], "idle": -0.25}
+    vector = {**table["vector"], "idle": table["vector"]["idle"] + 0.25}
+    return replace(result, energy_by_state_j={**table, "matrix": matrix, "vector": vector})
+
+
+def _unknown_state(result: Result) -> Result:
+    table = result.energy_by_state_j
+    return replace(result, energy_by_state_j={**table, "noc": {"asleep": 0.5}})
+
+
 def _op_beyond_the_end(result: Result) -> Result:
     op = result.records[-1]._replace(start_ps=result.latency_ps)
     return replace(result, records=(*result.records[:-1], op))
@@ -125,7 +151,17 @@ FAULTS: dict[Callable[[Result], Result], list[str]] = {
         "makespan x 1 = 9074065536 ps",
         "events: matrix: busy 4216799999 ps, its events last 4216800000 ps",
     ],
-    _wrong_energy: ["energy: dram: ops and shared 0.36240456448 J, breakdown 0.5 J"],
+    _wrong_energy: [
+        "energy: dram: ops and shared 0.36240456448 J, breakdown 0.5 J",
+        "energy by state: active: units 0.37698822448 J, breakdown 0.51458366 J",
+        "energy by state: dram: active 0.36240456448 J, breakdown 0.5 J",
+    ],
+    _lost_waiting: ["energy by state: idle: units 0 J, breakdown 0.001 J"],
+    _traffic_booked_as_arithmetic: [
+        "energy by state: dram: active 0.11240456448 J, breakdown 0.36240456448 J"
+    ],
+    _negative_state: ["energy by state: matrix: idle -0.25 J"],
+    _unknown_state: ["energy by state: asleep: units 0.5 J, breakdown 0 J"],
     _wrong_op_energy: ["op energy: q_proj: components 0.0006656 J, energy 1 J"],
     _op_beyond_the_end: [
         "op windows: lm_head: 9074065536 to 9220065536 ps, makespan 9074065536 ps"
@@ -146,9 +182,10 @@ def test_all_violations_come_in_one_error(decode: Result) -> None:
         _wrong_energy(_dropped_store(decode)).check()
     head, *lines = str(error.value).splitlines()
     assert head == (
-        "sample-7b decode batch 8 context 2048 on sample_npu (tile): 2 conservation laws violated"
+        "sample-7b decode batch 8 context 2048 on sample_npu (tile): 3 conservation laws violated"
     )
-    assert [line.split(":")[0].strip() for line in lines] == ["traffic", "energy"]
+    names = [line.split(":")[0].strip() for line in lines]
+    assert names == ["traffic", "energy", "energy by state", "energy by state"]
 
 
 def test_many_violations_of_one_law_are_counted(decode: Result) -> None:
@@ -352,7 +389,7 @@ def test_summary_of_long_names_and_many_spills_keeps_its_width(decode: Result) -
 
 def test_notebook_shows_the_same_tables(decode: Result) -> None:
     page = decode._repr_html_()
-    assert page.count("<table>") == 5
+    assert page.count("<table>") == 6
     assert '<td style="text-align:right">6.119 ms</td>' in page
     assert page == decode.summary()._repr_html_()
 

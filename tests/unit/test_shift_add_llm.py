@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simulator.errors import InputError
-from simulator.formats.binary_coded import BinaryCoded, decode, fit
+from simulator.formats.binary_coded import BinaryCoded, decode, fit, terms_of
 from simulator.numerics.exact import gemm_exact
 from simulator.numerics.shift_add_llm import (
     ENTRIES,
@@ -219,3 +219,45 @@ def test_operands_and_sums_that_are_refused() -> None:
     with pytest.raises(InputError) as error:
         gemm_integers(full * 2, wide, 1)
     assert str(error.value) == "K: sums of products do not fit into 64 bits"
+
+
+@pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.parametrize("count", [4, 12, 16, 30])
+def test_terms_shift_and_add_the_entry_one_after_the_other(size: int, count: int) -> None:
+    groups = 3
+    coded = fit(np.random.default_rng(1).standard_normal((5 * groups, count)), 3, terms=3)
+    terms = terms_of(coded.alphas, 3)
+    x = fp16_values(4, groups * count)
+    found = gemm_floats(x, coded, 5, terms, size)
+    for m in range(4):
+        for n in range(5):
+            own = range(n * groups, (n + 1) * groups)
+            assert found[m, n] == dot_floats(list(x[m]), coded, own, terms, size=size)
+    exact = x.astype(np.float64) @ decode(coded).reshape(5, -1).T
+    assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
+
+
+def test_an_entry_is_looked_up_once_and_shifted_and_added_once_a_term() -> None:
+    for size, additions in ((8, 509), (4, 29)):
+        tally, coded = Tally(), BinaryCoded(np.full((1, 2), 3.0), np.zeros((1, 2, 1), np.uint8), 8)
+        ones = [tally.real(np.float32(1))] * 8
+        dot_floats(ones, coded, [0], np.ones((1, 2, 3)), tally.real(np.float32(0)), size)
+        tables = 8 // size
+        assert tally.counts == {
+            "look_up": 2 * tables,
+            "pass": 2 * tables,
+            "scale fp32": 6 * tables,
+            "add fp32": (additions + 6) * tables,
+        }
+        assert tally.sizes == {("look_up", (32, 1 << size)): 2 * tables}
+
+
+def test_terms_that_are_refused() -> None:
+    x, coded = X.astype(np.float32), with_alpha(0.75)
+    for terms, message in (
+        (np.full((6, 2, 2), 0.375), "alphas: must be powers of two or 0, 24 are not"),
+        (np.full((6, 2, 2), 0.5), "terms: must add up to alphas"),
+    ):
+        with pytest.raises(InputError) as error:
+            gemm_floats(x, coded, 3, terms)
+        assert str(error.value) == message

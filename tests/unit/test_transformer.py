@@ -209,9 +209,60 @@ def test_resolved_says_what_was_asked() -> None:
 
 @pytest.mark.parametrize("kind", list(OpKind))
 def test_every_kind_is_made_by_some_builder(kind: OpKind) -> None:
-    """No kind is dead; `gemm` alone makes bare products."""
-    made = {op.kind for _, op in decode_step(model("llama-2-7b"), context=4).ops()}
-    assert (kind in made) == (kind is not OpKind.GEMM)
+    """No kind is dead; `gemm` alone makes bare products, and lowering tables."""
+    step = decode_step(model("llama-2-7b"), context=4, activations="int8-token")
+    made = {op.kind for _, op in step.ops()}
+    assert (kind in made) == (kind not in (OpKind.GEMM, OpKind.TABLES))
+
+
+def test_products_read_activations_that_were_quantised_once() -> None:
+    """A scale of a row or group is chosen from the whole of it, by an operation of its own."""
+    args = {"weights": "int4-g128", "activations": "int8-token", "kv": "int8-token"}
+    graph = decode_step(model("llama-2-7b"), context=16, batch=3, **args).segments[1].graph
+    quantised = [op.name for op in graph.order() if op.kind is OpKind.QUANTISE]
+    assert quantised == [
+        f"quantise_{name}"
+        for name in ("normed_attention", "q_rope", "attended", "normed_ffn", "active")
+    ]
+    assert {graph.op(f"{n}_proj").inputs[0] for n in "qkv"} == {"normed_attention_quantised"}
+    assert graph.tensor("normed_attention").format.name == "fp16"
+    assert graph.tensor("normed_attention_quantised").format.name == "int8-token"
+    # 3 tokens of 4,096: the largest magnitude, a reciprocal a token, a product, a conversion.
+    work = (("convert", 12288), ("div", 3), ("max", 12288), ("mul", 12288))
+    assert graph.op("quantise_normed_attention").vector_work == work
+    # Keys and values quantise as they are appended; the residual stream stays FP16.
+    assert dict(graph.op("kv_append").vector_work)["convert"] == 2 * 12288
+    assert graph.tensor("hidden_out").format.name == "fp16"
+    assert graph.tensor("probabilities").format.name == "int8-token"
+
+
+@pytest.mark.parametrize(
+    ("activations", "kv", "kinds", "queries"),
+    [
+        ("int8", "int8", 0, "int8"),
+        ("int8-tensor", "int8-tensor", 0, "int8-tensor"),
+        ("fp16", "int8-token", 0, "fp16"),
+        # An FP16 cache: attention is that of FP16.
+        ("int4-token", "fp16", 4, "fp16"),
+        ("mxfp4", "mxfp4", 5, "mxfp4"),
+    ],
+)
+def test_what_is_quantised_as_it_is_made(
+    activations: str, kv: str, kinds: int, queries: str
+) -> None:
+    """Without scales, or with one that is known before, an activation is made as it is."""
+    graph = prefill(model("llama-2-7b"), sequence=8, activations=activations, kv=kv)
+    layer = graph.segments[1].graph
+    assert sum(op.kind is OpKind.QUANTISE for op in layer.order()) == kinds
+    assert layer.tensor(layer.op("qk").inputs[0]).format.name == queries
+    assert layer.tensor("probabilities").format.name == queries
+
+
+def test_a_zero_point_of_activations_takes_the_minimum_too() -> None:
+    """Range from both ends, and an addition of the zero point."""
+    step = decode_step(model("gpt-2"), context=4, activations="int8-token-asym")
+    work = dict(step.segments[1].graph.op("quantise_normed_ffn").vector_work)
+    assert work == {"convert": 768, "max": 2 * 768, "mul": 768, "div": 1, "add": 768}
 
 
 def test_keys_are_the_same_in_another_process() -> None:

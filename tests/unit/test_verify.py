@@ -28,6 +28,10 @@ WEIGHTS = {
     "mixpe": ("int4-g128", "int4-g64-asym", "int4-channel", "int4-tensor", "int4-g128-s8"),
     "mixpe_chain": ("int4-g128-asym",),
     "lut": ("int2-g128", "int4-g100-asym", "int8-channel", "int3-tensor-asym"),
+    "lut_conventional": ("int1-g128-asym", "int2-g128", "int4-g100-asym", "int8-channel"),
+    "unpu": ("int1-g128-asym", "int3-tensor-asym", "int4-g50", "int8-channel"),
+    "bit_fusion": ("int2-g128", "int4-g100-asym", "int8-channel"),
+    "figlut": ("int1-g128-asym", "int2-g50", "int3-channel", "int4-g128", "int4-g100-asym"),
     "abq": ("int2-g128", "int4-g64-asym", "int8-channel", "int5-tensor"),
     "bipolar": ("int2-g128", "int4-g64-asym", "int8-channel"),
     "ternary": ("ternary-tensor", "ternary-g64", "ternary-channel"),
@@ -60,7 +64,16 @@ WEIGHTS = {
         "int6-g128-s8",
         "int8-g64-s8",
     ),
-    "shift_add_llm": ("int4-g128", "int2-g50", "int7-channel", "int3-tensor"),
+    "shift_add_llm": (
+        "bcq3",
+        "bcq1-g50",
+        "bcq4-channel",
+        "int4-g128",
+        "int2-g50",
+        "int7-channel",
+        "int3-tensor",
+    ),
+    "shift_add_llm_4": ("bcq3", "bcq2-g50", "bcq4-g4", "bcq3-channel", "int4-g128", "int3-tensor"),
     "axcore": ("fp4_e2m1fn-g128", "fp4_e2m1fn-channel", "fp4_e2m1fn-g50-s32"),
     "ant": ("flint4-g128", "flint4-channel", "pot4-tensor", "int4-g50", "int8-channel"),
     "olive": ("olive_int4-g128", "olive_flint4-channel", "olive_int8-g50"),
@@ -72,6 +85,8 @@ ACTIVATIONS = {
     "tensor_core_hopper": ("fp8_e5m2",),
     "tensor_core_ada": ("fp8_e5m2",),
     "ant": ("pot4-token", "int8-tensor", "int4-token"),
+    "bit_fusion": ("int2-token", "int4-tensor", "int8-token"),
+    "unpu": ("int4-token",),
 }
 
 
@@ -276,7 +291,7 @@ def test_one_wrong_bit_is_seen(
 ) -> None:
     monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 8)
     paths = {**DATAPATHS, name: broken(DATAPATHS[name], change)}
-    monkeypatch.setattr("simulator.numerics.verify.DATAPATHS", paths)
+    monkeypatch.setattr("simulator.numerics.datapaths.DATAPATHS", paths)
     assert not verify(name, (20, 30, 64)).bit_exact
 
 
@@ -285,7 +300,7 @@ def test_the_exact_oracle_sees_outputs_that_the_specification_does_not(
 ) -> None:
     path = DATAPATHS["abq"]
     one = broken(path, lambda found: found[1:-1, 1:2].fill(0))
-    monkeypatch.setattr("simulator.numerics.verify.DATAPATHS", {"abq": one})
+    monkeypatch.setattr("simulator.numerics.datapaths.DATAPATHS", {"abq": one})
     monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
     assert not verify("abq", (20, 30, 64)).bit_exact
 
@@ -298,7 +313,7 @@ def test_a_wrong_zero_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return path.run(dataclasses.replace(operands, w=w))
 
     monkeypatch.setattr(
-        "simulator.numerics.verify.DATAPATHS",
+        "simulator.numerics.datapaths.DATAPATHS",
         {"mixpe_w4a8": dataclasses.replace(path, run=forgetful)},
     )
     assert not verify("mixpe_w4a8", SMALL, "int4-g64-asym").bit_exact
@@ -324,6 +339,7 @@ GROUPED = {
     "lut_int8": "int4-g64",
     "bit_mod": "bitmod4-g64",
     "shift_add_llm": "int4-g64",
+    "shift_add_llm_4": "int4-g64",
     "axcore": "fp4_e2m1fn-g64",
     "ant": "flint4-g64",
     "olive": "olive_int4-g64",
@@ -402,7 +418,10 @@ def no_scale_of_tokens(operands: Operands, product: Any) -> np.ndarray:
         ("decoded_paths.dequantised", no_scale_of_tokens, "olive", "olive_int4-g64"),
         *(
             ("integer_paths.dequantised", no_scale_of_tokens, name, "int4-g64")
-            for name in ("mixpe_w4a8", "lut", "t_mac_exact", "abq", "bipolar", "narrow")
+            for name in (
+                *("mixpe_w4a8", "lut", "lut_conventional", "unpu", "bit_fusion", "t_mac_exact"),
+                *("abq", "bipolar", "narrow"),
+            )
         ),
     ],
 )
@@ -427,7 +446,7 @@ def test_exact_paths_are_near_float64_whatever_specification_and_oracle_say(
         one=lambda operands: float(np.float32(path.one(operands)) * scale),
         oracle=lambda operands: oracle(operands) * scale,
     )
-    monkeypatch.setattr("simulator.numerics.verify.DATAPATHS", {name: wrong})
+    monkeypatch.setattr("simulator.numerics.datapaths.DATAPATHS", {name: wrong})
     monkeypatch.setattr("simulator.numerics.verify.OUTPUTS", 4)
     assert not verify(name, (3, 5, 256), data="gaussian").bit_exact
 
@@ -510,6 +529,9 @@ def test_tiny_products_have_the_sign_of_the_specification() -> None:
         ),
         ("mixpe", "int4-g1-asym", "fp16"),
         ("abq", "int4-g1", "int8-token"),
+        ("unpu", "int4-g1", "int8-token"),
+        ("bit_fusion", "int4-g1", "int4-token"),
+        ("figlut", "int4-g1-asym", "fp16"),
         ("two_level", "qserve-g1", "int8-token"),
         ("bit_mod", "bitmod4-g1", "fp16"),
         ("ant", "flint4-g1", "flint4-token"),
@@ -605,6 +627,32 @@ TWO_LEVEL = "two_level: weights must be qserve, or int2 to int8 in groups with 8
         ("mixpe", "int4", None, "mixpe: weights must be int4 with a scale, got int4"),
         ("mixpe", None, "bf16", "mixpe: activations must be fp16, got bf16"),
         ("lut", "nf4-g64", None, "lut: weights must be int2 to int8 with a scale, got nf4-g64"),
+        (
+            "bit_fusion",
+            "int3-g128",
+            None,
+            "bit_fusion: weights must be int2, int4 or int8, got int3-g128",
+        ),
+        (
+            "bit_fusion",
+            None,
+            "int5-token",
+            "bit_fusion: activations must be int2, int4 or int8, got int5-token",
+        ),
+        (
+            "bit_fusion",
+            None,
+            "fp16",
+            "bit_fusion: activations must be int1 to int8 by token or tensor, got fp16",
+        ),
+        ("unpu", "nf4-g64", None, "unpu: weights must be int2 to int8 with a scale, got nf4-g64"),
+        (
+            "figlut",
+            "int5-channel",
+            None,
+            "figlut: weights must be int1 to int4 with a scale, got int5-channel",
+        ),
+        ("figlut", None, "bf16", "figlut: activations must be fp16, got bf16"),
         ("abq", None, "fp16", "abq: activations must be int1 to int8 by token or tensor, got fp16"),
         (
             "abq",
@@ -651,7 +699,8 @@ TWO_LEVEL = "two_level: weights must be qserve, or int2 to int8 in groups with 8
             "shift_add_llm",
             "int8-channel",
             None,
-            "shift_add_llm: weights must be int2 to int7 with a scale, got int8-channel",
+            "shift_add_llm: weights must be binary code or int2 to int7 with a scale, got "
+            "int8-channel",
         ),
         ("shift_add_llm", None, "bf16", "shift_add_llm: activations must be fp16, got bf16"),
         (
