@@ -16,7 +16,6 @@ from simulator.config import did_you_mean, load_part, names
 from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
 from simulator.errors import InputError
 from simulator.hardware import Device
-from simulator.hardware.memory_pricing import priced_for
 from simulator.results import Result
 from simulator.workload import Model, Workload, from_hf_config
 
@@ -103,10 +102,9 @@ def simulate(
     attention: "fused" (scores stay in the core) or "unfused". tables: those that a LUT core wants
     are made by what makes the activation, "fused", or "apart". trace: keep the interval of every
     tile. memo: remember equal segments (the result is the same either way). energy: a profile in
-    place of the one that the device names; if it names a table of SRAM macros, that prices the
-    scratchpad. verify: also compute a
-    tile of every distinct product bit by bit, on data of `seed` (`Result.numerics`); what is not
-    exact fails `Result.check`. progress: called once per segment.
+    place of the one that the device names, with what it leaves to be counted (`priced_for`).
+    verify: also compute a tile of every distinct product bit by bit, on data of `seed`
+    (`Result.numerics`); what is not exact fails `Result.check`. progress: called once per segment.
 
     Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
     where memory or scratchpad is too small.
@@ -125,6 +123,7 @@ def simulate(
     from simulator.engine.assemble import assemble
     from simulator.engine.roofline import bare_plan, roofline
     from simulator.engine.run import Engine
+    from simulator.hardware.priced import priced_for
     from simulator.mapping.planner import plan
 
     began = time.perf_counter()

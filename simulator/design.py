@@ -26,7 +26,6 @@ from simulator.api import load_device
 from simulator.config import load_part, names, replace, resolved
 from simulator.cost import (
     Bound,
-    Constant,
     DramEnergy,
     EnergyProfile,
     FractionConstant,
@@ -40,8 +39,9 @@ from simulator.formats import get
 from simulator.hardware import Device
 from simulator.hardware.area import Area, area_of, edges_um2
 from simulator.hardware.matrix import PE_FOLDER, ProcessingElement, SystolicArray, pair_formats
-from simulator.hardware.memory_pricing import priced_by_dram, priced_for
-from simulator.hardware.pricing import element_area_um2, priced_by_gates
+from simulator.hardware.memory_pricing import priced_by_dram
+from simulator.hardware.priced import priced_for, with_elements
+from simulator.hardware.pricing import element_area_um2
 
 FRAME, TECHNOLOGY = "edge_fp16", "scaled_28nm"
 #: The part of an array's area that a unit for FP16 products gets where an element cannot do them.
@@ -106,6 +106,11 @@ class Terms:
         if self.synthesis is not None and self.synthesis.covers(self.array.pe.name):
             return 1.0
         return self.technology.overheads.between_elements.at(self.frame_area)
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """Factors on the area of elements, by name."""
+        return {self.array.pe.name: self.larger}
 
     def element_um2(self, pe: ProcessingElement) -> float:
         """Return the area of an element; of the frame's own with its factor."""
@@ -218,18 +223,14 @@ def _starved(pe: ProcessingElement, array: SystolicArray, rows: int, columns: in
 def areas_of(made: Design, terms: Terms) -> Area:
     """Return where the silicon of a design is."""
     areas = priced_for(load_profile(made.device.energy), made.device).areas
-    larger = {terms.array.pe.name: terms.larger}
-    return area_of(made.device, areas, terms.technology, larger, terms.synthesis)
+    return area_of(made.device, areas, terms.technology, terms.factors, terms.synthesis)
 
 
 def priced(made: Design, terms: Terms) -> EnergyProfile:
     """Return the frame's energy profile with a design's elements and edges, and their leakage."""
-    units, profile = made.device.matrix_units, profile_of(made.device, terms)
-    profile = priced_by_gates(profile, units, terms.technology, terms.synthesis)
-    elements = sum(unit.rows * unit.columns for unit in units if isinstance(unit, SystolicArray))
-    each = Constant(nominal=made.array_mm2 / elements, source=f"gates in {terms.technology.name}")
-    areas = profile.areas.model_copy(update={"pe_mm2": each})
-    return profile.model_copy(update={"areas": areas})
+    profile = profile_of(made.device, terms)
+    given = made.device, terms.technology, terms.synthesis, terms.factors
+    return with_elements(profile, *given)
 
 
 def profile_of(device: Device, terms: Terms) -> EnergyProfile:

@@ -273,7 +273,8 @@ class _Frame:
         area = Constant(nominal=element_mm2, source=source)
         areas = self.profile.areas.model_copy(update={"pe_mm2": area})
         constants = dict.fromkeys(pairs, mac)
-        return self.profile.model_copy(update={"mac_constants": constants, "areas": areas})
+        changes = {"mac_constants": constants, "mac_gates": None, "areas": areas}
+        return self.profile.model_copy(update=changes)
 
     def mac_pj(self, side: Side) -> float:
         """Return the energy of a MAC of a side."""

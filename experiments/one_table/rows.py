@@ -23,7 +23,7 @@ from simulator.design import (
     load_element,
 )
 from simulator.formats import get
-from simulator.hardware.matrix import pair_formats
+from simulator.hardware.matrix import ProcessingElement, pair_formats
 
 PROCESSES = 2
 RUNG = "analytic"
@@ -88,26 +88,30 @@ def elements() -> list[str]:
     return [name for name in element_names() if name not in LEFT_OUT and pairs_of(name)]
 
 
-Task = tuple[str, str, tuple[str, ...]]
+Task = tuple[str, tuple[str, ...]]
 
 
 def rows_of(task: Task) -> list[Entry]:
-    """Return the entries of one operand pair of one element on all workloads."""
-    name, pair, workloads = task
+    """Return the entries of all pairs of one element on all workloads: counted in one process."""
+    name, workloads = task
     pe = load_element(name)
+    return [
+        _entry(pe, pair, iso, workload)
+        for pair, iso, workload in product(pairs_of(name), ISOS, workloads)
+    ]
+
+
+def _entry(pe: ProcessingElement, pair: str, iso: Iso, workload: str) -> Entry:
     # Attention multiplies INT8 where keys and values are INT8 and the element can, else FP16.
     integers = formats_of(pe, pair)[2] == "int8-token" and "int8xint8" in pe.formats
     own = integers or "fp16xfp16" in pe.formats
-    found = []
-    for iso, workload in product(ISOS, workloads):
-        # Equal elements are as many on any area.
-        first, *ends = (
-            compared(pe, pair, workload, terms(iso, bound))
-            for bound in (FRAMES if iso == "area" else FRAMES[:1])
-        )
-        low, high = ends or (first, first)
-        found.append(Entry(iso, pair, (first, low, high), own))
-    return found
+    # Equal elements are as many on any area.
+    first, *ends = (
+        compared(pe, pair, workload, terms(iso, bound))
+        for bound in (FRAMES if iso == "area" else FRAMES[:1])
+    )
+    low, high = ends or (first, first)
+    return Entry(iso, pair, (first, low, high), own)
 
 
 def terms(iso: Iso = "area", frame_area: Bound = "nominal") -> Terms:
@@ -117,7 +121,7 @@ def terms(iso: Iso = "area", frame_area: Bound = "nominal") -> Terms:
 
 def entries(names: Sequence[str], workloads: Sequence[str]) -> list[Entry]:
     """Return the entries of all pairs of elements that are in the table, in that order."""
-    tasks = [(name, pair, tuple(workloads)) for name in names for pair in pairs_of(name)]
+    tasks = [(name, tuple(workloads)) for name in names]
     with get_context("spawn").Pool(PROCESSES) as pool:
         return [entry for made in pool.imap(rows_of, tasks) for entry in made]
 

@@ -98,16 +98,18 @@ def holds_rows(
             yield claim.claim, claim.source, *numbers, holds, claim.why
 
 
-def holds_text(rows: Iterable[tuple[object, ...]]) -> str:
-    """Return the rows of holds.csv as a table, without sources."""
-    heads = ("claim", *HOLDS[2:])
+def holds_text(claims: Sequence[Claim], rows: Iterable[Sequence[object]]) -> str:
+    """Return the rows of holds.csv as a table; reasons are those of the claim's number."""
+    numbers = {(c.claim, c.source): str(i) for i, c in enumerate(claims, start=1)}
     cells = tuple(
-        tuple(
-            f"{each:.3g}" if isinstance(each, float) else str(each) for each in (row[0], *row[2:])
+        (
+            *(numbers[str(claim), str(source)], str(claim)),
+            *(f"{each:.3g}" if isinstance(each, float) else str(each) for each in rest),
         )
-        for row in rows
+        for claim, source, *rest, _ in rows
     )
-    return Table("published claims within our intervals", heads, cells, "<>>>>><<").text()
+    heads = ("", "claim", *HOLDS[2:-1])
+    return Table("published claims within our intervals", heads, cells, "><>>>>><").text()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -136,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _write(TABLE, table_rows(made), args.out / "table.csv")
     _write(RANKING, ranking_rows(ranked), args.out / "ranking.csv")
     print(claims_text("low-bit elements on one table", claims))
-    print(holds_text(held))
+    print(holds_text(claims, held))
 
 
 if __name__ == "__main__":

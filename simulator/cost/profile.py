@@ -116,11 +116,13 @@ class EnergyProfile(Part):
     """Energy per action in one technology.
 
     mac_constants: pJ per MAC of an operand pair "WEIGHTxACTIVATION" of format bases, accumulation
-    included. vector_constants: pJ per element operation, `default` for functions not listed.
+    included. mac_gates: a technology (`load_technology`) in whose gates all other pairs are
+    counted, and the area of the elements (`hardware.priced.priced_for`). vector_constants: pJ per
+    element operation, `default` for functions not listed.
     array_register_pj_per_bit: per bit that moves from one PE to its neighbour.
     scratchpad_sram: a table of SRAM macros (`sram.load_sram`) that prices the scratchpad of the
     device simulated, by its capacity and ports, in place of the constants here
-    (`hardware.memory_pricing.priced_for`).
+    (`hardware.priced.priced_for`).
     stalled_fraction, idle_fraction: part of a unit's active power that it burns while it waits in
     the middle of an op, and while it has none.
     """
@@ -129,7 +131,8 @@ class EnergyProfile(Part):
     summary: str
     technology_nm: Annotated[float, Field(gt=0)]
     source: Source
-    mac_constants: dict[str, Constant] = Field(alias="mac_pj", min_length=1)
+    mac_constants: dict[str, Constant] = Field(alias="mac_pj", default_factory=dict)
+    mac_gates: str | None = None
     vector_constants: dict[str, Constant] = Field(alias="vector_pj")
     scratchpad_sram: str | None = None
     scratchpad_read_pj_per_bit: Constant
@@ -145,6 +148,12 @@ class EnergyProfile(Part):
     stalled_fraction: FractionConstant
     idle_fraction: FractionConstant
     areas: Areas
+
+    @model_validator(mode="after")
+    def _prices_something(self) -> Self:
+        if not self.mac_constants and self.mac_gates is None:
+            raise ValueError("needs mac_pj or mac_gates")
+        return self
 
     @field_validator("vector_constants")
     @classmethod
@@ -169,7 +178,7 @@ class EnergyProfile(Part):
         if constant is None:
             raise InputError(
                 f"energy profile '{self.name}' has no MAC energy for {pair}; "
-                f"it has: {', '.join(self.mac_constants)}"
+                f"it has: {', '.join(self.mac_constants) or 'none'}"
             )
         return constant.at(bound)
 

@@ -11,7 +11,6 @@ from simulator.cost import (
     DramEnergy,
     EnergyProfile,
     SramTable,
-    load_sram,
     sram_cost,
 )
 from simulator.errors import InputError
@@ -19,20 +18,6 @@ from simulator.hardware.device import Device, IdealMemory
 
 _BOUNDS: tuple[Bound, ...] = ("low", "nominal", "high")
 _MIB, _GIB = 2**20, 2**30
-
-
-def priced_for(profile: EnergyProfile, device: Device) -> EnergyProfile:
-    """Return the profile with the scratchpad of the device, if it names a table of SRAM macros.
-
-    Errors: InputError as `priced_by_sram`, and for a table that is not there.
-    """
-    if profile.scratchpad_sram is None:
-        return profile
-    try:
-        return priced_by_sram(profile, device, load_sram(profile.scratchpad_sram))
-    except InputError as error:
-        where = f"scratchpad of {device.name} in energy profile '{profile.name}'"
-        raise InputError([f"{where}: {problem}" for problem in error.problems]) from error
 
 
 def priced_by_sram(profile: EnergyProfile, device: Device, table: SramTable) -> EnergyProfile:

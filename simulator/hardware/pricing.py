@@ -124,15 +124,15 @@ def priced_by_gates(
     """Return a profile in which MACs of matrix units are priced by gates, edges of arrays included.
 
     With the ranges of the technology. Elements that `synthesis` has are priced by it, with its
-    ranges. Everything else stays that of `profile`. A pair that several units multiply is priced by
-    the first of them.
+    ranges. A pair that several units multiply is priced by the first of them; one without a kernel
+    as in `profile`, as all else.
     """
-    constants = {}
+    constants = dict[str, Constant]()
     for unit in reversed(units):
         pe, shape = unit.pe, None
         if not isinstance(unit, Throughput):
             shape = unit.rows, unit.columns
-        for pair in pe.formats:
+        for pair in set(pe.formats) & set(pe.kernels):
             low, nominal, high = (
                 mac_pj(pe, pair, technology, bound, synthesis)
                 + (edge_pj(pe, pair, *shape, technology, bound) if shape else 0.0)
@@ -140,7 +140,7 @@ def priced_by_gates(
             )
             source = f"PE '{pe.name}' by {priced_by(pe, technology, synthesis)}"
             constants[pair] = Constant(nominal=nominal, low=low, high=high, source=source)
-    return profile.model_copy(update={"mac_constants": constants})
+    return profile.model_copy(update={"mac_constants": profile.mac_constants | constants})
 
 
 @lru_cache(maxsize=1024)

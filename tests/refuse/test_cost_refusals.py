@@ -67,9 +67,7 @@ def test_no_default_for_vector_functions(profile: EnergyProfile) -> None:
 
 
 def test_no_mac_energy_at_all(profile: EnergyProfile) -> None:
-    assert refusal(profile, "mac_pj", {}) == (
-        "replace: mac_pj: must have at least 1 entries, got 0"
-    )
+    assert refusal(profile, "mac_pj", {}) == ("replace: needs mac_pj or mac_gates")
 
 
 def test_an_operand_pair_that_has_no_price(profile: EnergyProfile) -> None:

@@ -25,7 +25,7 @@ ROWS = {
     "l_mul": 40,
     "lut_tensor_core": 25,
     "mixpe": 7,
-    "one_table": 13,
+    "one_table": 17,
     "onnxim": 7,
     "peers": 23,
     "shiftaddllm": 26,

@@ -25,7 +25,7 @@ from simulator.design import (
 from simulator.errors import InfeasibleError, InputError
 from simulator.hardware.area import area_of, edges_um2
 from simulator.hardware.matrix import SystolicArray
-from simulator.hardware.memory_pricing import priced_for
+from simulator.hardware.priced import priced_for
 from simulator.hardware.pricing import element_area_um2, mac_pj
 
 FRAME_DEVICE = load_device(FRAME)

@@ -5,6 +5,7 @@ import pytest
 from simulator.config import load_part, names
 from simulator.cost import load_profile
 from simulator.hardware.device import Device, Dram
+from simulator.hardware.priced import priced_for
 
 FOLDER = "hw_configs/devices"
 
@@ -19,7 +20,7 @@ def test_a_device_bears_its_files_name_and_its_profile_prices_all_that_it_multip
     name: str,
 ) -> None:
     device = load(name)
-    profile = load_profile(device.energy)
+    profile = priced_for(load_profile(device.energy), device)
     assert device.name == name
     assert len(device.fidelity) <= 100
     for pair in device.matrix.formats:

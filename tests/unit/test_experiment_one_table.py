@@ -103,25 +103,46 @@ def test_energy_is_linear_in_the_constants(modules: dict[str, ModuleType]) -> No
     assert high == pytest.approx(made.energy_j + 2.5 * (5 / 2.1 - 1))
 
 
-@pytest.mark.parametrize(
-    ("name", "pair"),
-    [("mixpe_w4a8", "int4xint8"), ("lut_fp16", "int3xfp16"), ("figlut", "int4xfp16")],
-)
-@pytest.mark.parametrize("workload", ["opt-125m/decode/16", "opt-125m/prefill/256"])
-def test_every_dram_is_as_a_simulation_with_it(
-    name: str, pair: str, workload: str, modules: dict[str, ModuleType]
-) -> None:
+def recomputed_over_simulated(
+    modules: dict[str, ModuleType], name: str, pair: str, workload: str
+) -> list[float]:
+    """Return, of every named DRAM, the energy from a row's parts over that of a simulation."""
     intervals, terms = modules["intervals"], modules["rows"].terms()
     pe = load_element(name)
     load = intervals.load_of(entry(modules, compared(pe, pair, workload, terms)))
-    assert len(intervals.DRAMS) == 9
-    found = set()
+    found, simulated = [], set()
     for dram in intervals.DRAMS[1:]:
         real = compared(pe, pair, workload, replace(terms, dram=load_dram_energy(dram.name)))
-        assert energy(modules, load, dram) == pytest.approx(real.energy_j, rel=1e-9)
-        assert load.seconds[0] == real.latency_s
-        found.add(round(real.energy_j, 9))
-    assert len(found) == 8
+        found.append(energy(modules, load, dram) / real.energy_j)
+        simulated.add(real.energy_j)
+    assert len(simulated) == len(found) == 8
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "workload"),
+    [
+        ("mixpe_w4a8", "int4xint8", "gpt-2/decode/16"),
+        ("lut_fp16", "int3xfp16", "gpt-2/decode/16"),
+        ("figlut", "int4xfp16", "gpt-2/decode/16"),
+        ("figlut", "int4xfp16", "gpt-2/prefill/256"),
+    ],
+)
+def test_every_dram_is_as_a_simulation_with_it(
+    name: str, pair: str, workload: str, modules: dict[str, ModuleType]
+) -> None:
+    found = recomputed_over_simulated(modules, name, pair, workload)
+    assert found == pytest.approx(8 * [1.0], rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "pair"), [("mixpe_w4a8", "int4xint8"), ("lut_fp16", "int3xfp16")])
+def test_plans_stay_those_of_the_frames_dram(
+    name: str, pair: str, modules: dict[str, ModuleType]
+) -> None:
+    """Of equally fast tilings a simulation takes the thriftiest at its DRAM: up to 5 % less."""
+    found = recomputed_over_simulated(modules, name, pair, "gpt-2/prefill/256")
+    assert 1.001 < max(found) < 1.05
+    assert min(found) == pytest.approx(1.0, rel=1e-9)
 
 
 def test_drams_are_those_that_ship(modules: dict[str, ModuleType]) -> None:
@@ -151,7 +172,7 @@ def test_intervals_hold_every_corner(modules: dict[str, ModuleType]) -> None:
         for one, fp16, dram, common in product(intervals.OWN, intervals.OWN, drams, range(3)):
             other = energy(modules, base, dram, common, own=fp16, fp16=fp16)
             ratio = other / energy(modules, own, dram, common, own=one, fp16=fp16)
-            assert gain.low <= ratio * (1 + 1e-12) and ratio <= gain.high * (1 + 1e-12)
+            assert gain.low * (1 - 1e-12) <= ratio <= gain.high * (1 + 1e-12)
     every, last = (intervals.energy_gain([(own, base)], d) for d in (intervals.DRAMS, drams))
     assert every.low < last.low
     assert intervals.energy_gain([(base, base)]) == (1.0, 1.0, 1.0)
@@ -277,7 +298,7 @@ def test_what_is_left_out_cannot_run(modules: dict[str, ModuleType]) -> None:
     rows = modules["rows"]
     for name in rows.LEFT_OUT:
         with pytest.raises(InputError, match="a word of 32 bits does not hold one int8 value"):
-            compared(load_element(name), "int4xint8", "opt-125m/decode/1", rows.terms())
+            compared(load_element(name), "int4xint8", "llama-2-7b/decode/1", rows.terms())
 
 
 def test_elements_alone(modules: dict[str, ModuleType]) -> None:

@@ -17,7 +17,8 @@ from simulator.cost import (
     load_sram,
     sram_cost,
 )
-from simulator.hardware.memory_pricing import priced_by_dram, priced_by_sram, priced_for
+from simulator.hardware.memory_pricing import priced_by_dram, priced_by_sram
+from simulator.hardware.priced import priced_for
 from simulator.workload import gemm
 
 EDGE = load_device("edge_fp16")
@@ -43,6 +44,9 @@ def test_the_rest_of_a_profile_stays() -> None:
         "scratchpad_read_pj_per_bit": PROFILE.scratchpad_read_pj_per_bit,
         "scratchpad_write_pj_per_bit": PROFILE.scratchpad_write_pj_per_bit,
         "areas": PROFILE.areas,
+        # Elements: `test_priced.py`.
+        "mac_constants": PROFILE.mac_constants,
+        "mac_gates": PROFILE.mac_gates,
     }
     assert priced.model_copy(update=put_back) == PROFILE
     # Priced twice is priced once.
