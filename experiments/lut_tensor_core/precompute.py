@@ -1,26 +1,25 @@
-"""How long tables take to compute: a decoder layer on an A100, tables on its vector unit.
+"""What tables cost a decoder layer: `simulate` with tables apart, fused, and for nothing.
 
-Each input of a linear layer (attention, its output, the two of the FFN) becomes tables once: 8
-entries for 4 activations. As an operation of its own it reads the activations and writes the
-tables; fused with the operation before, it writes tables in place of activations. In both, products
-read tables in place of activations. It takes the longer one of its traffic and its additions.
-
-The layer itself is FP16 on the device as it stands: `simulate`, without tables.
+The device is an A100 whose tensor cores multiply FP16 by FP16, beside LUT elements with FP16 tables
+for 2-bit weights, at FP16's rate or several times that. Tables are an operation that lowering adds
+(`simulator.mapping.tables`), once for all products that read an activation; apart it reads the
+activation and writes tables, fused it writes tables in the activation's place. Either way products
+read tables: of memory, eight entries for four activations.
 """
 
 from dataclasses import dataclass
 
-from structures import fp16_table_additions
-
 from simulator.api import load_model, simulate
-from simulator.config import replace
+from simulator.config import replace, resolved
+from simulator.cost import EnergyProfile, load_profile
+from simulator.design import load_element
 from simulator.hardware import Device
-from simulator.numerics.lut import ENTRIES, GROUP
 from simulator.workload import Model, Workload, decode_step, prefill
 
 #: Columns of an array in the paper's example, each of which would build its own table.
 COLUMNS = 4
-FP16_BYTES = 2
+#: The weights of the LUT elements, and what they are called there.
+WEIGHTS, PAIR = "int2-g128", "int2xfp16"
 
 
 @dataclass(frozen=True)
@@ -31,36 +30,47 @@ class Step:
     rows: int
     decoded: bool
 
-    @property
-    def activations(self) -> int:
-        """Activations that become tables."""
-        m = self.model
-        return self.rows * (2 * m.hidden + m.heads * m.head_dim + m.ffn)
-
-    def workload(self, layers: int) -> Workload:
+    def workload(self, layers: int, weights: str = "fp16") -> Workload:
         """Return so many layers: a prompt of `rows`, or `rows` sequences that each add a token."""
         model = replace(self.model, {"layers": layers})
         if self.decoded:
-            return decode_step(model, batch=self.rows, context=1)
-        return prefill(model, sequence=self.rows)
+            return decode_step(model, batch=self.rows, context=1, weights=weights)
+        return prefill(model, sequence=self.rows, weights=weights)
 
     def seconds(self, device: Device) -> float:
-        """Return what one more layer takes."""
+        """Return what one more layer of FP16 takes on a device as it stands."""
         one, two = (simulate(device, self.workload(layers)).latency_s for layers in (1, 2))
         return two - one
 
-    def tables_s(self, device: Device, *, fused: bool, entry_bytes: int = FP16_BYTES) -> float:
-        """Return what tables add to that."""
-        tables = self.activations * ENTRIES // GROUP * entry_bytes
-        activations = self.activations * FP16_BYTES
-        written = tables - activations if fused else activations + tables
-        more_read = tables - activations
-        moved_s = (
-            (written + more_read) / device.memory.bandwidth_bytes_per_s / device.memory.efficiency
+    def with_luts_s(self, device: Device, tables: str) -> float:
+        """Return what one more layer takes on LUT elements, tables "free", "fused" or "apart"."""
+        if tables == "free":
+            # What makes tables stands at each edge; here it takes no time.
+            device, tables = replace(device, {"matrix.pe.shared_at": "edge"}), "fused"
+        one, two = (
+            simulate(
+                device, self.workload(layers, WEIGHTS), tables=tables, energy=priced(device)
+            ).latency_s
+            for layers in (1, 2)
         )
-        additions = self.activations // GROUP * fp16_table_additions()
-        added_s = additions / (device.vector.lanes * device.clock_hz)
-        return max(moved_s, added_s)
+        return two - one
+
+    def longer(self, device: Device, tables: str) -> float:
+        """Return by how much tables lengthen a layer on LUT elements, as a part of it."""
+        return self.with_luts_s(device, tables) / self.with_luts_s(device, "free") - 1
+
+
+def with_luts(device: Device, factor: int) -> Device:
+    """Return a GPU with LUT elements of `factor` times its FP16 rate, and its own units beside."""
+    element = load_element("lut_fp16")
+    rate = round(device.matrix.macs_per_cycle("fp16xfp16") * factor)
+    array = {"matrix.pe": resolved(element), "matrix.macs": rate * element.passes(PAIR)}
+    return replace(device, array | {"beside": resolved(device.matrix)})
+
+
+def priced(device: Device) -> EnergyProfile:
+    """Return the device's profile with a price for LUT elements; their energy is not asked for."""
+    return replace(load_profile(device.energy), {"mac_gates": "scaled_28nm"})
 
 
 def steps() -> dict[str, Step]:

@@ -8,16 +8,17 @@ import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
 import structures as s
 from figure import draw
-from precompute import COLUMNS, redundancy, steps
+from precompute import COLUMNS, priced, redundancy, steps, with_luts
 
 from simulator.api import load_device, simulate
 from simulator.config import replace
-from simulator.cost import Cells, Cost, Technology, cost_of, load_profile, load_technology
+from simulator.cost import Cells, Cost, Technology, cost_of, load_technology
 from simulator.hardware import Device
 from simulator.report.claims import claims_text, read_claims, write_claims
 from simulator.results import prepare_folder
@@ -30,6 +31,8 @@ ACTIVATIONS, WEIGHT_BITS = ("fp16", "fp8_e4m3", "int16", "int8"), (1, 2, 4)
 #: M, N, K and cycles of the authors' log; the factor on FP16's rate of the array there.
 LOGGED, LOGGED_CYCLES = (2048, 27648, 2560), 804_234
 FACTOR = 4
+#: Rates of LUT elements over FP16's, and ways in which tables are made.
+RATES, WAYS = (1, FACTOR), ("apart", "fused")
 #: Published: models' milliseconds at M of 1024, TFLOPS/mm2, TFLOPS/W, mm2 an SM (table 1).
 BASE_MS, LUT_MS = 41.15, 7.47
 DENSITY, EFFICIENCY, AREA = (2.96, 61.95), (2.98, 33.65), (0.975, 0.373)
@@ -120,24 +123,18 @@ def optimum(shapes: Sequence[Shape]) -> dict[str, float]:
     return {"tile.k": fours, "tile.all": tiles, "tile.worst": 100 * (worst - 1), "tile.bits": table}
 
 
-def with_luts(device: Device) -> Device:
-    """Return the GPU with `FACTOR` times its FP16 rate where weights have two bits."""
-    passes = device.matrix.pe.passes("fp16xfp16")
-    formats = {**device.matrix.pe.formats, "int2xfp16": passes // FACTOR}
-    return replace(device, {"matrix.pe.formats": formats})
-
-
 def logged(device: Device) -> dict[str, float]:
-    """Return the cycles of the logged product on the tile rung, and at the peak."""
-    profile = load_profile(device.energy)
-    # Its energy is not asked for, but every pair needs a price.
-    priced = {**profile.mac_constants, "int2xfp16": profile.mac_constants["fp16xfp16"]}
-    profile = profile.model_copy(update={"mac_constants": priced})
+    """Return the cycles of the logged product on the tile rung, and at the peak.
+
+    Its tables are there: the log is of a product alone.
+    """
     work = gemm(*LOGGED, weights="int2", activations="fp16")
     run = {"logged.tile": device, "logged.peak": replace(device, {"matrix.efficiency": 1.0})}
-    return {
-        name: simulate(with_luts(one), work, energy=profile).cycles for name, one in run.items()
-    }
+    found = {}
+    for name, one in run.items():
+        own = replace(with_luts(one, FACTOR), {"matrix.pe.shared_at": "edge"})
+        found[name] = simulate(own, work, energy=priced(own)).cycles
+    return found
 
 
 def overheads(device: Device) -> dict[str, float]:
@@ -146,13 +143,13 @@ def overheads(device: Device) -> dict[str, float]:
     for name, step in steps().items():
         base = step.seconds(device)
         ours[f"{name}.base"] = 1000 * base
-        for fused in (False, True):
-            added = step.tables_s(device, fused=fused)
-            ours[f"{name}.{'fused' if fused else 'unfused'}"] = 100 * added / base
-    for phase in ("prefill", "decode"):
-        for way in ("unfused", "fused"):
-            found = [ours[f"{model}.{phase}.{way}"] for model in ("opt", "bloom", "llama")]
-            ours[f"mean.{phase}.{way}"] = fmean(found)
+        for factor in RATES:
+            for way in WAYS:
+                longer = step.longer(with_luts(device, factor), way)
+                ours[f"{name}.{way}.{factor}"] = 100 * longer
+    for key in product(("prefill", "decode"), WAYS, map(str, RATES)):
+        found = [ours[".".join((model, *key))] for model in ("opt", "bloom", "llama")]
+        ours[".".join(("mean", *key))] = fmean(found)
     # Additions that build tables in each array, over the MACs of the product.
     ours["redundant"] = s.fp16_table_additions() / (s.GROUP * COLUMNS)
     return ours

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intervals import DRAMS, FRAME_DRAM, Interval, Load, energy_gain, load_of, speed_up
 from rows import PRECISIONS, Entry, baselines, precision
@@ -47,10 +47,11 @@ BESIDE_OF = ("int8_mac", "l_mul", "ant", "olive", "nv_dot")
 #: Okabe and Ito's colours, which stay apart in the common kinds of colour blindness.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7")
 ROW_IN = 0.135
-DOT = {"ls": "", "marker": "o", "mec": "white", "mew": 0.4, "ms": 4, "zorder": 3}
-THICK, THIN = {"lw": 2.6, "alpha": 0.5, "zorder": 2}, {"lw": 0.8, "zorder": 1}
+DOT: dict[str, Any] = {"ls": "", "marker": "o", "mec": "white", "mew": 0.4, "ms": 4, "zorder": 3}
+THICK: dict[str, Any] = {"lw": 2.6, "alpha": 0.5, "zorder": 2}
+THIN: dict[str, Any] = {"lw": 0.8, "zorder": 1}
 _CHEAPEST, _DEAREST = DRAMS[1].pj_per_bit, DRAMS[-1].pj_per_bit
-LEGEND = {
+LEGEND: dict[str, dict[str, Any]] = {
     "nominal": DOT,
     f"range of the gates, DRAM at {FRAME_DRAM.pj_per_bit:g} pJ/bit": THICK,
     f"and of {len(DRAMS)} DRAMs, {_CHEAPEST:.2f} to {_DEAREST:g} pJ/bit": THIN,

@@ -38,7 +38,7 @@ ANT, OLIVE = ("ant", "flint4xflint4"), ("olive", "olive_int4xolive_int4")
 STEP, FEW = "opt-6.7b/decode/64", "opt-6.7b/decode/1"
 
 #: Loads by what is equal, workload, element and pair.
-Known = Mapping[tuple[str, ...], Load]
+Known = Mapping[tuple[str, str, str, str], Load]
 
 
 def saved(gain: Interval) -> Interval:
@@ -89,7 +89,7 @@ def _mac_energy(one: str, other: str) -> Interval:
 
 def of_papers(made: Sequence[Entry], models: Sequence[str]) -> dict[str, Interval]:
     """Return what papers claim of whole runs: BitMoD (mean of the models), MixPE, ShiftAddLLM."""
-    known = {
+    known: Known = {
         (e.iso, e.row.workload, e.row.pe, e.pair): load_of(e) for e in made if not e.row.infeasible
     }
     ours: dict[str, Interval] = {}

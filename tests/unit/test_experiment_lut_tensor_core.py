@@ -148,39 +148,41 @@ def test_shapes_are_compared_by_area_times_energy() -> None:
 
 
 def test_overheads_are_per_cent_of_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = 0.02
-    monkeypatch.setattr(precompute.Step, "seconds", lambda step, device: base)
+    layers = {"free": 0.02, "fused": 0.021, "apart": 0.025}
+    monkeypatch.setattr(precompute.Step, "seconds", lambda step, device: 0.03)
+    monkeypatch.setattr(precompute.Step, "with_luts_s", lambda step, device, way: layers[way])
     ours = run.overheads(A100)
-    added = precompute.steps()["bloom.decode"].tables_s(A100, fused=True)
-    assert ours["bloom.decode.base"] == pytest.approx(1000 * base)
-    assert ours["bloom.decode.fused"] == pytest.approx(100 * added / base)
-    found = [ours[f"{model}.decode.fused"] for model in ("opt", "bloom", "llama")]
-    assert ours["mean.decode.fused"] == pytest.approx(sum(found) / 3)
+    assert ours["bloom.decode.base"] == pytest.approx(30)
+    for rate in (1, 4):
+        assert ours[f"llama.prefill.fused.{rate}"] == pytest.approx(5)
+        assert ours[f"mean.decode.apart.{rate}"] == pytest.approx(25)
     # 24 additions for 4 activations, each in 4 MACs.
     assert ours["redundant"] == 1.5
 
 
 def test_a_product_of_two_bits_has_four_times_the_rate() -> None:
-    changed = run.with_luts(A100)
+    changed = precompute.with_luts(A100, 4)
     rate = changed.matrix.macs_per_cycle("int2xfp16")
     assert rate == 4 * A100.matrix.macs_per_cycle("fp16xfp16") == 442_368
+    assert changed.beside == A100.matrix
     ours = run.logged(A100)
     least = prod(run.LOGGED) / rate
     assert least < ours["logged.peak"] < 1.01 * least
     assert ours["logged.tile"] == pytest.approx(ours["logged.peak"] / 0.869, rel=1e-3)
 
 
-def test_tables_apart_move_twice_what_fused_ones_do() -> None:
-    """In bytes an activation: 2 + 4 + 2 more read, or 2 more written + 2 more read."""
+def test_what_tables_cost_is_their_traffic() -> None:
+    """Apart: activations are read and tables written, where products wait for the array."""
     step = precompute.steps()["llama.prefill"]
-    assert step.activations == 4096 * (3 * 8192 + 28672)
-    rate = 2039e9 * 0.87
-    apart, fused = (step.tables_s(A100, fused=each) for each in (False, True))
-    assert apart == pytest.approx(8 * step.activations / rate)
-    assert fused == pytest.approx(4 * step.activations / rate)
-    # INT8 entries are as many bytes as FP16 activations: only their additions are left.
-    narrow = step.tables_s(A100, fused=True, entry_bytes=1)
-    assert narrow == pytest.approx(step.activations * 6 / (6912 * 1.41e9))
+    device = precompute.with_luts(A100, 1)
+    free, fused, apart = (step.with_luts_s(device, tables) for tables in ("free", "fused", "apart"))
+    assert free == pytest.approx(step.seconds(A100), rel=0.01)
+    model, rate = step.model, 2039e9 * 0.87
+    # Inputs of Q, K and V, of the output, of two products of the FFN, and of the third.
+    made = step.rows * (2 * model.hidden + model.heads * model.head_dim + model.ffn)
+    assert apart - free == pytest.approx((2 + 4) * made / rate, rel=0.03)
+    # Fused, 2 bytes more of each are written, by operations that wait for memory as these do.
+    assert 0.2 * (4 - 2) * made / rate < fused - free < 1.05 * (4 - 2) * made / rate
 
 
 def test_a_step_is_a_prompt_or_one_token_of_each_sequence() -> None:
