@@ -223,23 +223,31 @@ class ProcessingElement(Part):
 
         return scale_passes(self.kernel(pair))
 
-    def table_bits(self, pair: str) -> Fraction:
-        """Return the bits of tables for one activation that its producer makes; 0 where none does.
+    def table_entries(self, pair: str) -> tuple[Fraction, int]:
+        """Return the entries of tables for one activation that its producer makes, and their bits.
 
-        They are what the specification's look-ups choose from.
+        They are what the specification's look-ups choose from, the widest; (0, 0) where the
+        producer makes none.
         """
         if self.shared_at == "edge":
-            return Fraction(0)
+            return Fraction(0), 0
         from simulator.numerics.element import work
 
         weights, activations = (get(name) for name in pair_formats(pair))
         done = work(self.kernel(pair), self.micro_tile[2], weights, activations)
-        looked_up = sum(
-            count * size[0] * size[1]
+        looked_up = {
+            size: count
             for (operation, size), count in done.operations.items()
             if operation == "look_up" and isinstance(size, tuple)
-        )
-        return Fraction(looked_up, done.passes * self.micro_tile[2])
+        }
+        entries = sum(count * words for (_, words), count in looked_up.items())
+        widest = max((bits for bits, _ in looked_up), default=0)
+        return Fraction(entries, done.passes * self.micro_tile[2]), widest
+
+    def table_bits(self, pair: str) -> Fraction:
+        """Return the bits of tables for one activation that its producer makes; 0 without any."""
+        entries, bits = self.table_entries(pair)
+        return entries * bits
 
     def decodes_weights(self, pair: str) -> bool:
         """Tell whether weights of a pair are decoded before they enter the array, once a column."""

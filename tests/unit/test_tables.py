@@ -3,8 +3,8 @@
 import pytest
 
 from simulator.api import load_device, simulate
-from simulator.compare import formats_of, load_element
-from simulator.config import replace
+from simulator.config import replace, resolved
+from simulator.design import element_names, formats_of, load_element
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.mapping.lowering import lower
@@ -95,3 +95,28 @@ def test_another_place_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         simulate(array("lut_w2a8"), gemm(4, 4, 4), tables="fuse")
     assert str(caught.value) == "unknown tables 'fuse'; did you mean 'fused'?"
+
+
+def test_entries_are_packed_into_words_of_memory() -> None:
+    """Full tables of 16 entries for four activations are wider than a word: entries are not."""
+    graph = with_tables(layer("lut_conventional", "int2xint8"), array("lut_conventional"))
+    form = graph.tensor("normed_attention_quantised@tables").format
+    assert form.value_bits == 16 * 11 / 4
+    # Two entries of 11 bits in a word of 32.
+    assert form.payload_bits(3, 64) == 3 * 64 * 44
+    assert form.payload_bits(3, 64, 32) == 3 * (64 * 4 // 2) * 32
+    with pytest.raises(InputError) as caught:
+        form.payload_bits(3, 64, 8)
+    assert str(caught.value) == "a word of 8 bits does not hold one entry of int8-token tables"
+
+
+@pytest.mark.parametrize("part", [name for name in element_names() if name.startswith("lut")])
+def test_all_elements_with_tables_run_in_the_frame(part: str) -> None:
+    pe = load_element(part)
+    pair = next(iter(pe.formats))
+    weights, activations, kv = formats_of(pe, pair)
+    work = decode_step(tiny_model(), context=16, weights=weights, activations=activations, kv=kv)
+    device = replace(array(part), {"matrix": resolved(array("fp16_fma").matrix) | {"pe": part}})
+    assert device.dma.word_bits == 32
+    for tables in ("fused", "apart"):
+        simulate(device, work, "analytic", tables=tables).check()
