@@ -18,11 +18,13 @@ from typing import Any
 
 from simulator.api import load_model, simulate
 from simulator.config import unknown
-from simulator.cost import Bound, EnergyProfile
+from simulator.cost import Bound, Constant, EnergyProfile
 from simulator.design import (
     Terms,
     areas_of,
+    attention_pair,
     design,
+    does_attention,
     element_names,
     formats_of,
     load_element,
@@ -41,7 +43,9 @@ LANES = (8, 16, 32, 64, 128)
 #: M, N, K of the product on which SQNR is measured, activations with outlier channels.
 SAMPLE = (16, 64, 2048)
 #: Outputs of that which are held against the specification; `nibblesim verify` takes more.
-CHECKED = 16
+CHECKED = 4
+#: States in which a unit burns a part of its active power.
+WAITING = ("stalled", "idle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,20 +173,22 @@ def compared(pe: ProcessingElement, pair: str, workload: str, terms: Terms | Non
         energy_j=result.energy_j,
         edp_js=result.energy_j * result.latency_s,
         bound_by=_bound_by(result),
-        **_energies(result, profile, pair, _attention_pair(pe, formats)),
+        **_energies(result, profile, pair, _attention_pair(pe, pair)),
     )
 
 
-def _attention_pair(pe: ProcessingElement, formats: tuple[str, str, str]) -> str:
-    """Return what attention multiplies: with a KV cache of INT8 INT8 where the element can."""
-    integers = formats[2] == "int8-token" and "int8xint8" in pe.formats
-    return "int8xint8" if integers else "fp16xfp16"
+def _attention_pair(pe: ProcessingElement, pair: str) -> str:
+    """Return what attention multiplies, on the element or the frame's beside it."""
+    return attention_pair(pe, pair) if does_attention(pe, pair) else "fp16xfp16"
 
 
 def _energies(
     result: Result, profile: EnergyProfile, pair: str, attention_pair: str
 ) -> dict[str, Any]:
-    """Return the parts of the energy and its ends: it is linear in what gates and DRAM cost."""
+    """Return the parts of the energy and its ends: it is linear in what gates and DRAM cost.
+
+    What an array burns while it waits is a part of what it burns active: it has the gates' range.
+    """
     dram = result.energy_breakdown_j["dram"]
     linear, attention = (
         sum(
@@ -192,25 +198,36 @@ def _energies(
         )
         for of_weights in (True, False)
     )
-    rest = result.energy_j - dram - linear - attention
+    waits = {
+        unit: sum(result.energy_by_state_j.get(unit, {}).get(each, 0.0) for each in WAITING)
+        for unit in ("matrix", "beside")
+    }
+    rest = result.energy_j - dram - linear - attention - sum(waits.values())
     found = {"dram_j": dram, "mac_j": linear, "attention_mac_j": attention}
     written = sum(op.count * op.bytes_written for op in result.records)
     found["dram_write_j"] = 8e-12 * written * profile.dram_write_pj_per_bit.nominal
     found["dram_background_j"] = result.energy_breakdown_j["dram_background"]
-    for state in ("stalled", "idle"):
+    for state in WAITING:
         found[f"matrix_{state}_j"] = sum(
             result.energy_by_state_j.get(unit, {}).get(state, 0.0) for unit in ("matrix", "beside")
         )
-    constant = profile.dram_read_pj_per_bit
+    read, write = profile.dram_read_pj_per_bit, profile.dram_write_pj_per_bit
     ends: tuple[Bound, ...] = ("low", "high")
     for bound in ends:
         own, other = (
             profile.mac_pj(each, bound) / profile.mac_pj(each) for each in (pair, attention_pair)
         )
         found[f"mac_{bound}_j"] = linear * own
-        moved = dram * constant.at(bound) / constant.nominal
-        found[f"energy_{bound}_j"] = rest + moved + linear * own + attention * other
+        moved = _scaled(dram - found["dram_write_j"], read, bound)
+        moved += _scaled(found["dram_write_j"], write, bound)
+        matrix = linear * own + attention * other + waits["matrix"] * own + waits["beside"] * other
+        found[f"energy_{bound}_j"] = rest + moved + matrix
     return found
+
+
+def _scaled(joules: float, constant: Constant, bound: Bound) -> float:
+    """Return an energy at an end of what its constant may be; free stays free."""
+    return joules * constant.at(bound) / constant.nominal if constant.nominal else 0.0
 
 
 def _bound_by(result: Result) -> str:

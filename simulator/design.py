@@ -2,13 +2,14 @@
 
 A frame is a device; each element takes the place of its array. By `iso` "area" as many elements as
 fit on the area of the frame's own array, by "elements" as many as the frame has, by "chip" as many
-as fit on the frame's whole chip, beside fewer or more vector lanes. An element that does not
-multiply FP16 by FP16 gets a unit of the frame's elements beside it, for attention and whatever else
-it cannot do: that unit takes `BESIDE` of the array's area. What stands at the array's edges, once a
-row (tables, alignment, decoders) or once a column (decoders of weights), takes area too.
+as fit on the frame's whole chip, beside fewer or more vector lanes. An element that cannot do
+attention for all of its pairs (`does_attention`) gets a unit of the frame's elements beside it:
+that unit takes `BESIDE` of the array's area. What stands at the array's edges, once a row (tables,
+alignment, decoders) or once a column (decoders of weights), takes area too.
 
-An array has the frame's rows, doubled as long as its edges would starve the elements: more rows of
-fewer columns take fewer weights a cycle, and more activations.
+An array takes as many rows of activations as the frame's (an element of several has fewer rows),
+doubled as long as its edges would starve the elements: more rows of fewer columns take fewer
+weights a cycle, and more activations.
 
 Elements and edges are priced by gates in one technology (`hardware.pricing`), or by a user's own
 synthesis; memories, vector unit and wires by the frame's energy profile; leakage by the array's own
@@ -150,7 +151,21 @@ def formats_of(pe: ProcessingElement, pair: str) -> tuple[str, str, str]:
         w = f"{weights}-g128-s8"
     if pe.kernels.get(pair) == "two_level" and weights == "int4":
         w = "qserve"
-    return w, x, "int8-token" if x == "int8-token" else "fp16"
+    return w, x, x if x in ("int8-token", "bf16") else "fp16"
+
+
+def attention_pair(pe: ProcessingElement, pair: str) -> str:
+    """Return what attention multiplies beside products of a pair, where the element can do it."""
+    kv = get(formats_of(pe, pair)[2]).base
+    return f"{kv}x{kv}"
+
+
+def does_attention(pe: ProcessingElement, pair: str) -> bool:
+    """Tell whether an element multiplies keys and values too.
+
+    Not where what makes the activation makes tables: nothing makes them of queries.
+    """
+    return attention_pair(pe, pair) in pe.formats and pe.shared_at == "edge"
 
 
 def design(pe: ProcessingElement, terms: Terms, lanes: int | None = None) -> Design:
@@ -168,7 +183,8 @@ def design(pe: ProcessingElement, terms: Terms, lanes: int | None = None) -> Des
         lane = load_profile(frame.energy).areas.vector_lane_mm2.nominal
         budget += 1e6 * (frame.vector.lanes - lanes) * lane
         changes["vector.lanes"] = lanes
-    beside = 0 if "fp16xfp16" in pe.formats else max(1, round(BESIDE * array.columns))
+    alone = all(does_attention(pe, pair) for pair in pe.formats)
+    beside = 0 if alone else max(1, round(BESIDE * array.columns))
     aside = beside * array.rows * terms.element_um2(array.pe)
     rows, columns = _shape(pe, terms, budget - aside)
     changes |= {"matrix.pe": resolved(pe), "matrix.rows": rows, "matrix.columns": columns}
@@ -182,15 +198,15 @@ def design(pe: ProcessingElement, terms: Terms, lanes: int | None = None) -> Des
 
 def _shape(pe: ProcessingElement, terms: Terms, room_um2: float) -> tuple[int, int]:
     """Return rows and columns of an array: of the shapes that starve least, that of fewest rows."""
-    shapes = []
+    shapes, least = [], max(1, terms.array.rows // pe.micro_tile[0])
     for doubled in range(DOUBLINGS + 1):
-        rows = terms.array.rows * 2**doubled
+        rows = least * 2**doubled
         columns = _columns(pe, terms, room_um2, rows)
         if columns >= 1:
             shapes.append((_starved(pe, terms.array, rows, columns), rows, columns))
     if not shapes:
-        needed = terms.array.rows * terms.element_um2(pe) + edges_um2(pe, terms.technology)[1]
-        left = room_um2 - terms.array.rows * edges_um2(pe, terms.technology)[0]
+        row_um2, column_um2 = edges_um2(pe, terms.technology)
+        needed, left = least * terms.element_um2(pe) + column_um2, room_um2 - least * row_um2
         raise InfeasibleError(
             *("array area", needed, left, "um2"),
             f"PE '{pe.name}': a column takes {needed:,.0f} um2, {left:,.0f} are left",
@@ -200,7 +216,7 @@ def _shape(pe: ProcessingElement, terms: Terms, room_um2: float) -> tuple[int, i
 
 def _columns(pe: ProcessingElement, terms: Terms, room_um2: float, rows: int) -> int:
     if terms.iso == "elements":
-        return terms.array.rows * terms.array.columns // rows
+        return max(1, terms.array.rows * terms.array.columns // rows)
     row_um2, column_um2 = edges_um2(pe, terms.technology)
     return int((room_um2 - rows * row_um2) / (rows * terms.element_um2(pe) + column_um2))
 

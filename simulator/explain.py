@@ -273,7 +273,10 @@ class _Frame:
         area = Constant(nominal=element_mm2, source=source)
         areas = self.profile.areas.model_copy(update={"pe_mm2": area})
         constants = dict.fromkeys(pairs, mac)
+        # Registers between elements are in the price of a MAC.
+        registers = Constant(nominal=0.0, source=source)
         changes = {"mac_constants": constants, "mac_gates": None, "areas": areas}
+        changes["array_register_pj_per_bit"] = registers
         return self.profile.model_copy(update=changes)
 
     def mac_pj(self, side: Side) -> float:

@@ -204,15 +204,18 @@ def int8_dp4() -> Unit:
 def lut_int8() -> Unit:
     """LUT tensor core W2A8, one output: a look-up in an INT8 table for four activations and a bit.
 
-    An exclusive or a bit for the sign, a shift by a fixed place, a sum of 32 bits; a table is
-    shared by the 64 outputs of M2N64K4, the look-up is that of `lut.dot_lut`.
+    An exclusive or a bit for the sign, a shift by a fixed place, a sum of 32 bits; the look-up is
+    that of `lut.dot_lut`. The 128 outputs of M2N64K4 share a table a row and the weights of each
+    column, which both rows read: the array of the experiment `lut_tensor_core`.
     """
+    m, n = 2, 64
 
     def step(tally: Tally) -> object:
         entry = looked_up(words(tally, ENTRIES, 8), 0)
         return tally.word(0, FP32) + (entry ^ -1 << 1)
 
-    return Unit(counted(step) + register(GROUP * 2 + FP32), lut_storage(8, ENTRIES), 64)
+    shared = m * lut_storage(8, ENTRIES) + n * register(GROUP * 2)
+    return Unit(counted(step) + register(FP32), shared, m * n)
 
 
 def shift_add_pe() -> Unit:

@@ -36,6 +36,7 @@ NAMES = {
     "bipolar": "bipolar planes",
     "bit_fusion": "Bit Fusion",
     "unpu": "UNPU",
+    "lut_conventional": "full-table LUT",
     "qserve": "QServe",
     "shift_add_llm": "ShiftAddLLM",
     "mx_dot": "MX dot",

@@ -31,9 +31,6 @@ BASELINE = "fp16_fma"
 #: The precisions that are asked for, and others that papers compare these with.
 PRECISIONS = ("W4A16", "W3A16", "W4A8", "W2A8", "W1.58A8")
 ALSO = ("W16A16", "W8A16", "W6A16", "W8A8", "W4A4", "W3A8", "W1A8")
-#: Elements that cannot run here: a full table of 4 activations has 40 bits for each, more than a
-#: word of the DMA.
-LEFT_OUT = ("lut_conventional",)
 ISOS: tuple[Iso, ...] = ("area", "elements")
 #: Bounds of the area of the frame's own element, for which an entry has a row each.
 FRAMES: tuple[Bound, ...] = ("nominal", "low", "high")
@@ -85,7 +82,7 @@ def pairs_of(name: str) -> list[str]:
 
 def elements() -> list[str]:
     """Return the names of all elements that are in the table."""
-    return [name for name in element_names() if name not in LEFT_OUT and pairs_of(name)]
+    return [name for name in element_names() if pairs_of(name)]
 
 
 Task = tuple[str, tuple[str, ...]]
@@ -102,8 +99,10 @@ def rows_of(task: Task) -> list[Entry]:
 
 
 def _entry(pe: ProcessingElement, pair: str, iso: Iso, workload: str) -> Entry:
-    # Attention multiplies INT8 where keys and values are INT8 and the element can, else FP16.
+    # Attention multiplies INT8 where keys and values are INT8 and the element can, else FP16. For
+    # elements whose tables a producer makes, nobody makes those of attention.
     integers = formats_of(pe, pair)[2] == "int8-token" and "int8xint8" in pe.formats
+    integers = integers and pe.shared_at == "edge"
     own = integers or "fp16xfp16" in pe.formats
     # Equal elements are as many on any area.
     first, *ends = (

@@ -1,5 +1,6 @@
 """Strict reading, checking and composing of described parts; it knows no schema of its own."""
 
+from simulator.config.csv_rows import csv_rows
 from simulator.config.loading import (
     content_hash,
     data_root,
@@ -43,6 +44,7 @@ __all__ = [
     "SquareMillimetres",
     "Watts",
     "content_hash",
+    "csv_rows",
     "data_root",
     "did_you_mean",
     "dump_yaml",

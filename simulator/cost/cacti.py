@@ -4,9 +4,10 @@ Columns as in `output_data_csv` of its io.cc: one line a run, energies in nJ, th
 of all banks together. Ports are not among them.
 """
 
-import csv
+from math import isfinite
 from pathlib import Path
 
+from simulator.config import csv_rows
 from simulator.cost.sram import SramPoint, SramTable
 from simulator.errors import InputError
 
@@ -35,8 +36,9 @@ def load_cacti(path: str | Path, ports: str = "1R1W") -> SramTable:
     """
     label = str(path)
     lines = _lines(Path(path), label)
-    _check_header(lines[0], label)
-    rows = [_row(cells, f"{label}:{number}") for number, cells in enumerate(lines[1:], start=2)]
+    _, header = lines[0]
+    _check_header(header, label)
+    rows = [_row(cells, f"{label}:{line}") for line, cells in lines[1:]]
     nodes = sorted({row["Tech node (nm)"] for row in rows})
     if len(nodes) != 1:
         found = ", ".join(f"{node:g}" for node in nodes) or "none"
@@ -53,22 +55,18 @@ def load_cacti(path: str | Path, ports: str = "1R1W") -> SramTable:
     )
 
 
-def _lines(path: Path, label: str) -> list[list[str]]:
+def _lines(path: Path, label: str) -> list[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{label}: cannot be read: {error}") from error
-    found = [_cells(line) for line in csv.reader(text.splitlines(), skipinitialspace=True)]
-    lines = [cells for cells in found if cells]
+    # CACTI puts a comma after the last cell.
+    lines = [
+        (line, cells[:-1] if cells[-1] == "" else cells) for line, cells in csv_rows(text, label)
+    ]
     if not lines:
         raise InputError(f"{label}: is empty")
     return lines
-
-
-def _cells(line: list[str]) -> list[str]:
-    """Return stripped cells without the empty one after CACTI's last comma."""
-    cells = [cell.strip() for cell in line]
-    return cells[:-1] if cells and cells[-1] == "" else cells
 
 
 def _check_header(cells: list[str], label: str) -> None:
@@ -96,6 +94,9 @@ def _row(cells: list[str], label: str) -> dict[str, float]:
             row[name] = float(by_column[name])
         except ValueError:
             problems.append(f"{label}: {name}: expected a number, got '{by_column[name]}'")
+            continue
+        if not isfinite(row[name]):
+            problems.append(f"{label}: {name}: must be finite, got {by_column[name]}")
     if row.get("Associativity", 1.0) != 1.0:
         ways = by_column["Associativity"]
         problems.append(f"{label}: Associativity {ways} is a cache with tags, not a scratchpad")

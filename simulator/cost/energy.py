@@ -101,21 +101,26 @@ BITS = tuple(field.name for field in fields(Counts) if field.type is int)
 class UnitState(NamedTuple):
     """How long a unit was stalled and idle, and the power it has when it is active.
 
-    Its active energy is in the counts; `active_power_w` only scales what waiting costs.
+    Its active energy is in the counts; `active_power_w` only scales what waiting costs. unfilled_j:
+    what its parts without operands would burn while it is busy, were they active; they are stalled.
     """
 
     stalled_s: float
     idle_s: float
     active_power_w: float
+    unfilled_j: float = 0.0
 
 
 def waiting_energy(
     state: UnitState, profile: EnergyProfile, bound: Bound = "nominal"
 ) -> dict[str, float]:
     """Return the energy in J that a unit burns while it is "stalled" and while it is "idle"."""
-    stalled_w = profile.stalled_fraction.at(bound) * state.active_power_w
-    idle_w = profile.idle_fraction.at(bound) * state.active_power_w
-    return {"stalled": stalled_w * state.stalled_s, "idle": idle_w * state.idle_s}
+    stalled_j = state.active_power_w * state.stalled_s + state.unfilled_j
+    idle_j = state.active_power_w * state.idle_s
+    return {
+        "stalled": profile.stalled_fraction.at(bound) * stalled_j,
+        "idle": profile.idle_fraction.at(bound) * idle_j,
+    }
 
 
 class Static(NamedTuple):

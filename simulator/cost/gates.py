@@ -247,21 +247,6 @@ def float_multiplier(form: Float, other: Float | None = None, *, subnormals: boo
     )
 
 
-def float_fma(form: Float, accumulator: Float | None = None) -> Cells:
-    """Fused multiply-add, rounded once (MBD ch. 8): products of `form` added to an accumulator.
-
-    The addend is aligned to the product in a window of q + 2 + 2 p + 2 bits (q of the accumulator,
-    two places of guard on each side), added there by one adder, made positive, normalised, rounded.
-    """
-    (_, p), (e, q) = _checked(form), _checked(accumulator or form)
-    window = q + 2 * p + 4
-    exponents = adder(e + 1) + adder(e + 2) * 2
-    align = barrel_shifter(window, e + 1) + Cells(or2=q)
-    add = xor_row(window) + adder(window) + negater(window)
-    out = normaliser(window, e + 2) + float_rounder(Float(e, q))
-    return multiplier(p, p) + exponents + align + add + out + Cells(xor2=2)
-
-
 def float_comparator(form: Float) -> Cells:
     """The larger of two: magnitudes as integers, signs apart, and a multiplexer."""
     bits = sum(_checked(form))

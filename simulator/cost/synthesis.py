@@ -5,13 +5,12 @@ its micro-tile) in pJ, as they stand: no factor for placement or clock is put on
 place of gates for that element, for all of its pairs.
 """
 
-import csv
 from dataclasses import dataclass
-from math import inf
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from simulator.config import did_you_mean
+from simulator.config import csv_rows, did_you_mean
 from simulator.cost.profile import Bound, Constant
 from simulator.cost.technology import Cost
 from simulator.errors import InputError
@@ -19,6 +18,10 @@ from simulator.errors import InputError
 COLUMNS = ("pe", "pair", "area_um2", "energy_pj")
 #: Ends of ranges; a column that is not there, or an empty cell, is the nominal value.
 ENDS = ("area_low_um2", "area_high_um2", "energy_low_pj", "energy_high_pj")
+#: The least of an element, by unit: a gate has as much area, and 1000 times the energy in a cycle.
+LEAST = {"um2": 1.0, "pj": 1e-6}
+#: Units as messages write them.
+WRITTEN = {"um2": "um2", "pj": "pJ"}
 
 
 class Synthesised(NamedTuple):
@@ -57,21 +60,23 @@ class Synthesis:
 def load_synthesis(path: str | Path) -> Synthesis:
     """Read a CSV file with the columns pe, pair, area_um2, energy_pj and, optional, `ENDS`.
 
-    Raises InputError with every problem of the file.
+    Areas are 1 um2 at least, energies 1e-6 pJ: what is less is of another unit. Raises InputError
+    with every problem of the file.
     """
     label = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{label}: cannot be read: {error}") from error
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    _check_header([name.strip() for name in reader.fieldnames or ()], label)
     problems: list[str] = []
     found: dict[tuple[str, str], Synthesised] = {}
-    for cells in reader:
-        where = f"{label}:{reader.line_num}"
+    rows = csv_rows(text, label)
+    _, columns = next(rows, (1, []))
+    _check_header(columns, label)
+    for line, cells in rows:
+        where = f"{label}:{line}"
         try:
-            entry = _entry(cells, where)
+            entry = _entry(columns, cells, where)
         except InputError as error:
             problems += error.problems
             continue
@@ -102,11 +107,10 @@ def _check_header(given: list[str], label: str) -> None:
         raise InputError(problems)
 
 
-def _entry(cells: dict[str, str | None], where: str) -> Synthesised:
-    # What a line has beyond the header is under None.
-    if None in cells or None in cells.values():
+def _entry(columns: list[str], cells: list[str], where: str) -> Synthesised:
+    if len(cells) != len(columns):
         raise InputError(f"{where}: needs one value a column")
-    values = {name: (text or "").strip() for name, text in cells.items()}
+    values = dict(zip(columns, cells, strict=True))
     problems = [f"{where}: {name} is empty" for name in COLUMNS[:2] if not values[name]]
     numbers: dict[str, float] = {}
     for name in (*COLUMNS[2:], *ENDS):
@@ -114,9 +118,9 @@ def _entry(cells: dict[str, str | None], where: str) -> Synthesised:
         if not text and name in ENDS:
             continue
         try:
-            numbers[name] = _positive(text)
+            numbers[name] = _number(text, name.rpartition("_")[2])
         except ValueError as error:
-            problems.append(f"{where}: {name}: {error}")
+            problems.append(f"{where}: {name} {error}")
     if problems:
         raise InputError(problems)
     return Synthesised(
@@ -127,13 +131,15 @@ def _entry(cells: dict[str, str | None], where: str) -> Synthesised:
     )
 
 
-def _positive(text: str) -> float:
+def _number(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"expected a number, got '{text}'") from None
-    if not 0 < value < inf:
-        raise ValueError(f"must be positive, got '{text}'")
+        raise ValueError(f"must be a number, got '{text}'") from None
+    if not isfinite(value):
+        raise ValueError(f"must be finite, got {text}")
+    if value < LEAST[unit]:
+        raise ValueError(f"must be at least {LEAST[unit]:g} ({WRITTEN[unit]}), got {text}")
     return value
 
 

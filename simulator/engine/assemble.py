@@ -230,18 +230,20 @@ def areas_mm2(device: Device, profile: EnergyProfile) -> dict[str, float]:
 
 
 def _waiting(
-    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, pair: str
+    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, plan: Plan
 ) -> dict[str, UnitState]:
     """Return the states of the units that burn energy while they wait, by name.
 
-    Two matrix units take turns: the one that multiplies `pair` waits, the other is switched off.
+    Two matrix units take turns: the one with most MACs waits, the other is switched off. Rows,
+    columns and lanes of a busy matrix unit that have no operands wait too.
     """
+    pair = _pair(plan, device)
     power = {
         "matrix": device.peak_macs_per_s[pair] * profile.mac_pj(pair) * 1e-12 if pair else 0.0,
         "vector": device.cores * device.vector.lanes * device.clock_hz
         * profile.vector_pj("add") * 1e-12,
     }  # fmt: skip
-    return {
+    states = {
         _matrix_unit(pair, device) if u.name == "matrix" else u.name: UnitState(
             sum(u.stall_ps.values()) / u.instances / PS_PER_S,
             u.idle_ps / u.instances / PS_PER_S,
@@ -250,6 +252,29 @@ def _waiting(
         for u in units
         if u.name in power
     }
+    for unit, joules in _unfilled(plan, device, profile).items():
+        states[unit] = states.get(unit, UnitState(0.0, 0.0, 0.0))._replace(unfilled_j=joules)
+    return states
+
+
+def _unfilled(plan: Plan, device: Device, profile: EnergyProfile) -> dict[str, float]:
+    """Return by matrix unit what its parts without operands would burn, were they active.
+
+    In busy cycles: at M of 1 that is all rows but one.
+    """
+    unfilled: dict[str, float] = {}
+    for count, op in _executions(plan):
+        if op.unit != "matrix" or not op.counts.macs:
+            continue
+        busy_ps = op.main_ps - sum(ps for _, ps in op.stalls_ps)
+        for pair, macs in op.counts.macs:
+            share = macs / sum(each for _, each in op.counts.macs)
+            slots = share * busy_ps / PS_PER_S * device.peak_macs_per_s[pair]
+            empty = max(0.0, slots * op.cores / device.cores - macs)
+            unit = _matrix_unit(pair, device)
+            joules = count * empty * profile.mac_pj(pair) * 1e-12
+            unfilled[unit] = unfilled.get(unit, 0.0) + joules
+    return unfilled
 
 
 def _matrix_unit(pair: str, device: Device) -> str:
@@ -396,7 +421,7 @@ def assemble(
             books.executed(step)
     units = _units(plan, device, latency_ps, books.waited)
     counts = total_counts(plan)
-    states = _waiting(units, device, profile, _pair(plan, device))
+    states = _waiting(units, device, profile, plan)
     seconds = latency_ps / PS_PER_S
     shared = _shared_energy(states.values(), device, profile, seconds)
     breakdown = {**energy_breakdown(counts, profile), **shared}

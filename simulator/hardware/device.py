@@ -193,16 +193,24 @@ class Device(Part):
         self.matrix.pe.passes(pair)
         raise InputError(f"{self.name} does not multiply {pair}")
 
-    def operand_pair(self, weight: Format, activation: Format) -> str:
+    def operand_pair(self, weight: Format, activation: Format, *, cached: bool = False) -> str:
         """Return the pair that is multiplied, as it is if a unit does that, else widened.
 
-        Errors: InputError where no unit multiplies the formats; it names what each does.
+        cached: keys or values; elements for which tables of the other operand are made elsewhere
+        do not multiply them. Errors: InputError where no unit multiplies the formats; it names what
+        each does.
         """
         direct = f"{weight.base}x{activation.base}"
-        if any(direct in unit.pe.formats for unit in self.matrix_units):
+        units = [u for u in self.matrix_units if not cached or u.pe.shared_at == "edge"]
+        if any(direct in unit.pe.formats and unit is self.unit_of(direct) for unit in units):
             return direct
         problems: list[str] = []
-        for unit in self.matrix_units:
+        if not units:
+            problems = [
+                f"PE '{self.matrix.pe.name}' multiplies no keys and values: tables of queries and "
+                "probabilities are not made; a unit `beside` it could"
+            ]
+        for unit in units:
             try:
                 return unit.pe.operand_pair(weight, activation)
             except InputError as error:

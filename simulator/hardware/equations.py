@@ -194,16 +194,16 @@ def accumulator_pieces(unit: MatrixModel, length: int, k: int) -> int:
 def stream_cycles(unit: MatrixModel, length: int) -> tuple[int, int]:
     """Return the cycles of `length` temporal elements, and those in which a scale is waited for.
 
-    The product with the scale of a group hides behind the passes of the next one, which waits where
-    it is shorter; that of the last group follows the product and is not counted.
+    The product with the scale of a group hides behind the passes of what follows: the next group,
+    or the next fold or piece of the product, taken to be as long. Where those are shorter, they
+    wait.
     """
-    passes = ceil_div(length, unit.temporal) * unit.passes
-    if unit.group == 0 or length <= unit.group:
-        return passes, 0
+    if unit.group == 0:
+        return ceil_div(length, unit.temporal) * unit.passes, 0
     whole, rest = length // unit.group, length % unit.group
     each = ceil_div(unit.group, unit.temporal) * unit.passes
     last = ceil_div(rest, unit.temporal) * unit.passes
-    waits = (whole - 1) * max(0, unit.scale_cycles - each)
+    waits = whole * max(0, unit.scale_cycles - each)
     if rest > 0:
         waits += max(0, unit.scale_cycles - last)
     return whole * each + last, waits

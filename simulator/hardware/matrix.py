@@ -6,6 +6,7 @@ The timing of each kind is in `equations.py`.
 """
 
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
@@ -26,6 +27,8 @@ from simulator.formats import Format, get
 from simulator.numerics.own import Source, arithmetic, pair_problem
 
 PE_FOLDER = "hw_configs/parts/pe"
+#: Most MACs of a micro-tile: its specification, which is run to be counted, then takes seconds.
+MOST_MACS = 2**16
 #: What a specification notes and no unit spends time on.
 WIRES = ("shift", "pass")
 
@@ -130,6 +133,14 @@ class ProcessingElement(Part):
                 f"has {least} bits"
             )
         return self
+
+    @field_validator("micro_tile")
+    @classmethod
+    def _can_be_counted(cls, tile: tuple[int, int, int]) -> tuple[int, int, int]:
+        if prod(tile) > MOST_MACS:
+            m, n, k = tile
+            raise ValueError(f"m x n x k must be at most {MOST_MACS}, got {m} x {n} x {k}")
+        return tile
 
     @field_validator("formats")
     @classmethod
@@ -257,6 +268,17 @@ class ProcessingElement(Part):
             return False
         weights, activations = (get(name) for name in pair_formats(pair))
         return bool(work(self.kernel(pair), self.micro_tile[2], weights, activations).decoded)
+
+    def corrections(self, pair: str) -> int:
+        """Return how many sums of operands have to be taken off an output, and group, of a pair.
+
+        An element that multiplies by 2 w + 1 leaves the sum of activations to others, one whose
+        activations are odd too a constant more; 0 for most.
+        """
+        from simulator.numerics.element import ELEMENTS
+
+        element = ELEMENTS.get(self.kernels.get(pair, ""))
+        return 0 if element is None else element.corrections
 
     def shared_operations(self, pair: str) -> int:
         """Return the operations on the activations of a micro-tile's k that its outputs share.

@@ -51,7 +51,8 @@ def with_elements(
     """Return a profile with the MACs of a device's matrix units, and what they leak by their area.
 
     Pairs without a kernel are as in the profile. The area is counted where all units are arrays of
-    elements with kernels, else it stays the profile's. synthesis, larger: as `area_of` takes them.
+    elements with kernels, else it stays the profile's, as does what registers between them take.
+    synthesis, larger: as `area_of` takes them.
     """
     units = device.matrix_units
     made = priced_by_gates(profile, units, technology, synthesis)
@@ -65,4 +66,7 @@ def with_elements(
     area = area_of(device, profile.areas, technology, larger, synthesis)
     source = f"elements and edges by gates in {technology.name}"
     each = Constant(nominal=area.array_mm2 / elements, source=source)
-    return made.model_copy(update={"areas": profile.areas.model_copy(update={"pe_mm2": each})})
+    areas = profile.areas.model_copy(update={"pe_mm2": each})
+    # Operands pass from register to register of the elements, whose clocks and data are counted.
+    registers = Constant(nominal=0.0, source=source)
+    return made.model_copy(update={"areas": areas, "array_register_pj_per_bit": registers})

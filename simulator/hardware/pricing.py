@@ -38,10 +38,12 @@ from simulator.hardware.matrix import (
     Throughput,
     pair_formats,
 )
-from simulator.numerics.element import Operations, Work, work
+from simulator.numerics.element import SUM_BITS, Operations, Work, work
 from simulator.numerics.word import Size
 
 BOUNDS: tuple[Bound, ...] = ("low", "nominal", "high")
+#: MACs that share a scale that an element multiplies by: its usual group.
+SCALE_GROUP = 128
 
 
 def element_cost(
@@ -109,10 +111,22 @@ def mac_pj(
     bound: Bound = "nominal",
     synthesis: Synthesis | None = None,
 ) -> float:
-    """Return the energy of one MAC of a pair: its share of all passes of a micro-tile."""
+    """Return the energy of one MAC of a pair: its share of all passes of a micro-tile.
+
+    By gates, operands that hold still through the passes are clocked once (assumed: gated), and the
+    product with a group's scale is spread over `SCALE_GROUP` MACs.
+    """
     m, n, k = pe.micro_tile
-    pass_pj = element_cost(pe, pair, technology, bound, synthesis).energy_pj
-    return pass_pj * pe.passes(pair) / (m * n * k)
+    passes = pe.passes(pair)
+    micro_tile_pj = passes * element_cost(pe, pair, technology, bound, synthesis).energy_pj
+    if synthesis is None or not synthesis.covers(pe.name):
+        scale = cost_of(scale_cells(pe, pair), technology, bound).energy_pj
+        micro_tile_pj -= passes * scale
+        micro_tile_pj += pe.scale_passes(pair) * scale * k / SCALE_GROUP
+        if not _work(pe, pair).streams:
+            operands = register(held_bits(pe, pair)[0])
+            micro_tile_pj -= (passes - 1) * cost_of(operands, technology, bound).energy_pj
+    return micro_tile_pj / (m * n * k)
 
 
 def priced_by_gates(
@@ -158,16 +172,36 @@ def element_cells(pe: ProcessingElement, pair: str) -> Cells:
         raise InputError(f"PE '{pe.name}': {pair} has no kernel whose operations could be counted")
     weights, activations = pair_formats(pair)
     held = sum(held_bits(pe, pair))
-    return _cells(pe.kernel(pair), weights, activations, pe.micro_tile) + register(held)
+    cells = _cells(pe.kernel(pair), weights, activations, pe.micro_tile)
+    return cells + register(held) + scale_cells(pe, pair)
+
+
+def scale_cells(pe: ProcessingElement, pair: str) -> Cells:
+    """Return the cells that multiply sums of groups by their scales in an element; none for most.
+
+    With a register for each output: the next group is summed up meanwhile.
+    """
+    m, n, _ = pe.micro_tile
+    done = _work(pe, pair)
+    if not done.scale_passes:
+        return Cells()
+    one = cells_of(of_a_pass(replace(done, operations=done.scale, passes=done.scale_passes)))
+    return m * n * (one + register(SUM_BITS))
+
+
+def _work(pe: ProcessingElement, pair: str) -> Work:
+    weights, activations = pair_formats(pair)
+    return work(pe.kernel(pair), pe.micro_tile[2], get(weights), get(activations))
 
 
 def held_bits(pe: ProcessingElement, pair: str) -> tuple[int, int]:
-    """Return the bits of registers of an element: of a pass's operands, and of its sums."""
-    m, n, k = pe.micro_tile
-    forms = [get(name) for name in pair_formats(pair)]
-    weight, activation = (ceil(form.value_bits) for form in forms)
-    done = work(pe.kernel(pair), k, *forms)
-    operands = n * k * weight + m * k * activation
+    """Return the bits of registers of an element: of a pass's operands, and of its sums.
+
+    Operands are as wide as they enter: decoded, aligned, as tables of sums.
+    """
+    m, n, _ = pe.micro_tile
+    done = _work(pe, pair)
+    operands = n * done.weight_bits + m * done.activation_bits
     return ceil(operands / done.passes) if done.streams else operands, m * n * pe.accumulator_bits
 
 
@@ -177,20 +211,15 @@ def row_cells(pe: ProcessingElement, pair: str) -> Cells:
     What makes what its outputs share (tables, aligned or decoded activations); where the producer
     of an activation makes tables, the register that holds them.
     """
-    weights, activations = pair_formats(pair)
     m, _, k = pe.micro_tile
     if pe.shared_at == "producer":
         return register(ceil(m * k * pe.table_bits(pair)))
-    done = work(pe.kernel(pair), k, get(weights), get(activations))
-    return m * cells_of(done.shared)
+    return m * cells_of(_work(pe, pair).shared)
 
 
 def column_cells(pe: ProcessingElement, pair: str) -> Cells:
     """Return the cells that decode the weights of a micro-tile at the edge of a column."""
-    weights, activations = pair_formats(pair)
-    _, n, k = pe.micro_tile
-    done = work(pe.kernel(pair), k, get(weights), get(activations))
-    return n * cells_of(done.decoded)
+    return pe.micro_tile[1] * cells_of(_work(pe, pair).decoded)
 
 
 def edge_pj(

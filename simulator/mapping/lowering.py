@@ -154,11 +154,12 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
         return op
     activation, weight = operands(graph, op)
     try:
-        pair = device.operand_pair(weight.format, activation.format)
+        pair = device.operand_pair(weight.format, activation.format, cached=op.gemm is None)
     except InputError as error:
         raise InputError(f"{device.name}: {op.name}: {error}") from error
     multiplied = pair_formats(pair)
     widen, scale = weight_work(op, weight.format, multiplied[0])
+    scale = added(scale, corrections_of(op, pair, weight.format, device))
     if scales_itself(device, pair, weight.format):
         # Of two levels the upper one is left, of a channel or the tensor.
         outer = weight.format.outer != "none"
@@ -184,8 +185,9 @@ def scales_itself(device: Device, pair: str, form: Format) -> bool:
 
 
 def add_group_sums(graph: Graph, ops: list[Lowered], device: Device) -> list[Lowered]:
-    """Sum up activations whose products have zero points of weights to correct: once for all users.
+    """Sum up activations whose products have to be corrected by their sums: once for all users.
 
+    For zero points of weights, and for elements that multiply by 2 w + 1 (`pe.corrections`).
     Who makes an activation sums it up, an addition a value; where nobody does in this graph, or in
     attention, whose operands have one user, it is the first product itself.
     """
@@ -197,7 +199,9 @@ def add_group_sums(graph: Graph, ops: list[Lowered], device: Device) -> list[Low
             continue
         activation, weight = operands(graph, op)
         form, key = weight.format, (activation.name, weight.format.group)
-        if not form.zero_bits or form.base != pair_formats(op.pair)[0] or key in done:
+        odd = device.unit_of(op.pair).pe.corrections(op.pair) > 0
+        zero = form.zero_bits > 0 and form.base == pair_formats(op.pair)[0]
+        if not (odd or zero) or key in done:
             continue
         if scales_itself(device, op.pair, form):
             continue
@@ -248,6 +252,19 @@ def activation_work(op: Lowered, form: Format, multiplied: str) -> VectorWork:
         return added(convert, own)
     corrections = zeros * size.outputs * groups_of(form, size.reduction)
     return added(own, (("add", corrections), ("mul", corrections)))
+
+
+def corrections_of(op: Lowered, pair: str, form: Format, device: Device) -> VectorWork:
+    """Return the additions that take sums of operands off the outputs, an output and group each.
+
+    Of elements that multiply by 2 w + 1; halving is a shift. Where weights have zero points their
+    correction holds this one.
+    """
+    each = device.unit_of(pair).pe.corrections(pair)
+    if form.zero_bits and form.base == pair_formats(pair)[0]:
+        each = max(0, each - 1)
+    size = product_size(op)
+    return added((("add", each * size.weight_scaled * groups_of(form, size.reduction)),))
 
 
 def groups_of(form: Format, reduction: int) -> int:

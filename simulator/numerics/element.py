@@ -55,6 +55,7 @@ from simulator.numerics.word import (
     Size,
     Tally,
     Word,
+    bits_of,
     looked_up,
     magnitude,
     masked,
@@ -63,6 +64,9 @@ from simulator.numerics.word import (
 
 Operations = Counter[tuple[str, Size | str | None]]
 Run = Callable[[Tally, int, Format, Format], None]
+#: What enters elements: of all k values.
+Entering = Sequence[Number | Real]
+Edge = Callable[[Tally, int, Format, Format], Entering | None]
 
 #: Bits of a sum over K in an integer element, FIGNA's integers with a sign.
 SUM_BITS, ALIGNED_BITS = 32, 15
@@ -74,18 +78,21 @@ MAGNITUDE_BITS = {"fp4": 5, "fp3": 3}
 class Element:
     """How the datapath of an element is counted.
 
-    run: the dot product of one output. shared: the part of that which outputs share. inside: the
-    part that the outputs of one element share, and that is done in it. scale: the product with the
-    scale of a group, where the element does it. streams: a pass takes values of its own, where
-    others take bits of all k. decoded: what is done once for each weight that enters a column.
+    run: the dot product of one output. shared: the part of that which outputs share; what it
+    returns enters elements in place of activations. inside: the part that the outputs of one
+    element share, and that is done in it. scale: the product with the scale of a group, where the
+    element does it. streams: a pass takes values of its own, where others take bits of all k.
+    decoded: what is done once for each weight that enters a column, and returns it.
+    corrections: terms to take off the sum by others, as codes stand for 2 w + 1, or both operands.
     """
 
     run: Run
-    shared: Run | None = None
+    shared: Edge | None = None
     scale: Callable[[Tally], None] | None = None
-    inside: Run | None = None
+    inside: Edge | None = None
     streams: bool = False
-    decoded: Run | None = None
+    decoded: Edge | None = None
+    corrections: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ class Work:
     """Of one output and k values: passes, operations of the element, operations that are shared.
 
     inside: operations of the element that its outputs share. streams: as `Element` has it. decoded:
-    operations on weights that a column shares.
+    operations on weights that a column shares. weight_bits, activation_bits: of all k values as
+    they enter the element. scale: operations, and passes, of a product with the scale of a group.
     """
 
     passes: int
@@ -102,6 +110,10 @@ class Work:
     inside: Operations = field(default_factory=Counter, hash=False)
     streams: bool = False
     decoded: Operations = field(default_factory=Counter, hash=False)
+    weight_bits: int = 0
+    activation_bits: int = 0
+    scale: Operations = field(default_factory=Counter, hash=False)
+    scale_passes: int = 0
 
 
 def work(kernel: str, k: int, weights: Format, activations: Format) -> Work:
@@ -116,29 +128,60 @@ def work(kernel: str, k: int, weights: Format, activations: Format) -> Work:
 def scale_passes(kernel: str) -> int:
     """Return the passes in which an element multiplies by a group's scale, 0 if it does not."""
     element = ELEMENTS.get(kernel)
-    if element is None or element.scale is None:
-        return 0
+    return 0 if element is None else _of_scale(element)[0]
+
+
+def _of_scale(element: Element) -> tuple[int, Operations]:
+    """Return passes and operations of a product with a scale."""
     tally = Tally()
-    element.scale(tally)
-    return tally.counts["pass"]
+    if element.scale is not None:
+        element.scale(tally)
+    return tally.counts["pass"], _hardware(Counter(tally.operations()))
 
 
 @lru_cache(maxsize=256)
 def _counted(kernel: str, k: int, weights: Format, activations: Format) -> Work:
     element = _element(kernel)
-    runs = (element.run, element.shared, element.inside, element.decoded)
+    runs: tuple[Edge | Run | None, ...] = (
+        element.run, element.shared, element.inside, element.decoded
+    )  # fmt: skip
     tallies = [Tally() for _ in runs]
-    for run, tally in zip(runs, tallies, strict=True):
-        if run is not None:
-            run(tally, k, weights, activations)
+    entering = [
+        None if run is None else run(tally, k, weights, activations)
+        for run, tally in zip(runs, tallies, strict=True)
+    ]
     whole, shared, inside, decoded = (Counter(each.operations()) for each in tallies)
-    passes = max(1, tallies[0].counts["pass"])
+    scale_passes, scale = _of_scale(element)
+    return Work(
+        max(1, tallies[0].counts["pass"]),
+        _hardware(whole - shared - inside - decoded),
+        shared,
+        inside,
+        element.streams,
+        decoded,
+        weight_bits=_bits_of(entering[3], k, weights),
+        activation_bits=_bits_of(entering[1], k, activations),
+        scale=scale,
+        scale_passes=scale_passes,
+    )
+
+
+def _hardware(done: Operations) -> Operations:
+    """Return operations that an element needs hardware for: passes and wires need none."""
     own: Operations = Counter()
-    for (operation, size), count in (whole - shared - inside - decoded).items():
-        # Passes and wires are no hardware.
+    for (operation, size), count in done.items():
         if operation not in ("pass", "shift"):
             own[operation, _in_accumulator(operation, size)] += count
-    return Work(passes, own, shared, inside, element.streams, decoded)
+    return own
+
+
+def _bits_of(entering: Entering | None, k: int, form: Format) -> int:
+    """Return the bits in which k values enter an element: as codes, unless the edge made others."""
+    if entering is None:
+        return k * _bits(form)
+    return sum(
+        8 * each.value.nbytes if isinstance(each, Real) else bits_of(each) for each in entering
+    )
 
 
 def _in_accumulator(operation: str, size: Size | str | None) -> Size | str | None:
@@ -223,10 +266,10 @@ def _lut(tally: Tally, k: int, weights: Format, activations: Format) -> None:
     lut.dot_lut(list(_words(tally, k, activations)), [0] * k, _bits(weights), _partial(tally))
 
 
-def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+def _lut_tables(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
     words = list(_words(tally, k, activations))
-    for start in range(0, k, lut.GROUP):
-        lut.half_table(list(words[start : start + lut.GROUP]))
+    tables = [lut.half_table(list(words[at : at + lut.GROUP])) for at in range(0, k, lut.GROUP)]
+    return [entry for table in tables for entry in table]
 
 
 def _full_lut(table: lut_full.Table) -> Run:
@@ -237,9 +280,10 @@ def _full_lut(table: lut_full.Table) -> Run:
     return run
 
 
-def _full_tables(table: lut_full.Table) -> Run:
-    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-        lut_full.tables_of(_words(tally, k, activations), table)
+def _full_tables(table: lut_full.Table) -> Edge:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
+        tables = lut_full.tables_of(_words(tally, k, activations), table)
+        return [entry for each in tables for entry in each]
 
     return run
 
@@ -257,10 +301,12 @@ def _lut_fp16(tally: Tally, k: int, weights: Format, activations: Format) -> Non
         tally.counts["pass"] += 1
 
 
-def _lut_fp16_tables(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+def _lut_fp16_tables(tally: Tally, k: int, weights: Format, activations: Format) -> list[Any]:
+    entries = list[Any]()
     for _ in range(0, k, lut.GROUP):
         values: list[Any] = [tally.real(np.float16(1))] * lut.GROUP
-        lut.half_table(values)
+        entries += lut.half_table(values)
+    return entries
 
 
 def _bit_mod(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -303,17 +349,22 @@ def _ternary(tally: Tally, k: int, weights: Format, activations: Format) -> None
     _accumulated(tally, [each for each in products if isinstance(each, Word)])
 
 
-def _figna_aligned(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+def _figna_aligned(tally: Tally, k: int, weights: Format, activations: Format) -> list[Word]:
     """Each of k activations more is compared with the largest exponent, and shifted to it."""
     more, one = Tally(), Tally()
     for own, count in ((more, k + 1), (one, 1)):
         align([own.word(0, 16)] * count, ALIGNED_BITS - 1, Rounding.TOWARD_ZERO)
     tally.counts.update(more.counts - one.counts)
     tally.sizes.update(more.sizes - one.sizes)
+    return _aligned(tally, k)
+
+
+def _aligned(tally: Tally, k: int) -> list[Word]:
+    return [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
 
 
 def _figna(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+    aligned = _aligned(tally, k)
     dot_integers(aligned, [int(w) for w in _words(tally, k, weights)], _partial(tally))
 
 
@@ -323,7 +374,7 @@ def _figna_with_alignment(tally: Tally, k: int, weights: Format, activations: Fo
 
 
 def _figlut(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+    aligned = _aligned(tally, k)
     figlut.dot_tables(aligned, [0] * k, _bits(weights), _partial(tally))
 
 
@@ -332,11 +383,12 @@ def _figlut_with_alignment(tally: Tally, k: int, weights: Format, activations: F
     _figlut(tally, k, weights, activations)
 
 
-def _figlut_generator(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    _figna_aligned(tally, k, weights, activations)
-    aligned = [tally.word(_widest(ALIGNED_BITS), ALIGNED_BITS) for _ in range(k)]
+def _figlut_generator(tally: Tally, k: int, weights: Format, activations: Format) -> Entering:
+    """Tables, whose flip-flops in elements are counted (`store`): no register holds them too."""
+    aligned = _figna_aligned(tally, k, weights, activations)
     for start in range(0, k, lut.GROUP):
         lut.half_table(list(aligned[start : start + lut.GROUP]))
+    return ()
 
 
 def _figlut_flip_flops(tally: Tally, k: int, weights: Format, activations: Format) -> None:
@@ -381,11 +433,11 @@ def _shift_add_llm(size: int) -> Run:
     return run
 
 
-def _shift_add_tables(size: int) -> Run:
-    def run(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+def _shift_add_tables(size: int) -> Edge:
+    def run(tally: Tally, k: int, weights: Format, activations: Format) -> list[Any]:
         ones: list[Any] = [tally.real(np.float32(1))] * k
-        for start in range(0, k, size):
-            shift_add_llm.table_of(ones[start : start + size])
+        tables = [shift_add_llm.table_of(ones[at : at + size]) for at in range(0, k, size)]
+        return [entry for table in tables for entry in table]
 
     return run
 
@@ -404,11 +456,11 @@ def _decoded(part: Callable[[Format, Word], tuple[Number, Number]]) -> Element:
         x, w = (parts(tally, k, form) for form in (activations, weights))
         dot_parts(x, w, _partial(tally))
 
-    def left(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-        parts(tally, k, activations)
+    def left(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
+        return [each for pair in parts(tally, k, activations) for each in pair]
 
-    def right(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-        parts(tally, k, weights)
+    def right(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
+        return [each for pair in parts(tally, k, weights) for each in pair]
 
     return Element(run, shared=left, decoded=right)
 
@@ -420,8 +472,8 @@ def _two_level(tally: Tally, k: int, weights: Format, activations: Format) -> No
     )
 
 
-def _two_level_decoder(tally: Tally, k: int, weights: Format, activations: Format) -> None:
-    _scaled_weights(tally, k, weights)
+def _two_level_decoder(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
+    return _scaled_weights(tally, k, weights)
 
 
 def _scaled_weights(tally: Tally, k: int, form: Format) -> list[Number]:
@@ -482,21 +534,24 @@ ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
         "mixpe_w4a8": Element(_mixpe_w4a8),
         "mixpe": Element(_mixpe(chain=False)),
         "mixpe_chain": Element(_mixpe(chain=True)),
-        "lut": Element(_lut, shared=_lut_tables),
+        "lut": Element(_lut, shared=_lut_tables, corrections=1),
         "lut_conventional": Element(
             _full_lut(lut_full.full_table), shared=_full_tables(lut_full.full_table)
         ),
         "unpu": Element(_full_lut(lut_full.held_table), inside=_full_tables(lut_full.held_table)),
         "figlut": Element(
-            _figlut_with_alignment, shared=_figlut_generator, inside=_figlut_flip_flops
+            _figlut_with_alignment,
+            shared=_figlut_generator,
+            inside=_figlut_flip_flops,
+            corrections=1,
         ),
         "bit_fusion": Element(_bit_fusion, streams=True),
-        "lut_fp16": Element(_lut_fp16, shared=_lut_fp16_tables),
+        "lut_fp16": Element(_lut_fp16, shared=_lut_fp16_tables, corrections=1),
         "mx_dot": Element(_block_dot),
         "nv_dot": Element(_block_dot),
         "bit_mod": Element(_bit_mod, scale=_scaled, decoded=_bit_mod_terms),
         "abq": Element(_planes(dot_planes)),
-        "bipolar": Element(_planes(dot_bipolar)),
+        "bipolar": Element(_planes(dot_bipolar), corrections=2),
         "ternary": Element(_ternary),
         "figna": Element(_figna_with_alignment, shared=_figna_aligned),
         "l_mul": Element(_added(l_mul(BF16))),

@@ -85,13 +85,15 @@ class Arithmetic:
     ) -> Any:
         """Return the specification of plain numbers, of the kind that `total` is of.
 
-        Errors: InputError for another kind.
+        Errors: InputError for another kind, and for integers that 64 bits do not hold.
         """
         found = self.one(activations, weights, total, bits)
         whole = isinstance(total, int)
         if not isinstance(found, int | np.integer if whole else float | np.floating):
             wanted, got = "an integer" if whole else "a float", type(found).__name__
             raise InputError(f"{self.file}: {self.name}: expected {wanted}, got {got}")
+        if whole and not -(2**63) <= found < 2**63:
+            raise InputError(f"{self.file}: {self.name}: the sum does not fit in 64 bits")
         return found
 
     def counted(
@@ -110,7 +112,7 @@ class Arithmetic:
                 "operations cannot be counted"
             )
         plain = [value_of(each) for each in activations], [int(each) for each in weights]
-        expected = self.one(*plain, value_of(total), bits)
+        expected = self.plain(*plain, value_of(total), bits)
         if value_of(found) != expected:
             raise InputError(
                 f"{self.file}: {self.name}: {value_of(found)} on counting operands, {expected} on "
@@ -124,8 +126,10 @@ class Arithmetic:
         name, expected = f"{self.name}{KERNEL}", (len(activations), len(weights))
         found = self._called(name, self.kernel, activations, weights, bits)
         kinds = "f" if activations.dtype.kind == "f" else "iu"
-        if not isinstance(found, np.ndarray) or found.shape != expected:
-            got = f"shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+        # No subclass: a matrix or a masked array goes by other rules.
+        if type(found) is not np.ndarray or found.shape != expected:
+            plain = type(found) is np.ndarray
+            got = f"shape {found.shape}" if plain else type(found).__name__
             raise InputError(f"{self.file}: {name}: expected an array {expected}, got {got}")
         if found.dtype.kind not in kinds:
             wanted = "floats" if kinds == "f" else "integers"
@@ -135,7 +139,9 @@ class Arithmetic:
     def _called(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise InputError(f"{self.file}: {name}: {_said(error, self.file)}") from error
 
 
@@ -159,8 +165,10 @@ def arithmetic(key: str) -> Arithmetic:
     if not isinstance(exact, tuple | list):
         raise InputError(f"{file}: EXACT: expected a tuple of names, got {exact!r}")
     for each in exact:
+        if not isinstance(each, str):
+            raise InputError(f"{file}: EXACT: expected names, got {type(each).__name__}")
         if each not in known:
-            raise InputError(f"{file}: EXACT: {unknown('datapath', str(each), known)}")
+            raise InputError(f"{file}: EXACT: {unknown('datapath', each, known)}")
     missing = [each for each in (name, f"{name}{KERNEL}") if not callable(own.get(each))]
     if len(missing) == 2:
         raise InputError(f"{file}: {unknown('datapath', name, known)}")
@@ -200,8 +208,9 @@ class _Given(SourceLoader):
 def _content(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{file}: cannot be read: {reason}") from error
 
 
 def _digest(content: bytes) -> str:
@@ -222,8 +231,10 @@ def _module(file: str, digest: str) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
+    except BaseException as error:
+        sys.modules.pop(spec.name, None)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise InputError(f"{file}: cannot be imported: {_said(error, file)}") from error
     return module
 
@@ -232,8 +243,17 @@ def _said(error: BaseException, file: str) -> str:
     """Return what an error says, with the last line of the file that it went through."""
     lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
     if isinstance(error, SyntaxError):
-        lines, text = [error.lineno], error.msg
+        # The text as a whole, as one with NUL bytes, is wrong in no line.
+        lines, text = [error.lineno] if error.lineno else [], error.msg
     else:
-        text = str(error)
+        text = _words(error)
     where = f"line {lines[-1]}: " if lines else ""
     return f"{where}{type(error).__name__}{text and f': {text}'}"
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says; nothing where saying it fails, as the class is the user's."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever its `__str__` raises
+        return ""

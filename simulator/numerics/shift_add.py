@@ -5,7 +5,8 @@ Zhang et al., "MixPE" (arXiv 2411.16158), equation 5:
     x w^T = sum over groups of  s_G sum_j q_j x_j - s_G z_G sum_j x_j
 
 W4A8 (INT4 x INT8): the product is a sum of shifted copies of x, one a bit of the weight, the sign
-bit's subtracted. Exact in integers: a product has 12 bits, a group of 128 sums to 19.
+bit's subtracted. Exact in integers: a product has 12 bits, a group of 128 sums to 19. Scales and
+zero points follow in `operands`.
 
 W4A16 (INT4 x FP16) has two admissible semantics, as the paper fixes none: `exact` multiplies the
 11-bit significand by the weight in integers and rounds the product once; `chain` adds the four
@@ -24,8 +25,6 @@ from simulator.numerics import refusals
 from simulator.numerics.word import Number, bit, masked
 
 WEIGHT_BITS = 4
-#: What a product and a sum of 128 products take in two's complement.
-PRODUCT_BITS, GROUP_SUM_BITS = 12, 19
 
 
 def product_w4a8(weight: Number, activation: Number) -> Number:
@@ -35,14 +34,6 @@ def product_w4a8(weight: Number, activation: Number) -> Number:
         total = total + masked(activation << place, bit(weight, place))
     sign = WEIGHT_BITS - 1
     return total - masked(activation << sign, bit(weight, sign))
-
-
-def product_uw4a8(weight: Number, activation: Number) -> Number:
-    """Return a UINT4 (its zero point apart) times an integer, by shift and add."""
-    total = masked(activation, bit(weight, 0))
-    for place in range(1, WEIGHT_BITS):
-        total = total + masked(activation << place, bit(weight, place))
-    return total
 
 
 def product_w4a16(weight: int, activation: float, *, chain: bool) -> float:
@@ -63,64 +54,23 @@ def product_w4a16(weight: int, activation: float, *, chain: bool) -> float:
     return float(total)
 
 
-def gemm_w4a8(
-    activations: NDArray[np.int8], weights: NDArray[np.int8], *, signed: bool = True
-) -> NDArray[np.int32]:
+def gemm_w4a8(activations: NDArray[np.int8], weights: NDArray[np.int8]) -> NDArray[np.int32]:
     """Return activations (M, K) x weights (N, K) transposed, exactly, by the shift-add kernel.
 
-    weights: INT4 values -8..7, or UINT4 0..15 where not `signed`. Errors: InputError for other
-    dtypes, shapes that do not fit, weights out of range, K beyond what 32 bits hold.
+    weights: INT4 values -8..7. Errors: InputError for other dtypes, shapes that do not fit, weights
+    out of range, K beyond what 32 bits hold.
     """
-    _check(activations, weights, signed)
+    _check(activations, weights)
     from simulator.numerics.shift_add_kernel import shift_add
 
-    return shift_add(np.ascontiguousarray(activations), weights.T.copy(), signed)
+    return shift_add(np.ascontiguousarray(activations), weights.T.copy())
 
 
-def gemm_grouped(
-    activations: NDArray[np.int8],
-    codes: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    zeros: NDArray[np.int32] | None,
-    group: int,
-    *,
-    signed: bool = True,
-) -> NDArray[np.float32]:
-    """Return activations x dequantised weights transposed, dequantised after each group.
-
-    codes: INT4 (N, K); scales, zeros: (N, groups), the last group may be short. Exact: the sums of
-    a group and its zero-point correction, z times the sum of its activations, which all outputs of
-    a row share. Rounded, to float32: the product with the scale, and each addition of a group, in
-    order of groups. Errors: InputError for shapes that do not fit, and those of `gemm_w4a8`.
-    """
-    _check(activations, codes, signed)
-    groups = -(-activations.shape[1] // group) if group >= 1 else 0
-    given = {"scales": scales} if zeros is None else {"scales": scales, "zeros": zeros}
-    expected = (codes.shape[0], groups)
-    problems = [
-        f"{name}: expected shape {expected}, got {array.shape}"
-        for name, array in given.items()
-        if array.shape != expected
-    ]
-    if group < 1 or problems:
-        raise InputError(problems if group >= 1 else f"group must be >= 1, got {group}")
-    total = np.zeros((activations.shape[0], codes.shape[0]), dtype=np.float32)
-    for index in range(groups):
-        part = slice(index * group, (index + 1) * group)
-        x, q = activations[:, part], codes[:, part]
-        inner = gemm_w4a8(x, q, signed=signed).astype(np.int64)
-        if zeros is not None:
-            inner -= x.sum(axis=1, dtype=np.int64)[:, None] * zeros[:, index].astype(np.int64)
-        total += inner.astype(np.float32) * scales[:, index].astype(np.float32)
-    return total
-
-
-def _check(activations: NDArray[Any], weights: NDArray[Any], signed: bool) -> None:
+def _check(activations: NDArray[Any], weights: NDArray[Any]) -> None:
     problems = refusals.dtypes(np.int8, activations=activations, weights=weights)
     problems += refusals.shapes(activations, weights)
-    low, high = (-8, 7) if signed else (0, 15)
-    if weights.size and not low <= int(weights.min()) <= int(weights.max()) <= high:
-        problems.append(f"weights: must be {low} to {high}")
+    if weights.size and not -8 <= int(weights.min()) <= int(weights.max()) <= 7:
+        problems.append("weights: must be -8 to 7")
     if activations.shape[-1:] > (2**31 // 2**11,):
         problems.append(f"K: at most {2**31 // 2**11}, got {activations.shape[1]}")
     if problems:

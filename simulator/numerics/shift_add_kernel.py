@@ -13,14 +13,11 @@ ONE, TWO, THREE = np.int32(1), np.int32(2), np.int32(3)
 
 
 @compiled()
-def shift_add(
-    activations: NDArray[np.int8], weights: NDArray[np.int8], signed: bool
-) -> NDArray[np.int32]:
-    """Return (M, K) x (K, N) as int32; weights in two's complement, or 0..15 if not `signed`."""
+def shift_add(activations: NDArray[np.int8], weights: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return (M, K) x (K, N) as int32; weights in two's complement."""
     rows, depth = activations.shape
     columns = weights.shape[1]
     result = np.zeros((rows, columns), dtype=np.int32)
-    top = np.int32(-1) if signed else np.int32(1)
     for m in range(rows):
         total = result[m]
         for k in range(depth):
@@ -30,6 +27,6 @@ def shift_add(
                 p = x & -(w & ONE)
                 p += (x << ONE) & -((w >> ONE) & ONE)
                 p += (x << TWO) & -((w >> TWO) & ONE)
-                p += top * ((x << THREE) & -((w >> THREE) & ONE))
+                p -= (x << THREE) & -((w >> THREE) & ONE)
                 total[n] += p
     return result

@@ -38,6 +38,8 @@ from simulator.errors import InputError
 Size: TypeAlias = int | tuple[int, int]
 #: Amounts of a shift beyond so many bits are no wider: no hardware has them.
 AMOUNT_BITS = 16
+#: Most passes of one row; more are a slip.
+MOST_PASSES = 2**20
 
 
 def width_of(value: int) -> int:
@@ -403,7 +405,12 @@ def noted_real(operand: Scalar, operation: str, value: float) -> Scalar:
 
 
 def note_passes(row: Sequence[Any], passes: int) -> None:
-    """Count that a row is read so many times."""
+    """Count that a row is read so many times.
+
+    Errors: InputError for passes that are not an integer from 1 to `MOST_PASSES`.
+    """
+    if not isinstance(passes, int | np.integer) or not 1 <= passes <= MOST_PASSES:
+        raise InputError(f"passes must be an integer from 1 to {MOST_PASSES}, got {passes!r}")
     if row and isinstance(row[0], Word | Real):
         row[0].tally.counts["pass"] += passes
 

@@ -5,11 +5,11 @@ reads with `-i gemm` (scalesim/topology_utils.py). The format has no repeat coun
 n times is one row whose name ends in `_xN`. Left out: convolution rows and sparsity.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from simulator import formats
+from simulator.config import csv_rows
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.workload.graph import Graph, Segment, Workload
@@ -89,11 +89,7 @@ def read_topology(
     numbers; convolution rows (more than six columns) are refused.
     """
     label, gemms, problems = str(path), dict[str, Gemm](), list[str]()
-    rows = csv.reader(_text(Path(path), label).splitlines())
-    for number, row in enumerate(rows, start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
+    for number, cells in csv_rows(_text(Path(path), label), label):
         try:
             if number == 1:
                 _check_header(cells)

@@ -100,6 +100,8 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         ("matrix.pe.formats", {}, "matrix.pe.formats: must have at least 1 entries, got 0"),
         ("matrix.pe.formats", {"int8xint8": 0}, "matrix.pe.formats.int8xint8: must be >= 1 or 'counted', got 0"),
         ("matrix.pe.micro_tile", [1, 0, 1], "matrix.pe.micro_tile[1]: must be >= 1, got 0"),
+        ("matrix.pe.micro_tile", [1, 1, 10_000_000], "matrix.pe.micro_tile: m x n x k must be at most 65536, got 1 x 1 x 10000000"),
+        ("matrix.pe.micro_tile", [257, 255, 2], "matrix.pe.micro_tile: m x n x k must be at most 65536, got 257 x 255 x 2"),
         ("memory.efficiency", 0.0, "memory.efficiency: must be > 0.0, got 0.0"),
         ("memory.efficiency", 1.5, "memory.efficiency: must be <= 1.0, got 1.5"),
         ("dma.descriptor_cycles", -1, "dma.descriptor_cycles: must be >= 0, got -1"),

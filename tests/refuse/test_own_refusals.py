@@ -59,6 +59,11 @@ LOADING: dict[str, tuple[str | None, dict[str, Any], str]] = {
     "error": ("a = 1\nb = c\n", {}, "my_pe.py: cannot be imported: line 2: NameError: name 'c' is not defined"),
     "import": ("import nothing_such\n", {}, "my_pe.py: cannot be imported: line 1: ModuleNotFoundError: No module named 'nothing_such'"),
     "exit": ("raise SystemExit\n", {}, "my_pe.py: cannot be imported: line 1: SystemExit"),
+    "stop": ("class Stop(BaseException): pass\nraise Stop('now')\n", {}, "my_pe.py: cannot be imported: line 2: Stop: now"),
+    "mute": ("class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute\n", {}, "my_pe.py: cannot be imported: line 3: Mute"),
+    "gone": ("import sys\ndel sys.modules[__name__]\nraise SystemExit(3)\n", {}, "my_pe.py: cannot be imported: line 3: SystemExit: 3"),
+    "nul": (f"{GOOD}\0", {}, "my_pe.py: cannot be imported: SyntaxError: source code string cannot contain null bytes"),
+    "nul in the name": (GOOD, {"python": "my\0.py"}, "python: my\0.py: cannot be read: embedded null byte"),
     "no kernel": (GOOD.replace("own_kernel", "kernel"), {}, "my_pe.py: datapath 'own' lacks the function own_kernel"),
     "no specification": (GOOD.replace("def own(", "def specification("), {}, "my_pe.py: datapath 'own' lacks the function own"),
     "neither": (GOOD, pairs("ownn"), "my_pe.py: unknown datapath 'ownn'; did you mean 'own'? known: own"),
@@ -68,6 +73,7 @@ LOADING: dict[str, tuple[str | None, dict[str, Any], str]] = {
     "nothing": ("", pairs("mixpe_w4a8"), "kernels name no datapath of my_pe.py; it has: none"),
     "exact": (GOOD + 'EXACT = ("on",)\n', {}, "my_pe.py: EXACT: unknown datapath 'on'; did you mean 'own'? known: own"),
     "exact is no tuple": (GOOD + "EXACT = True\n", {}, "my_pe.py: EXACT: expected a tuple of names, got True"),
+    "exact are no names": (GOOD + "import numpy\nEXACT = (numpy.ones(2),)\n", {}, "my_pe.py: EXACT: expected names, got ndarray"),
     "pair": (GOOD, pairs("own", "int4xbf16"), "int4xbf16: a datapath of a file multiplies weights of int1 to int8 or ternary with activations of int1 to int8 or fp16, got int4 and bf16"),
     "wide pair": (GOOD, pairs("own", "int16xint8"), "int16xint8: a datapath of a file multiplies weights of int1 to int8 or ternary with activations of int1 to int8 or fp16, got int16 and int8"),
 }  # fmt: skip
@@ -87,6 +93,10 @@ COMPUTING = {
     "shape": (KERNEL, "return activations", "my_pe.py: own_kernel: expected an array (1, 1), got shape (1, 128)"),
     "no array": (KERNEL, "return 3", "my_pe.py: own_kernel: expected an array (1, 1), got int"),
     "floats": (KERNEL, "return (activations @ weights.T) / 2", "my_pe.py: own_kernel: expected integers, got float64"),
+    "exit": (KERNEL, "raise SystemExit(3)", "my_pe.py: own_kernel: line 8: SystemExit: 3"),
+    "closed": (SUM, "raise GeneratorExit", "my_pe.py: own: line 4: GeneratorExit"),
+    "subclass": (KERNEL, "import numpy; return numpy.ma.array(activations @ weights.T)", "my_pe.py: own_kernel: expected an array (1, 1), got MaskedArray"),
+    "long": (SUM, "total = total + (x << 63)", "my_pe.py: own: the sum does not fit in 64 bits"),
     "specification": (SUM, "total = total + x / y", "my_pe.py: own: line 4: NameError: name 'y' is not defined"),
     "nothing returned": ("    return total\n", "    pass\n", "my_pe.py: own: expected an integer, got NoneType"),
     "half": (SUM, "total = total + x / 2", "my_pe.py: own: expected an integer, got float"),
@@ -107,6 +117,9 @@ def test_functions_that_fail_are_told(case: str) -> None:
 COUNTING = {
     "plain": (SUM, "total = int(total) + int(x) * int(w)", "my_pe.py: own: counting operands in, int out: its operations cannot be counted"),
     "branch": (SUM, "total = total + (x * w if w else x)\n        total = total if isinstance(w, int) else total + x", "my_pe.py: own: 896 on counting operands, 1024 on the same plain numbers"),
+    "passes": (SUM, "total = total + x * w\n    __import__('simulator.numerics.word').numerics.word.note_passes(activations, -5)", "my_pe.py: own: line 5: InputError: passes must be an integer from 1 to 1048576, got -5"),
+    "exit": (SUM, "raise SystemExit", "my_pe.py: own: line 4: SystemExit"),
+    "two kinds": (SUM, "total = total + x * w if not isinstance(w, int) else __import__('numpy').ones(2)", "my_pe.py: own: expected an integer, got ndarray"),
     "comparison": (SUM, "total = total + (x if w > 0 else -x)", "my_pe.py: own: line 4: TypeError: '>' not supported between instances of 'Word' and 'int'"),
 }  # fmt: skip
 
@@ -196,3 +209,11 @@ def test_commands_say_it_in_one_line(arguments: list[str], message: str) -> None
     Path("plain.yaml").write_text(yaml.safe_dump(plain))
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{message}\n")
+
+
+@pytest.mark.parametrize("command", ["verify", "compare"])
+def test_a_function_that_ends_the_program_is_bad_input(command: str) -> None:
+    file = element(GOOD.replace(SUM, "raise SystemExit(0)"))
+    result = CliRunner().invoke(app, [command, file])
+    message = "my_pe.py: own: line 4: SystemExit: 0\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)

@@ -401,6 +401,10 @@ def test_gemm_sizes() -> None:
         ),
         ("Layer,M,K,N,\na,1,2,3,\n", [":1: expected the columns M, N, K, got M, K, N"]),
         ("Layer,M,N,K,\na,1,2,3,\na_x4,1,2,3,\n", [":3: layer 'a' is given twice"]),
+        (
+            f"Layer,M,N,K,\na,1,2,{'3' * 131_073},\n",
+            [":2: not valid CSV: field larger than field limit (131072)"],
+        ),
     ],
 )
 def test_topology_files(text: str, messages: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from simulator.api import simulate
 from simulator.compare import compared
 from simulator.config import replace
 from simulator.cost import load_dram_energy, load_profile, load_synthesis
-from simulator.design import Terms, areas_of, design, formats_of, load_element, priced, profile_of
+from simulator.design import (
+    Terms,
+    areas_of,
+    attention_pair,
+    design,
+    does_attention,
+    formats_of,
+    load_element,
+    priced,
+    profile_of,
+)
 from simulator.hardware.matrix import SystolicArray
 from simulator.hardware.pricing import check_synthesis
 from simulator.workload import gemm
@@ -88,8 +98,7 @@ def test_a_users_synthesis_takes_the_place_of_gates(tmp_path: Path) -> None:
     pe = load_element("int8_mac")
     by_file, by_gates = design(pe, terms), design(pe, TERMS)
     assert by_file.elements > by_gates.elements
-    aside = 12 * 16 * terms.element_um2(terms.array.pe)
-    assert by_file.array_mm2 == pytest.approx((200 * by_file.elements + aside) / 1e6)
+    assert by_file.array_mm2 == pytest.approx(200 * by_file.elements / 1e6)
     assert priced(by_file, terms).mac_pj("int8xint8") == 0.1
     made = compared(pe, "int8xint8", "gpt-2/decode/1", terms)
     assert made.priced_by == f"synthesis {path}"
@@ -131,3 +140,34 @@ def test_another_dram_costs_what_its_part_says() -> None:
 def test_elements_that_decode_two_levels_have_weights_of_two_levels() -> None:
     assert formats_of(load_element("qserve"), "int4xint8")[0] == "qserve"
     assert formats_of(load_element("mixpe_w4a8"), "int4xint8")[0] == "int4-g128"
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "attention", "alone"),
+    [
+        ("fp16_fma", "fp16xfp16", "fp16xfp16", True),
+        ("int8_mac", "int8xint8", "int8xint8", True),
+        ("l_mul", "bf16xbf16", "bf16xbf16", True),
+        ("unpu", "int2xint8", "int8xint8", True),
+        # Nobody makes tables of queries.
+        ("lut_w2a8", "int2xint8", "int8xint8", False),
+        ("mixpe_w4a8", "int4xint8", "int8xint8", False),
+        ("figna", "int4xfp16", "fp16xfp16", False),
+        ("ant", "flint4xflint4", "fp16xfp16", False),
+    ],
+)
+def test_who_does_attention_needs_no_unit_beside(
+    name: str, pair: str, attention: str, alone: bool
+) -> None:
+    pe = load_element(name)
+    assert attention_pair(pe, pair) == attention
+    assert does_attention(pe, pair) is alone
+    assert (design(pe, TERMS).device.beside is None) is alone
+    made = compared(pe, pair, "gpt-2/decode/1", TERMS)
+    assert made.area is not None
+    assert (made.area.beside == 0) is alone
+
+
+def test_elements_of_several_rows_have_fewer_of_them() -> None:
+    lut = array_of("lut_w2a8")
+    assert lut.pe.micro_tile[0] * lut.rows == 12

@@ -11,6 +11,7 @@ import pytest
 
 from simulator.cost import load_technology
 from simulator.errors import InputError
+from simulator.report.claims import read_claims
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "gates"
 NAMES = ("structures", "figure", "run", "synthesise")
@@ -66,6 +67,20 @@ def test_the_element_of_bitmod_is_the_larger_one_counted_and_synthesised() -> No
         assert element > base
     ratios = [a / b for a, b in zip(ROWS["bitmod_pe"], ROWS["fp16_pe"], strict=True)]
     assert ROWS["bitmod_pe over fp16_pe"] == pytest.approx(ratios)
+
+
+def test_claims_of_lut_tensor_core_are_those_of_its_own_experiment() -> None:
+    ours = run.at_45_nm(load_technology("nangate_45nm"))
+    ours |= run.at_28_nm(load_technology("scaled_28nm"))
+    other = FOLDER.parent / "lut_tensor_core" / "expected.csv"
+    with other.open(newline="", encoding="utf-8") as file:
+        rows = {(row["source"], row["published"]): row for row in csv.DictReader(file)}
+    claims = read_claims(FOLDER / "published.csv", ours)
+    both = [claim for claim in claims if (claim.source, f"{claim.published:g}") in rows]
+    assert [claim.key for claim in both] == ["lut_tc.tc_fp16", "lut_tc.tc_int8", "lut_tc.tc_lut"]
+    for claim in both:
+        row = rows[claim.source, f"{claim.published:g}"]
+        assert claim.ours == pytest.approx(float(row["ours"]))
 
 
 def test_synthesised_units_are_those_that_are_counted_and_checked() -> None:

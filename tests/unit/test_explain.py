@@ -171,8 +171,8 @@ def test_energy_of_a_mac_costs_no_time_and_what_it_says() -> None:
     ]
     macs = workload_named(PREFILL, ("int8-channel", "int8-token", "int8-token")).macs_useful
     least = macs * (prices[0] - prices[1]) * 1e-12
-    # Masked products and stalls come on top.
-    assert least < before.energy_j - energy.energy_j < 1.3 * least
+    # Masked products, stalls and empty rows come on top.
+    assert least < before.energy_j - energy.energy_j < 1.5 * least
     assert energy.design == f"{prices[1]:.3g} pJ, not {prices[0]:.3g} pJ"
 
 
@@ -270,9 +270,9 @@ def test_a_unit_beside_that_leaves_no_room_is_infeasible() -> None:
     """Without a unit beside a column fits, with it none."""
     technology = load_technology(TECHNOLOGY)
     budget = 64 * element_area_um2(load_element("fp16_fma"), technology)
-    one = element_area_um2(load_element("int8_mac"), technology)
+    one = element_area_um2(load_element("mixpe_w4a8"), technology)
     n = int(0.9 * budget / one)
-    wide = replace(load_element("int8_mac"), {"name": "wide", "micro_tile": [1, n, 1]})
+    wide = replace(load_element("mixpe_w4a8"), {"name": "wide", "micro_tile": [1, n, 1]})
     Path("wide.yaml").write_text(dump_yaml(wide), encoding="utf-8")
     with pytest.raises(InfeasibleError) as caught:
         way("fp16_fma", "wide.yaml")

@@ -47,6 +47,7 @@ def test_the_rest_of_a_profile_stays() -> None:
         # Elements: `test_priced.py`.
         "mac_constants": PROFILE.mac_constants,
         "mac_gates": PROFILE.mac_gates,
+        "array_register_pj_per_bit": PROFILE.array_register_pj_per_bit,
     }
     assert priced.model_copy(update=put_back) == PROFILE
     # Priced twice is priced once.

@@ -81,8 +81,13 @@ def test_scales_of_short_groups_make_bitmod_wait(
     unit = matrix_model(device, pair, group)
     groups = 256 // group
     work = matrix_work(unit, 1, 4, 8, 256, 1, 0, 16, 8, 32)
-    assert work.dequantisation == (groups - 1) * stalls
+    # All wait, the last for the fold that follows.
+    assert work.dequantisation == groups * stalls
     assert work.busy == 256 // 4 * device.matrix.pe.passes(pair)
+    # Pieces along K make none go away.
+    for pieces in (2, 8, groups):
+        cut = matrix_work(unit, 1, 4, 8, 256, pieces, 0, 16, 8, 32)
+        assert cut.dequantisation >= groups * stalls
 
 
 def test_waiting_for_scales_is_a_stall_of_the_run(priced: str) -> None:

@@ -21,14 +21,17 @@ from simulator.hardware.pricing import (
     element_area_um2,
     element_cells,
     element_cost,
+    held_bits,
     mac_pj,
     of_a_pass,
     priced_by_gates,
     row_cells,
+    scale_cells,
 )
 from simulator.numerics import element as elements
 from simulator.numerics.element import Work, work
-from simulator.numerics.word import Tally
+from simulator.numerics.lut_full import full_table
+from simulator.numerics.word import Tally, bits_of
 
 PARTS = names(PE_FOLDER)
 PAIRS = [(part, pair) for part in PARTS for pair in load_element(part).formats]
@@ -81,7 +84,7 @@ def test_a_micro_tile_has_the_cells_of_its_outputs_and_shares_operands() -> None
 
 
 def test_what_outputs_share_is_counted_once_a_row_and_not_in_the_element() -> None:
-    lut = at_the_edge("lut_w2a8")
+    lut = replace(at_the_edge("lut_w2a8"), {"micro_tile": [1, 1, 4]})
     done = work("lut", 4, get("int2"), get("int8"))
     assert done.shared
     assert row_cells(lut, "int2xint8") == gates.cells_of(done.shared)
@@ -109,9 +112,11 @@ def test_low_nominal_and_high_are_in_order(part: str, pair: str, technology: Tec
 def test_elements_of_several_passes_have_the_hardware_of_one(pair: str, passes: int) -> None:
     pe = load_element("lut_w2a8")
     assert pe.passes(pair) == passes
-    # A pass reads an entry of 12 bits of 8 and adds it to the partial sum.
+    # A pass reads an entry of 12 bits of 8 and adds it to the partial sum; 2 x 16 outputs hold two
+    # tables, 16 columns of weights and their sums.
     one = gates.mux(8, 12) + gates.adder(32)
-    assert element_cells(pe, pair) == one + gates.register(4 * passes + 4 * 8 + 32)
+    held = gates.register(16 * 4 * passes + 2 * 8 * 12 + 32 * 32)
+    assert element_cells(pe, pair) == 32 * one + held
 
 
 def test_a_pass_has_the_widest_of_each_turn() -> None:
@@ -145,9 +150,13 @@ def test_a_table_in_an_element_is_there_once_a_row_of_its_tile(pair: str, passes
 
 
 def test_a_full_table_outside_is_shared_and_its_element_reads_twice_the_entries() -> None:
-    full, half = at_the_edge("lut_conventional"), load_element("lut_w2a8")
-    one = gates.mux(16, 11) + gates.adder(32) + gates.register(4 * 2 + 4 * 8 + 32)
-    assert element_cells(full, "int2xint8") == one
+    one = {"micro_tile": [1, 1, 4]}
+    full = replace(at_the_edge("lut_conventional"), one)
+    half = replace(load_element("lut_w2a8"), one)
+    # The entries of a full table are as wide as they are.
+    bits = sum(bits_of(each) for each in full_table([Tally().word(-128, 8)] * 4))
+    held = gates.register(4 * 2 + bits + 32)
+    assert element_cells(full, "int2xint8") == gates.mux(16, 11) + gates.adder(32) + held
     sums = 11 * gates.adder(8) + 5 * gates.adder(9) + gates.adder(10)
     assert row_cells(full, "int2xint8") == sums
     ours, theirs = (element_cells(pe, "int2xint8").mux2 for pe in (half, full))
@@ -158,7 +167,8 @@ def test_a_table_of_figlut_is_held_by_its_units() -> None:
     pe = load_element("figlut")
     _, outputs, k = pe.micro_tile
     read = gates.xor_row(3) + gates.mux(8, 19) + gates.xor_row(19) + gates.adder(32)
-    held = gates.register(outputs * k * 4 + k * 16 + outputs * 32)
+    # The table's flip-flops hold the activations.
+    held = gates.register(outputs * k * 4 + outputs * 32)
     assert element_cells(pe, "int4xfp16") == outputs * read + gates.register(8 * 19) + held
     # Alignment and sums are made once for a row of elements.
     assert row_cells(pe, "int4xfp16").dff == 0
@@ -179,15 +189,20 @@ def test_a_unit_of_bit_fusion_has_sixteen_bricks_and_five_trees() -> None:
 
 
 def test_energy_of_a_mac_is_its_share_of_all_passes(technology: Technology) -> None:
-    pe = load_element("lut_w2a8")
+    pe = replace(load_element("lut_w2a8"), {"micro_tile": [2, 3, 4]})
     one = element_cost(pe, "int4xint8", technology).energy_pj
-    assert mac_pj(pe, "int4xint8", technology) == pytest.approx(4 * one / 4, rel=1e-12)
+    # Operands hold still after the first of four passes.
+    still = cost_of(gates.register(held_bits(pe, "int4xint8")[0]), technology).energy_pj
+    expected = (4 * one - 3 * still) / 24
+    assert mac_pj(pe, "int4xint8", technology) == pytest.approx(expected, rel=1e-12)
     assert mac_pj(pe, "int2xint8", technology) < mac_pj(pe, "int4xint8", technology)
-    tile = replace(pe, {"micro_tile": [2, 3, 4]})
-    whole = element_cost(tile, "int4xint8", technology).energy_pj
-    assert mac_pj(tile, "int4xint8", technology) == pytest.approx(4 * whole / 24, rel=1e-12)
     slow = replace(pe, {"initiation_interval": 3})
-    assert mac_pj(slow, "int4xint8", technology) == pytest.approx(3 * one, rel=1e-12)
+    expected = (12 * one - 11 * still) / 24
+    assert mac_pj(slow, "int4xint8", technology) == pytest.approx(expected, rel=1e-12)
+    # Those of Bit Fusion are new in each.
+    streams = load_element("bit_fusion")
+    one = element_cost(streams, "int8xint8", technology).energy_pj
+    assert mac_pj(streams, "int8xint8", technology) == pytest.approx(16 * one / 16, rel=1e-12)
 
 
 def test_area_is_that_of_the_largest_pair(technology: Technology) -> None:
@@ -297,7 +312,7 @@ def test_where_producers_make_tables_a_row_holds_them() -> None:
     lut, edge = load_element("lut_w2a8"), at_the_edge("lut_w2a8")
     # 8 entries of 12 bits a pass for four activations.
     assert lut.table_bits("int2xint8") == Fraction(8 * 12, 4)
-    assert row_cells(lut, "int2xint8") == gates.register(8 * 12)
+    assert row_cells(lut, "int2xint8") == gates.register(2 * 8 * 12)
     assert edge.table_bits("int2xint8") == 0
     assert row_cells(edge, "int2xint8").full_adder > 0
 
@@ -333,3 +348,32 @@ def test_a_mac_pays_its_share_of_the_edges(part: str, pair: str, technology: Tec
 
 def test_elements_without_edges_pay_for_none(technology: Technology) -> None:
     assert edge_pj(load_element("int8_mac"), "int8xint8", 12, 64, technology) == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "pair", "operands"),
+    [
+        # Codes; what decoders hand on; aligned activations; tables of eight entries.
+        ("int8_mac", "int8xint8", 8 + 8),
+        ("qserve", "int4xint8", 8 + 8),
+        ("figna", "int4xfp16", 4 + 15),
+        ("lut_w2a8", "int2xint8", 16 * 4 * 2 + 2 * 8 * 12),
+    ],
+)
+def test_operands_are_held_as_wide_as_they_enter(part: str, pair: str, operands: int) -> None:
+    assert held_bits(load_element(part), pair)[0] == operands
+
+
+def test_an_element_that_scales_has_the_hardware_of_a_pass_of_it(technology: Technology) -> None:
+    pe, pair = load_element("bitmod"), "bitmod4xfp16"
+    done = work("bit_mod", 4, get("bitmod4"), get("fp16"))
+    assert done.scale_passes == 8
+    scale = scale_cells(pe, pair)
+    # A mask, an adder as wide as the widest, a register of the sum that waits.
+    assert scale == gates.and_row(32) + gates.adder(32) + gates.register(32)
+    one = element_cost(pe, pair, technology).energy_pj - cost_of(scale, technology).energy_pj
+    still = cost_of(gates.register(held_bits(pe, pair)[0]), technology).energy_pj
+    # Eight passes in 128 MACs.
+    share = 8 * cost_of(scale, technology).energy_pj / 128
+    assert mac_pj(pe, pair, technology) == pytest.approx((2 * one - still) / 4 + share)
+    assert scale_cells(load_element("int8_mac"), "int8xint8") == Cells()

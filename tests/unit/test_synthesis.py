@@ -46,6 +46,12 @@ def test_a_file_has_area_and_energy_of_its_pairs(file: Path) -> None:
     assert synthesis.cost("fp16_fma", "fp16xfp16", "high") == Cost(1968.7, 0.77)
 
 
+def test_blanks_around_cells_and_lines_without_any_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "blanks.csv"
+    path.write_text(" pe ,pair , area_um2,energy_pj \n\n,,,\n a , b ,1 , 1e-6\n", encoding="utf-8")
+    assert load_synthesis(path).cost("a", "b") == Cost(1.0, 1e-6)
+
+
 def test_an_element_of_the_file_is_priced_by_it_and_others_by_gates(file: Path) -> None:
     synthesis, technology = load_synthesis(file), load_technology("scaled_28nm")
     mac, mixpe = load_element("int8_mac"), load_element("mixpe_w4a8")

@@ -72,7 +72,9 @@ def test_tables_of_an_operand_from_outside_are_made_from_it() -> None:
     tables, product = lower(graph, device, fused_attention=True)
     assert tables.inputs == (given.inputs[0],)
     assert product.inputs[0] == tables.outputs[0]
-    assert dict(tables.work) == {"add": 8 * 16 * 256}
+    # And their sum, which the products of 2 w + 1 are corrected by.
+    assert dict(tables.work) == {"add": (8 + 1) * 16 * 256}
+    assert dict(product.work)["add"] == 2 * 16 * 64 * 2
 
 
 def test_tables_take_time_and_the_room_of_tables() -> None:
@@ -83,9 +85,9 @@ def test_tables_take_time_and_the_room_of_tables() -> None:
     by_kind = {record.kind: record for record in result.records}
     assert by_kind["tables"].latency_ps > 0
     as_integers = simulate(replace(device, {"matrix.pe.shared_at": "edge"}), product)
-    # 24 bits an activation, not 8, pass the array's edge once for each of 8 folds of columns.
+    # 24 bits an activation, not 8, are written and pass the array's edge once.
     sent = [each.on_chip_bytes["scratchpad"] for each in (result, as_integers)]
-    assert sent[0] - sent[1] > 64 * 4096 * 8 * (24 - 8) // 8
+    assert sent[0] - sent[1] > 2 * 64 * 4096 * (24 - 8) // 8
 
 
 def test_another_place_is_refused() -> None:
