@@ -276,8 +276,7 @@ class _Frame:
         # Registers between elements are in the price of a MAC.
         registers = Constant(nominal=0.0, source=source)
         changes = {"mac_constants": constants, "mac_gates": None, "areas": areas}
-        changes["array_register_pj_per_bit"] = registers
-        return self.profile.model_copy(update=changes)
+        return self.profile.model_copy(update=changes | {"array_register_pj_per_bit": registers})
 
     def mac_pj(self, side: Side) -> float:
         """Return the energy of a MAC of a side."""

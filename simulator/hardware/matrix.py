@@ -269,6 +269,13 @@ class ProcessingElement(Part):
         weights, activations = (get(name) for name in pair_formats(pair))
         return bool(work(self.kernel(pair), self.micro_tile[2], weights, activations).decoded)
 
+    def decodes_scales(self, pair: str, weights: Format) -> bool:
+        """Tell whether decoders at the edge apply the scales of groups of a format of weights."""
+        from simulator.numerics.element import ELEMENTS
+
+        element = ELEMENTS.get(self.kernels.get(pair, ""))
+        return element is not None and element.scales(weights)
+
     def corrections(self, pair: str) -> int:
         """Return how many sums of operands have to be taken off an output, and group, of a pair.
 

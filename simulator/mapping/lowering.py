@@ -174,14 +174,14 @@ def choose_pair(graph: Graph, op: Lowered, device: Device) -> Lowered:
 def scales_itself(device: Device, pair: str, form: Format) -> bool:
     """Tell whether the array applies scales and zero points of groups or blocks of weights.
 
-    An element for blocks or binary codes does, one that multiplies by scales bit by bit, and the
-    decoder at the edge of weights that have two levels of scales.
+    An element for blocks or binary codes does, one that multiplies by scales bit by bit, and some
+    decoders at the edge do (`pe.decodes_scales`).
     """
     if form.base != pair_formats(pair)[0]:
         return False
     pe = device.unit_of(pair).pe
-    decoded = form.outer != "none" and pe.decodes_weights(pair)
-    return form.kind in ("block", "binary") or decoded or pe.scale_passes(pair) > 0
+    own = pe.decodes_scales(pair, form) or pe.scale_passes(pair) > 0
+    return form.kind in ("block", "binary") or own
 
 
 def add_group_sums(graph: Graph, ops: list[Lowered], device: Device) -> list[Lowered]:

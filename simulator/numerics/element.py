@@ -49,6 +49,7 @@ from simulator.numerics.own import arithmetic, is_own
 from simulator.numerics.pre_aligned import align, dot_integers
 from simulator.numerics.shift_add import product_w4a8
 from simulator.numerics.shift_add_fp16 import dot_group
+from simulator.numerics.widening import high_nibble
 from simulator.numerics.word import (
     Number,
     Real,
@@ -70,6 +71,8 @@ Edge = Callable[[Tally, int, Format, Format], Entering | None]
 
 #: Bits of a sum over K in an integer element, FIGNA's integers with a sign.
 SUM_BITS, ALIGNED_BITS = 32, 15
+#: Bits of a significand of FP16.
+FP16_SIGNIFICAND = 11
 #: Bits of the integers, without a sign, that BitMoD's FP4 and FP3 are in steps of their lowest one.
 MAGNITUDE_BITS = {"fp4": 5, "fp3": 3}
 
@@ -84,6 +87,7 @@ class Element:
     element does it. streams: a pass takes values of its own, where others take bits of all k.
     decoded: what is done once for each weight that enters a column, and returns it.
     corrections: terms to take off the sum by others, as codes stand for 2 w + 1, or both operands.
+    scales: whether what is decoded has the scales of groups in it.
     """
 
     run: Run
@@ -93,6 +97,7 @@ class Element:
     streams: bool = False
     decoded: Edge | None = None
     corrections: int = 0
+    scales: Callable[[Format], bool] = lambda _weights: False
 
 
 @dataclass(frozen=True)
@@ -234,6 +239,31 @@ def _float_mac(tally: Tally, k: int, weights: Format, activations: Format) -> No
     for _ in range(k):
         product = tally.real(1.5).done(f"mul {wider}", 1.5)
         (product + 1.0).rounded("fp32", 2.5)
+
+
+def _dequantiser(tally: Tally, k: int, weights: Format, activations: Format) -> Entering | None:
+    """Integers times the significand of their scale, rounded to FP16; floats are as they come."""
+    if weights.kind == "float":
+        return None
+    for code in _words(tally, k, weights):
+        _to_float(code * tally.word(1, FP16_SIGNIFICAND), tally.word(0, 5))
+    return [tally.real(np.float16(1))] * k
+
+
+def _dequantised_mac(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    _dequantiser(tally, k, weights, activations)
+    _float_mac(tally, k, weights, activations)
+
+
+def _comet(tally: Tally, k: int, weights: Format, activations: Format) -> None:
+    bytes_ = _comet_bytes(tally, k, weights, activations)
+    pairs = zip(_words(tally, k, activations), bytes_, strict=True)
+    _accumulated(tally, [x * w for x, w in pairs])
+
+
+def _comet_bytes(tally: Tally, k: int, weights: Format, activations: Format) -> list[Number]:
+    """Codes moved to the upper halves of bytes: wires."""
+    return [tally.word(int(high_nibble(_widest(_bits(weights)))), 8) for _ in range(k)]
 
 
 def _own(kernel: str) -> Run:
@@ -526,10 +556,19 @@ def _scaled(tally: Tally) -> None:
     bit_mod.product_of_scale(tally.word(0, SUM_BITS), 0)
 
 
+def _always(_weights: Format) -> bool:
+    return True
+
+
+def _has_two(weights: Format) -> bool:
+    return weights.outer != "none"
+
+
 ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
     {
         "int8_mac": Element(_integer_mac),
-        "dequantise": Element(_float_mac),
+        "dequantise": Element(_dequantised_mac, decoded=_dequantiser, scales=_always),
+        "comet": Element(_comet, decoded=_comet_bytes),
         "bf16_mac": Element(_float_mac),
         "mixpe_w4a8": Element(_mixpe_w4a8),
         "mixpe": Element(_mixpe(chain=False)),
@@ -560,6 +599,6 @@ ELEMENTS: MappingProxyType[str, Element] = MappingProxyType(
         "shift_add_llm_4": Element(_shift_add_llm(4), shared=_shift_add_tables(4)),
         "ant": _decoded(shifted_part),
         "olive": _decoded(_olive_part),
-        "two_level": Element(_two_level, decoded=_two_level_decoder),
+        "two_level": Element(_two_level, decoded=_two_level_decoder, scales=_has_two),
     }
 )

@@ -38,6 +38,7 @@ from simulator.numerics.operands import (
 from simulator.numerics.shift_add import gemm_w4a8, product_w4a8
 from simulator.numerics.t_mac import GROUP as TABLE
 from simulator.numerics.t_mac import dot_twice, gemm_t_mac_exact
+from simulator.numerics.widening import high_nibble
 
 #: Bits of an accumulator that may be too narrow: what SIMD instructions on INT8 have.
 NARROW_BITS = 16
@@ -208,6 +209,15 @@ def _saturated_one(x: list[int], w: list[int], _operands: Operands) -> int:
     return int(dot_finite(x, w, NARROW_BITS, saturate=True)[0])
 
 
+def _upper_halves(x: Codes, w: Codes, _operands: Operands) -> Exact:
+    # The bytes of codes are 16 w; their scales are divided by that.
+    return gemm_exact(x, w.astype(np.int8) << 4) // 16
+
+
+def _upper_halves_one(x: list[int], w: list[int], _operands: Operands) -> int:
+    return sum(value * int(high_nibble(code)) for value, code in zip(x, w, strict=True)) // 16
+
+
 W4A8 = ("int4-g128", "int8-token")
 INTEGER_PATHS = (
     integer_path(
@@ -249,6 +259,14 @@ INTEGER_PATHS = (
         _brick_formats,
         _bricks,
         _bricks_one,
+    ),
+    integer_path(
+        "comet",
+        "COMET: INT4 weights as upper halves of INT8, multiplied as such",
+        W4A8,
+        integer_weights(4),
+        _upper_halves,
+        _upper_halves_one,
     ),
     integer_path(
         "t_mac_exact",

@@ -13,6 +13,7 @@ from simulator.hardware import Device
 from simulator.hardware.equations import matrix_work
 from simulator.hardware.matrix import PE_FOLDER, ProcessingElement, pair_formats
 from simulator.hardware.models import matrix_model
+from simulator.hardware.pricing import element_cells
 from simulator.mapping.lowering import lower
 from simulator.workload import gemm
 
@@ -211,3 +212,36 @@ def test_decoders_stand_at_the_edge(part: str) -> None:
     pe = load_part(ProcessingElement, part, PE_FOLDER)
     assert pe.decodes_weights(next(iter(pe.formats)))
     assert not load_part(ProcessingElement, "fp16_fma", PE_FOLDER).decodes_weights("fp16xfp16")
+
+
+@pytest.mark.parametrize(
+    ("weights", "left"),
+    [
+        # Scales of groups and zero points are in what dequantisers hand on.
+        ("int4-g128", {}), ("int4-g128-asym", {}), ("int8-channel", {}), ("fp16", {}),
+    ],
+)  # fmt: skip
+def test_dequantisers_leave_nothing_to_the_lanes(weights: str, left: dict[str, int]) -> None:
+    graph = gemm(16, 64, 256, weights=weights, activations="fp16").segments[0].graph
+    (op,) = lower(graph, array("fp16_dequant"), fused_attention=True)
+    assert {name: count for name, count in op.work if count} == left
+    assert op.pair == f"{weights.split('-')[0]}xfp16"
+
+
+def test_dequantisers_hide_at_their_own_rate_or_stall(priced: str) -> None:
+    device = replace(array("fp16_dequant", rows=16, columns=16), {"energy": priced})
+    product = gemm(16, 256, 4096, weights="int4-g128", activations="fp16")
+    slow = simulate(replace(device, {"matrix.dequantised_per_cycle": 2}), product)
+    slow.check()
+    assert slow.latency_s == pytest.approx(256 * 4096 / 2 / device.clock_hz, rel=0.02)
+    # Weights that come as FP16 wait for none.
+    plain = gemm(16, 256, 4096, weights="fp16", activations="fp16")
+    free = simulate(replace(device, {"matrix.dequantised_per_cycle": 2}), plain)
+    assert "dequantisation" not in free.stalls_s["matrix"]
+
+
+def test_upper_halves_cost_wires_and_a_wider_multiplier() -> None:
+    comet = load_part(ProcessingElement, "comet", PE_FOLDER)
+    assert not comet.decodes_weights("int4xint8")
+    cells = [element_cells(comet, pair) for pair in ("int4xint8", "int8xint8")]
+    assert cells[0] == cells[1]

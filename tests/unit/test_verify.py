@@ -31,6 +31,7 @@ WEIGHTS = {
     "lut_conventional": ("int1-g128-asym", "int2-g128", "int4-g100-asym", "int8-channel"),
     "unpu": ("int1-g128-asym", "int3-tensor-asym", "int4-g50", "int8-channel"),
     "bit_fusion": ("int2-g128", "int4-g100-asym", "int8-channel"),
+    "comet": ("int4-g128", "int4-g64-asym", "int3-channel", "int4-tensor"),
     "figlut": ("int1-g128-asym", "int2-g50", "int3-channel", "int4-g128", "int4-g100-asym"),
     "abq": ("int2-g128", "int4-g64-asym", "int8-channel", "int5-tensor"),
     "bipolar": ("int2-g128", "int4-g64-asym", "int8-channel"),
@@ -330,6 +331,7 @@ GROUPED = {
     "mixpe_w4a8": "int4-g64-asym",
     "lut": "int4-g64-asym",
     "t_mac_exact": "int4-g64",
+    "comet": "int4-g64-asym",
     "abq": "int4-g64",
     "bipolar": "int4-g64",
     "ternary": "ternary-g64",
@@ -420,7 +422,7 @@ def no_scale_of_tokens(operands: Operands, product: Any) -> np.ndarray:
             ("integer_paths.dequantised", no_scale_of_tokens, name, "int4-g64")
             for name in (
                 *("mixpe_w4a8", "lut", "lut_conventional", "unpu", "bit_fusion", "t_mac_exact"),
-                *("abq", "bipolar", "narrow"),
+                *("abq", "bipolar", "comet", "narrow"),
             )
         ),
     ],
