@@ -7,7 +7,7 @@ from statistics import fmean
 
 from intervals import OWN, Interval, Load, Pair, energy_gain, load_of, speed_up, together
 from ranking import ALL, Place
-from rows import BASELINE, ISOS, RUNG, Entry, baselines, terms
+from rows import BASELINE, ISOS, RUNG, Entry, baselines, precision, terms
 
 from simulator.compare import compared
 from simulator.cost import Bound, load_technology
@@ -33,6 +33,8 @@ WAITING = {"bitmod": "bitmod3xfp16", "mixpe_w4a8": "int4xint8"}
 BITMOD = {"ll": ("bitmod", "int6xfp16"), "short": ("bitmod", "bitmod4xfp16")}
 LONG = ("bitmod", "bitmod3xfp16")
 FP16 = (BASELINE, "fp16xfp16")
+#: FP16 whose weights are of fewer bits in memory alone, and the precision of what is set beside it.
+DEQUANTISED, DEQUANTISED_PRECISION = "fp16_dequant", "W4A16"
 ANT, OLIVE = ("ant", "flint4xflint4"), ("olive", "olive_int4xolive_int4")
 #: Where a claim is of one model and point.
 STEP, FEW = "opt-6.7b/decode/64", "opt-6.7b/decode/1"
@@ -143,7 +145,7 @@ def questions(made: Sequence[Entry], ranked: Sequence[Place]) -> dict[str, float
             ours[f"{point}.{iso}.saves"] = _share(energy_gain([pair]).low > 1 for pair in pairs)
             ours[f"{point}.{iso}.faster"] = _share(speed_up([pair]).low > 1 for pair in pairs)
         ours |= _flips(point, [p for p in ranked if p.entry.row.workload.endswith(point)])
-    return ours | _bits(others, bases) | _shares(baselines(made))
+    return ours | _bits(others, bases) | _dequantised(others, bases) | _shares(baselines(made))
 
 
 def _share(holds: Iterable[bool]) -> float:
@@ -173,6 +175,29 @@ def _bits(others: Sequence[Entry], bases: Mapping[tuple[str, str], Load]) -> dic
         if e.iso == "area" and e.row.workload.endswith("decode/1")
     ]
     return {"bits.least": min(ratios), "bits.mean": fmean(ratios), "bits.most": max(ratios)}
+
+
+def _dequantised(
+    others: Sequence[Entry], bases: Mapping[tuple[str, str], Load]
+) -> dict[str, float]:
+    """Return the gains of FP16 on 4-bit weights, and the most of any W4A16 element over these.
+
+    Llama-2-7B, equal area: the first is bits in memory alone.
+    """
+    ours = {}
+    for point in ("decode/1", "prefill/256"):
+        at = "area", f"llama-2-7b/{point}"
+        loads = {
+            e.row.pe: load_of(e)
+            for e in others
+            if e.point == at and precision(e.pair) == DEQUANTISED_PRECISION
+        }
+        plain = loads.pop(DEQUANTISED)
+        for name, gain in (("speed", speed_up), ("energy", energy_gain)):
+            ours[f"{point}.dequantised.{name}"] = gain([(plain, bases[at])]).nominal
+            most = max(gain([(load, plain)]).nominal for load in loads.values())
+            ours[f"{point}.over_dequantised.{name}"] = most
+    return ours
 
 
 def _bits_of(weights: str) -> float:

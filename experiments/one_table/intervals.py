@@ -4,6 +4,8 @@ What is uncertain is split in four. The area of the frame's FP16 element beside 
 (`between_elements`) moves how many others fit, so time and what burns by time. What all elements
 share (energies of cells, placement, clock) moves all MACs together; what synthesis makes of counted
 cells moves each element's MACs on its own, and those of attention with the element that does them.
+What an array burns while it waits moves with its MACs, as it is a part of what they burn; so does
+the little that an FP16 unit beside burns, of which rows do not tell.
 DRAM's constants are those of one of `DRAMS`. Energy is linear in all but the first, for which rows
 are simulated at both ends: a ratio has its extremes at corners.
 """
@@ -81,8 +83,9 @@ FRAME_DRAM = DRAMS[0]
 class Load(NamedTuple):
     """Work on an element, a line for each end of the area of the frame's element.
 
-    joules: what is fixed; DRAM's reads, writes and standing by; MACs of weights, then of attention,
-    each at the low, nominal and high end of what all elements share.
+    joules: what is fixed; DRAM's reads, writes and standing by; MACs of weights with what the array
+    burns while it waits, then MACs of attention, each at the low, nominal and high end of what all
+    elements share.
     """
 
     pe: str
@@ -104,8 +107,9 @@ def _parts(row: Row, common: Sequence[float]) -> list[float]:
     if row.infeasible:
         return [inf] + 9 * [0.0]
     dram = row.dram_j - row.dram_write_j, row.dram_write_j, row.dram_background_j
-    rest = row.energy_j - row.dram_j - row.dram_background_j - row.mac_j - row.attention_mac_j
-    macs = [each * factor for each in (row.mac_j, row.attention_mac_j) for factor in common]
+    burnt = row.mac_j + row.matrix_stalled_j + row.matrix_idle_j, row.attention_mac_j
+    rest = row.energy_j - row.dram_j - row.dram_background_j - sum(burnt)
+    macs = [each * factor for each in burnt for factor in common]
     return [rest, *dram, *macs]
 
 

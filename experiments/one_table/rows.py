@@ -18,8 +18,8 @@ from simulator.design import (
     TECHNOLOGY,
     Iso,
     Terms,
+    does_attention,
     element_names,
-    formats_of,
     load_element,
 )
 from simulator.formats import get
@@ -75,9 +75,16 @@ def precision(pair: str) -> str:
 
 
 def pairs_of(name: str) -> list[str]:
-    """Return the pairs of an element that are in the table."""
+    """Return the pairs of an element that are in the table; FP16 by FP16 is the baseline's alone.
+
+    Another element that multiplies FP16 by FP16 does attention by that.
+    """
     known = (*PRECISIONS, *ALSO)
-    return [pair for pair in load_element(name).formats if precision(pair) in known]
+    return [
+        pair
+        for pair in load_element(name).formats
+        if precision(pair) in known and (pair != "fp16xfp16" or name == BASELINE)
+    ]
 
 
 def elements() -> list[str]:
@@ -99,18 +106,13 @@ def rows_of(task: Task) -> list[Entry]:
 
 
 def _entry(pe: ProcessingElement, pair: str, iso: Iso, workload: str) -> Entry:
-    # Attention multiplies INT8 where keys and values are INT8 and the element can, else FP16. For
-    # elements whose tables a producer makes, nobody makes those of attention.
-    integers = formats_of(pe, pair)[2] == "int8-token" and "int8xint8" in pe.formats
-    integers = integers and pe.shared_at == "edge"
-    own = integers or "fp16xfp16" in pe.formats
     # Equal elements are as many on any area.
     first, *ends = (
         compared(pe, pair, workload, terms(iso, bound))
         for bound in (FRAMES if iso == "area" else FRAMES[:1])
     )
     low, high = ends or (first, first)
-    return Entry(iso, pair, (first, low, high), own)
+    return Entry(iso, pair, (first, low, high), does_attention(pe, pair))
 
 
 def terms(iso: Iso = "area", frame_area: Bound = "nominal") -> Terms:

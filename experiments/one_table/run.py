@@ -28,7 +28,8 @@ TABLE = (
     *("iso", "workload", "precision", "pe", "weights", "activations"),
     *("elements", "array_mm2", "sqnr_db"),
     *("latency_s", "tokens_per_s", "energy_j", "energy_low_j", "energy_high_j"),
-    *("dram_j", "dram_write_j", "dram_background_j", "mac_j", "attention_mac_j", "edp_js"),
+    *("dram_j", "dram_write_j", "dram_background_j", "mac_j", "attention_mac_j"),
+    *("matrix_stalled_j", "matrix_idle_j", "edp_js"),
     *("speed_up", "speed_up_low", "speed_up_high"),
     *("energy_gain", "energy_gain_low", "energy_gain_high", "edp_gain"),
     *("bound_by", "priced_by", "infeasible"),
@@ -60,7 +61,7 @@ def table_rows(made: Sequence[Entry]) -> Iterable[Sequence[object]]:
             *(row.elements, row.array_mm2, row.sqnr_db),
         )
         if row.infeasible:
-            yield *head, *[""] * 19, row.priced_by, row.infeasible
+            yield *head, *[""] * 21, row.priced_by, row.infeasible
             continue
         pair = load_of(entry), bases[entry.point]
         speed, energy = speed_up([pair]), energy_gain([pair])
@@ -68,8 +69,8 @@ def table_rows(made: Sequence[Entry]) -> Iterable[Sequence[object]]:
             *head,
             *(row.latency_s, row.tokens_per_s),
             *(row.energy_j, row.energy_low_j, row.energy_high_j),
-            *(row.dram_j, row.dram_write_j, row.dram_background_j),
-            *(row.mac_j, row.attention_mac_j, row.edp_js),
+            *(row.dram_j, row.dram_write_j, row.dram_background_j, row.mac_j, row.attention_mac_j),
+            *(row.matrix_stalled_j, row.matrix_idle_j, row.edp_js),
             *(*speed, *energy, speed.nominal * energy.nominal),
             *(row.bound_by, row.priced_by, ""),
         )

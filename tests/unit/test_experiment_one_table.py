@@ -13,7 +13,7 @@ import pytest
 
 from simulator.compare import Row, compared
 from simulator.cost import load_dram_energy
-from simulator.design import load_element
+from simulator.design import element_names, load_element
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "one_table"
 NAMES = ("rows", "intervals", "ranking", "gains", "figure", "run")
@@ -43,6 +43,7 @@ def row(
     write_j: float = 0.0,
     standing_j: float = 0.0,
     attention_j: float = 0.0,
+    waiting_j: float = 0.0,
     latency_s: float = 1.0,
     infeasible: str = "",
 ) -> Row:
@@ -57,7 +58,7 @@ def row(
         sqnr_db=20.0,
         priced_by="gates",
         latency_s=latency_s,
-        energy_j=rest_j + mac_j + dram_j + standing_j + attention_j,
+        energy_j=rest_j + mac_j + dram_j + standing_j + attention_j + waiting_j,
         dram_j=dram_j,
         dram_write_j=write_j,
         dram_background_j=standing_j,
@@ -65,6 +66,8 @@ def row(
         mac_low_j=mac_j / 2,
         mac_high_j=mac_j * 5,
         attention_mac_j=attention_j,
+        matrix_stalled_j=0.75 * waiting_j,
+        matrix_idle_j=0.25 * waiting_j,
         infeasible=infeasible,
     )
 
@@ -100,6 +103,15 @@ def test_energy_is_linear_in_the_constants(modules: dict[str, ModuleType]) -> No
     low, high = energy(modules, load, home, 0), energy(modules, load, home, 2)
     assert low == pytest.approx(made.energy_j + 2.5 * (0.5 / 0.8 - 1))
     assert high == pytest.approx(made.energy_j + 2.5 * (5 / 2.1 - 1))
+
+
+def test_what_waits_moves_with_its_macs(modules: dict[str, ModuleType]) -> None:
+    intervals = modules["intervals"]
+    made = row("a", 2.0, 12.5, waiting_j=4.0)
+    load, home = intervals.load_of(entry(modules, made)), intervals.FRAME_DRAM
+    assert energy(modules, load, home) == pytest.approx(made.energy_j)
+    assert energy(modules, load, home, own=3.0) == pytest.approx(made.energy_j + 2 * (2.0 + 4.0))
+    assert energy(modules, load, home, 0) == pytest.approx(made.energy_j + 6.0 * (0.5 / 0.8 - 1))
 
 
 def recomputed_over_simulated(
@@ -287,10 +299,11 @@ def test_elements_by_precision(modules: dict[str, ModuleType]) -> None:
     found = [rows.precision(pair) for pair in pairs]
     assert found == ["W1.58A8", "W3A16", "W4A16", "W4A16", "W8A8"]
     assert rows.pairs_of("bit_fusion") == ["int2xint8", "int4xint4", "int4xint8", "int8xint8"]
+    # FP16 by FP16 is the baseline's alone.
+    assert rows.pairs_of("fp16_dequant") == ["int4xfp16", "int8xfp16"]
+    assert rows.pairs_of(rows.BASELINE) == ["fp16xfp16"]
     names = rows.elements()
-    assert {"bit_fusion", "unpu", "lut_conventional", "figlut", "qserve", "shift_add_llm"} <= set(
-        names
-    )
+    assert names == sorted(element_names())
     drawn = {*modules["figure"].NAMES, rows.BASELINE}
     assert set(names) == drawn
 
