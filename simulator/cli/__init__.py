@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.cli import catalogue, compare, describe, output, reproduce, run, verify
+from simulator.cli import catalogue, compare, describe, memory, output, reproduce, run, verify
 from simulator.errors import NibblesimError
 
 
@@ -71,6 +71,7 @@ app.command("export-topology")(run.export_topology)
 app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(compare.explain)
+app.command()(memory.memory)
 app.command()(reproduce.reproduce)
 
 

@@ -1,0 +1,186 @@
+"""The command that runs a stream of requests on one channel of a memory, command by command."""
+
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from simulator.cli import output
+from simulator.cli.options import JsonOption
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.dram import Command, Run, Settings, Standard
+
+#: Requests of a stream unless told.
+REQUESTS = 100_000
+
+
+def memory(
+    preset: Annotated[
+        str | None,
+        typer.Argument(metavar="[PRESET]", help="Name or YAML file; without: the list."),
+    ] = None,
+    stream: Annotated[
+        str, typer.Option("--stream", metavar="NAME", help="Stream of requests.")
+    ] = "seq_bg",
+    requests: Annotated[
+        int | None,
+        typer.Option("--requests", metavar="N", help=f"Of the stream. [default: {REQUESTS:,}]"),
+    ] = None,
+    no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Refresh nothing.")] = False,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Serve requests in order, in one queue.")
+    ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="FILE", help="Requests of a file, not of a stream."),
+    ] = None,
+    commands_out: Annotated[
+        Path | None,
+        typer.Option("--commands-out", metavar="FILE.csv", help="Write every command there."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a stream of requests on one DRAM channel, command by command.
+
+    Streams: seq_row, seq_bg, conflict, random, mix21_seq, mix21_random (every third a write).
+    """
+    if preset is None:
+        _list(as_json)
+        return
+    from simulator.dram import Settings, load_standard
+
+    if replay is not None and requests is not None:
+        raise InputError("give --replay or --requests, not both")
+    standard = load_standard(preset)
+    settings = Settings(
+        order="in_order" if in_order else "fr_fcfs", refresh="none" if no_refresh else "all_bank"
+    )
+    began = time.perf_counter()
+    with ExitStack() as open_files:
+        trace = None
+        if commands_out is not None:
+            trace = _Writer(open_files.enter_context(_opened(commands_out)), standard)
+        run = _served(standard, settings, replay or (stream, requests or REQUESTS), trace)
+    wall_s = time.perf_counter() - began
+    if as_json:
+        output.show_json(_record(run, wall_s))
+    else:
+        output.show(_table(run, "" if replay else stream, wall_s))
+
+
+def _served(
+    standard: "Standard",
+    settings: "Settings",
+    given: Path | tuple[str, int],
+    trace: "_Writer | None",
+) -> "Run":
+    from simulator.dram import named_stream, read_requests, run_requests, run_stream
+
+    if isinstance(given, Path):
+        writes, levels = read_requests(given, standard)
+        return run_requests(writes, levels, standard, settings, trace)
+    name, count = given
+    return run_stream(named_stream(name, standard), standard, count, settings, trace)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="ascii", newline="")
+    except OSError as error:
+        raise InputError(f"--commands-out {path}: cannot be written: {error.strerror}") from error
+
+
+class _Writer:
+    """Writes commands in the format of recorded traces."""
+
+    def __init__(self, file: TextIO, standard: "Standard") -> None:
+        self.file = file
+        file.write(",".join(("clock", "command", *standard.levels, "type", "source")) + "\n")
+
+    def __call__(self, commands: Iterable["Command"]) -> None:
+        """Write a block of commands."""
+        for tick, name, address in commands:
+            self.file.write(f"{tick},{name},{','.join(map(str, address))},0,-1\n")
+
+
+def _list(as_json: bool) -> None:
+    """Print the standards that come with the package."""
+    from simulator.dram import load_standard, standard_names
+    from simulator.results import Table, engineering
+
+    found = [load_standard(name) for name in standard_names()]
+    if as_json:
+        records = [
+            {
+                "name": each.name,
+                "summary": each.summary,
+                "peak_bytes_per_s": each.peak_bytes_per_s,
+                "access_bytes": each.access_bytes,
+            }
+            for each in found
+        ]
+        output.show_json({"memories": records})
+        return
+    cells = tuple(
+        (
+            each.name,
+            engineering(each.peak_bytes_per_s, "B/s", 3),
+            str(each.access_bytes),
+            each.summary,
+        )
+        for each in found
+    )
+    heads = ("memory", "peak", "B a burst", "one channel")
+    output.show(Table("Memories", heads, cells, "<>><", "").text())
+
+
+def _record(run: "Run", wall_s: float) -> dict[str, Any]:
+    return {
+        "standard": run.standard,
+        "requests": run.requests,
+        "ticks": run.ticks,
+        "time_s": run.time_s,
+        "bandwidth_bytes_per_s": run.bandwidth_bytes_per_s,
+        "row_hits": run.row_hits,
+        "row_misses": run.row_misses,
+        "row_conflicts": run.row_conflicts,
+        "latency_avg_ticks": run.latency_avg_ticks,
+        "latency_p50_ticks": run.latency_p50_ticks,
+        "latency_p99_ticks": run.latency_p99_ticks,
+        "latency_max_ticks": run.latency_max_ticks,
+        "energy_j": None,
+        "energy_reason": "no currents of this memory are sourced yet",
+        "commands": run.commands,
+        "wall_time_s": wall_s,
+    }
+
+
+def _table(run: "Run", stream: str, wall_s: float) -> str:
+    from simulator.results import Table, engineering
+
+    tick_s = run.tick_ps * 1e-12
+    latencies = (run.latency_avg_ticks, run.latency_p50_ticks, run.latency_p99_ticks)
+    rows = (
+        ("requests", f"{run.requests:,} of {run.access_bytes} B"),
+        ("time", f"{run.ticks:,} ticks, {engineering(run.time_s, 's', 4)}"),
+        ("bandwidth", engineering(run.bandwidth_bytes_per_s, "B/s", 4)),
+        (
+            "rows",
+            f"{run.row_hits:,} hits, {run.row_misses:,} misses, {run.row_conflicts:,} conflicts",
+        ),
+        (
+            "read latency",
+            ", ".join(engineering(ticks * tick_s, "s", 3) for ticks in latencies)
+            + " (mean, median, 99 %)",
+        ),
+        ("commands", ", ".join(f"{name} {count:,}" for name, count in run.commands.items())),
+        ("wall time", engineering(wall_s, "s", 3)),
+    )
+    return Table(
+        f"{run.standard}, one channel, {stream or 'replayed'}", ("", ""), rows, "<<", ""
+    ).text()
