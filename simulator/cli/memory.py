@@ -1,7 +1,7 @@
 """The command that runs a stream of requests on one channel of a memory, command by command."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -14,9 +14,13 @@ from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.dram import Command, Run, Settings, Standard
+    from simulator.report.memory_picture import FirstCommands
 
 #: Requests of a stream unless told.
 REQUESTS = 100_000
+#: What a picture shows.
+DRAWN_S = 1e-6
+Taker = Callable[[Iterable["Command"]], object]
 
 
 def memory(
@@ -43,6 +47,14 @@ def memory(
         Path | None,
         typer.Option("--commands-out", metavar="FILE.csv", help="Write every command there."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE.png|.pdf|.svg",
+            help=f"Draw the first {1e6 * DRAWN_S:g} us, bank by bank.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a stream of requests on one DRAM channel, command by command.
@@ -60,13 +72,17 @@ def memory(
     settings = Settings(
         order="in_order" if in_order else "fr_fcfs", refresh="none" if no_refresh else "all_bank"
     )
+    drawn = None if picture is None else _first(picture, standard)
     began = time.perf_counter()
     with ExitStack() as open_files:
-        trace = None
+        takers: list[Taker] = [] if drawn is None else [drawn]
         if commands_out is not None:
-            trace = _Writer(open_files.enter_context(_opened(commands_out)), standard)
-        run = _served(standard, settings, replay or (stream, requests or REQUESTS), trace)
+            takers.append(_Writer(open_files.enter_context(_opened(commands_out)), standard))
+        given = replay or (stream, REQUESTS if requests is None else requests)
+        run = _served(standard, settings, given, takers)
     wall_s = time.perf_counter() - began
+    if picture is not None and drawn is not None:
+        _draw(drawn, stream if replay is None else str(replay), picture)
     if as_json:
         output.show_json(_record(run, wall_s))
     else:
@@ -74,18 +90,40 @@ def memory(
 
 
 def _served(
-    standard: "Standard",
-    settings: "Settings",
-    given: Path | tuple[str, int],
-    trace: "_Writer | None",
+    standard: "Standard", settings: "Settings", given: Path | tuple[str, int], takers: list[Taker]
 ) -> "Run":
     from simulator.dram import named_stream, read_requests, run_requests, run_stream
 
+    def trace(commands: "Iterable[Command]") -> None:
+        block = list(commands)
+        for taker in takers:
+            taker(block)
+
+    wanted = trace if takers else None
     if isinstance(given, Path):
         writes, levels = read_requests(given, standard)
-        return run_requests(writes, levels, standard, settings, trace)
+        return run_requests(writes, levels, standard, settings, wanted)
     name, count = given
-    return run_stream(named_stream(name, standard), standard, count, settings, trace)
+    return run_stream(named_stream(name, standard), standard, count, settings, wanted)
+
+
+def _first(picture: Path, standard: "Standard") -> "FirstCommands":
+    """Return what collects the commands of a picture, which can be kept."""
+    from simulator.report.memory_picture import FirstCommands
+    from simulator.report.style import picture_suffix
+    from simulator.results import prepare_folder
+
+    picture_suffix(picture)
+    prepare_folder(picture.parent)
+    return FirstCommands(standard, DRAWN_S)
+
+
+def _draw(drawn: "FirstCommands", stream: str, picture: Path) -> None:
+    from simulator.api import version
+    from simulator.report.memory_picture import write_commands
+
+    title = f"{drawn.standard.name}, {stream}; nibblesim {version()}"
+    write_commands(drawn, title, picture)
 
 
 def _opened(path: Path) -> TextIO:

@@ -133,7 +133,7 @@ def _of_element(file: str, request: "Request") -> list[dict[str, Any]]:
 
 def _prepare(picture: Path) -> None:
     """Refuse a picture that could not be kept, before time is spent on what it shows."""
-    from simulator.report.errors_picture import picture_suffix
+    from simulator.report.style import picture_suffix
     from simulator.results import prepare_folder
 
     picture_suffix(picture)

@@ -7,16 +7,14 @@ panels share the horizontal axis; the bars of each are shares of its own outputs
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from math import isinf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.errors import InputError
 from simulator.numerics.metrics import FIRST_OCTAVE, LAST_OCTAVE
 from simulator.numerics.verify import Check
-from simulator.report.style import DPI, FAINT, FONT_PT, INK, SMALL_PT, WIDTH_IN
-from simulator.results import write_atomically
+from simulator.report.style import FAINT, FONT_PT, INK, SMALL_PT, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +23,6 @@ if TYPE_CHECKING:
 #: Panels side by side; heights in inches of a row of them and of what stands around them all.
 COLUMNS, ROW_IN, AROUND_IN = 4, 0.98, 0.75
 ERROR_BAR, NO_ERROR_BAR, LAST_BAR = "#4477aa", "#228833", "#cc3311"
-#: What makes a file the same whenever it is written.
-_METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-    ".svg": {"Creator": None, "Date": None},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,27 +121,11 @@ def _draw_panel(panel: Panel, axes: "Axes") -> None:
     )
 
 
-def picture_suffix(path: str | Path) -> str:
-    """Return the suffix of a picture that can be written; InputError for another."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in _METADATA:
-        raise InputError(f"{path}: a picture ends in {', '.join(_METADATA)}")
-    return suffix
-
-
 def write_errors(checks: Sequence[Check], path: str | Path, version: str) -> Path:
     """Draw the errors of checks of a version of nibblesim into a `.png`, `.pdf` or `.svg` file.
 
     Raises:
         InputError: another suffix, no checks, or the file cannot be written.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    suffix, info, buffer = picture_suffix(path), errors_info(checks, version), BytesIO()
-    # Without a salt the names inside an SVG would be random.
-    with rc_context({"svg.hashsalt": "nibblesim"}):
-        figure = Figure(figsize=(WIDTH_IN, errors_height_in(info)), layout="constrained")
-        draw_errors(info, figure)
-        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=_METADATA[suffix])
-    return write_atomically(path, buffer.getvalue())
+    info = errors_info(checks, version)
+    return write_picture(lambda figure: draw_errors(info, figure), errors_height_in(info), path)

@@ -1,11 +1,12 @@
-"""What all pictures share: colours of op kinds, paper sizes, the footer, writing a PNG."""
+"""What all pictures share: colours of op kinds, paper sizes, the footer, writing files."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from simulator.errors import InputError
 from simulator.results import Result, write_atomically
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ FOOTER_COLUMNS = 125
 INK = "#222222"
 FAINT = "#999999"
 
+#: What makes a file the same whenever it is written.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    ".svg": {"Creator": None, "Date": None},
+}
 _COLOURS = {
     "linear": "#4477aa",
     "gemm": "#4477aa",
@@ -68,6 +75,31 @@ def footer(result: Result) -> str:
     # The fonts of matplotlib draw Latin script; what they lack would be a box and a warning.
     drawn = text.encode("latin-1", "replace").decode("latin-1")
     return textwrap.fill(drawn, FOOTER_COLUMNS, break_on_hyphens=False)
+
+
+def picture_suffix(path: str | Path) -> str:
+    """Return the suffix of a picture that can be written; InputError for another."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _METADATA:
+        raise InputError(f"{path}: a picture ends in {', '.join(_METADATA)}")
+    return suffix
+
+
+def write_picture(draw: "Callable[[Figure], None]", height_in: float, path: str | Path) -> Path:
+    """Draw on an empty figure of the text's width and write it as `.png`, `.pdf` or `.svg`.
+
+    Raises InputError for another suffix, or where the file cannot be written.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    suffix, buffer = picture_suffix(path), BytesIO()
+    # Without a salt the names inside an SVG would be random.
+    with rc_context({"svg.hashsalt": "nibblesim"}):
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=_METADATA[suffix])
+    return write_atomically(path, buffer.getvalue())
 
 
 def write_png(figure: "Figure", path: Path) -> Path:
