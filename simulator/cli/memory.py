@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
 
@@ -13,13 +13,15 @@ from simulator.cli.options import JsonOption
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
-    from simulator.dram import Command, Run, Settings, Standard
+    from simulator.dram import Command, Run, Standard
     from simulator.report.memory_picture import FirstCommands
 
 #: Requests of a stream unless told.
 REQUESTS = 100_000
 #: What a picture shows.
 DRAWN_S = 1e-6
+#: Policies of simulators, FR-FCFS both.
+CONTROLLERS = ("ramulator", "dramsim3")
 Taker = Callable[[Iterable["Command"]], object]
 
 
@@ -36,6 +38,10 @@ def memory(
         typer.Option("--requests", metavar="N", help=f"Of the stream. [default: {REQUESTS:,}]"),
     ] = None,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Refresh nothing.")] = False,
+    controller: Annotated[
+        str,
+        typer.Option("--controller", metavar="|".join(CONTROLLERS), help="Whose policy schedules."),
+    ] = CONTROLLERS[0],
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Serve requests in order, in one queue.")
     ] = False,
@@ -57,21 +63,19 @@ def memory(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a stream of requests on one DRAM channel, command by command.
+    """Serve requests on one DRAM channel, command by command.
 
     Streams: seq_row, seq_bg, conflict, random, mix21_seq, mix21_random (every third a write).
     """
     if preset is None:
         _list(as_json)
         return
-    from simulator.dram import Settings, load_standard
+    from simulator.dram import load_standard
 
     if replay is not None and requests is not None:
         raise InputError("give --replay or --requests, not both")
     standard = load_standard(preset)
-    settings = Settings(
-        order="in_order" if in_order else "fr_fcfs", refresh="none" if no_refresh else "all_bank"
-    )
+    serve = _controller(controller, in_order=in_order, refresh=not no_refresh)
     drawn = None if picture is None else _first(picture, standard)
     began = time.perf_counter()
     with ExitStack() as open_files:
@@ -79,20 +83,46 @@ def memory(
         if commands_out is not None:
             takers.append(_Writer(open_files.enter_context(_opened(commands_out)), standard))
         given = replay or (stream, REQUESTS if requests is None else requests)
-        run = _served(standard, settings, given, takers)
+        run = _served(standard, serve, given, takers)
     wall_s = time.perf_counter() - began
     if picture is not None and drawn is not None:
         _draw(drawn, stream if replay is None else str(replay), picture)
     if as_json:
-        output.show_json(_record(run, wall_s))
+        output.show_json(_record(run, standard, wall_s))
     else:
-        output.show(_table(run, "" if replay else stream, wall_s))
+        output.show(_table(run, standard, "" if replay else stream, wall_s))
+
+
+class _Serve(NamedTuple):
+    """How a controller serves a stream, and listed requests."""
+
+    stream: "Callable[..., Run]"
+    requests: "Callable[..., Run]"
+    settings: Any
+
+
+def _controller(name: str, *, in_order: bool, refresh: bool) -> _Serve:
+    from simulator.config import unknown
+
+    refreshes: Any = "all_bank" if refresh else "none"
+    if name == "ramulator":
+        from simulator.dram import Settings, run_requests, run_stream
+
+        order: Any = "in_order" if in_order else "fr_fcfs"
+        return _Serve(run_stream, run_requests, Settings(order=order, refresh=refreshes))
+    if name == "dramsim3":
+        from simulator.dram import Dramsim3Settings, run_dramsim3, run_dramsim3_requests
+
+        if in_order:
+            raise InputError("--in-order is of controller ramulator; dramsim3 has no such policy")
+        return _Serve(run_dramsim3, run_dramsim3_requests, Dramsim3Settings(refresh=refreshes))
+    raise InputError(unknown("--controller", name, CONTROLLERS))
 
 
 def _served(
-    standard: "Standard", settings: "Settings", given: Path | tuple[str, int], takers: list[Taker]
+    standard: "Standard", serve: _Serve, given: Path | tuple[str, int], takers: list[Taker]
 ) -> "Run":
-    from simulator.dram import named_stream, read_requests, run_requests, run_stream
+    from simulator.dram import named_stream, read_requests
 
     def trace(commands: "Iterable[Command]") -> None:
         block = list(commands)
@@ -102,9 +132,9 @@ def _served(
     wanted = trace if takers else None
     if isinstance(given, Path):
         writes, levels = read_requests(given, standard)
-        return run_requests(writes, levels, standard, settings, wanted)
+        return serve.requests(writes, levels, standard, serve.settings, wanted)
     name, count = given
-    return run_stream(named_stream(name, standard), standard, count, settings, wanted)
+    return serve.stream(named_stream(name, standard), standard, count, serve.settings, wanted)
 
 
 def _first(picture: Path, standard: "Standard") -> "FirstCommands":
@@ -177,13 +207,17 @@ def _list(as_json: bool) -> None:
     output.show(Table("Memories", heads, cells, "<>><", "").text())
 
 
-def _record(run: "Run", wall_s: float) -> dict[str, Any]:
+def _record(run: "Run", standard: "Standard", wall_s: float) -> dict[str, Any]:
+    from simulator.dram import energy_of
+
+    energy = energy_of(run, standard)
     return {
         "standard": run.standard,
         "requests": run.requests,
         "ticks": run.ticks,
         "time_s": run.time_s,
         "bandwidth_bytes_per_s": run.bandwidth_bytes_per_s,
+        "peak_bytes_per_s": standard.peak_bytes_per_s,
         "row_hits": run.row_hits,
         "row_misses": run.row_misses,
         "row_conflicts": run.row_conflicts,
@@ -191,22 +225,31 @@ def _record(run: "Run", wall_s: float) -> dict[str, Any]:
         "latency_p50_ticks": run.latency_p50_ticks,
         "latency_p99_ticks": run.latency_p99_ticks,
         "latency_max_ticks": run.latency_max_ticks,
-        "energy_j": None,
-        "energy_reason": "no currents of this memory are sourced yet",
+        "energy_j": energy.total_j,
+        "energy_by_component_j": energy.components,
+        "energy_reason": energy.reason,
+        "energy_source": energy.source,
         "commands": run.commands,
         "wall_time_s": wall_s,
     }
 
 
-def _table(run: "Run", stream: str, wall_s: float) -> str:
+def _table(run: "Run", standard: "Standard", stream: str, wall_s: float) -> str:
+    from simulator.dram import energy_of
     from simulator.results import Table, engineering
 
+    energy = energy_of(run, standard)
+    joules = energy.reason or engineering(energy.total_j or 0.0, "J", 4)
+    part = run.bandwidth_bytes_per_s / standard.peak_bytes_per_s
     tick_s = run.tick_ps * 1e-12
     latencies = (run.latency_avg_ticks, run.latency_p50_ticks, run.latency_p99_ticks)
     rows = (
         ("requests", f"{run.requests:,} of {run.access_bytes} B"),
         ("time", f"{run.ticks:,} ticks, {engineering(run.time_s, 's', 4)}"),
-        ("bandwidth", engineering(run.bandwidth_bytes_per_s, "B/s", 4)),
+        (
+            "bandwidth",
+            f"{engineering(run.bandwidth_bytes_per_s, 'B/s', 4)}, {part:.1%} of the peak",
+        ),
         (
             "rows",
             f"{run.row_hits:,} hits, {run.row_misses:,} misses, {run.row_conflicts:,} conflicts",
@@ -217,6 +260,7 @@ def _table(run: "Run", stream: str, wall_s: float) -> str:
             + " (mean, median, 99 %)",
         ),
         ("commands", ", ".join(f"{name} {count:,}" for name, count in run.commands.items())),
+        ("energy", joules),
         ("wall time", engineering(wall_s, "s", 3)),
     )
     return Table(

@@ -134,7 +134,11 @@ def broken_rows(
 
 
 @pytest.mark.parametrize(("name", "index"), ROWS)
-def test_every_pair_of_every_row_holds_to_the_tick(name: str, index: int) -> None:
+def test_every_pair_of_every_row_holds_to_the_tick(
+    name: str, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The commands that fill a long window break rows too: all are listed.
+    monkeypatch.setattr("simulator.dram.checker.MOST_LISTED", 10_000)
     standard = two_of_each(name)
     row = standard.constraints[index]
     same, other = (1, 0) if row.sibling else (0, 1)

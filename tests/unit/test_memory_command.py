@@ -8,7 +8,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from simulator.cli import app
-from simulator.dram import Settings, load_standard, named_stream, run_stream, standard_names
+from simulator.dram import (
+    Settings,
+    energy_of,
+    load_standard,
+    named_stream,
+    run_dramsim3,
+    run_stream,
+    standard_names,
+)
 from simulator.dram.checker import check_commands, read_commands
 from simulator.dram.request_file import request_lines
 from simulator.dram.streams import addresses
@@ -50,6 +58,21 @@ def test_the_table_has_bandwidth_rows_and_latencies() -> None:
     assert "rows 992 hits, 8 misses, 0 conflicts" in text
     assert "commands ACT 8, RD 1,000" in text
     assert max(map(len, result.stdout.splitlines())) <= 99
+
+
+def test_another_controller_has_its_own_run_and_energy() -> None:
+    standard = load_standard("dramsim3_ddr4_3200")
+    given = (standard.name, "--controller", "dramsim3", "--stream", "random", "--requests", "2000")
+    content = json.loads(nibblesim(*given, "--json").stdout)
+    run = run_dramsim3(named_stream("random", standard), standard, 2000)
+    assert content["ticks"] == run.ticks
+    energy = energy_of(run, standard)
+    assert content["energy_j"] == energy.total_j == sum(energy.components.values()) > 0
+    assert content["energy_reason"] is None
+    assert "% of the peak" in nibblesim(*given).stdout
+    nothing = json.loads(nibblesim("lpddr5_6400", "--requests", "100", "--json").stdout)
+    assert nothing["energy_j"] is None
+    assert nothing["energy_reason"].startswith("neither currents nor the energy of a bit")
 
 
 def test_without_a_name_the_memories_are_listed() -> None:
@@ -98,6 +121,14 @@ def test_a_picture_has_what_comes_first_and_rows_from_open_to_close() -> None:
     [
         (("hbm2",), "unknown DRAM standard 'hbm2'; did you mean 'hbm2_2000'?"),
         (("ddr4_3200", "--stream", "seq"), "unknown stream 'seq'; did you mean 'seq_bg'?"),
+        (
+            ("ddr4_3200", "--controller", "ramulatr"),
+            "unknown --controller 'ramulatr'; did you mean 'ramulator'?",
+        ),
+        (
+            ("ddr4_3200", "--controller", "dramsim3", "--in-order"),
+            "--in-order is of controller ramulator; dramsim3 has no such policy",
+        ),
         (("ddr4_3200", "--requests", "0"), "requests must be >= 1, got 0"),
         (
             ("ddr4_3200", "--replay", "a.txt", "--requests", "5"),
