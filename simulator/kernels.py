@@ -29,17 +29,23 @@ def cache_folder(*modules: ModuleType) -> Path:
     return Path(root) / f"kernels-{digest.hexdigest()}"
 
 
-def compiled(*modules: ModuleType) -> Callable[[Function], Function]:
-    """Compile a function; `modules` are those whose helpers it calls, besides its own file."""
+def compiled(*modules: ModuleType, counted: bool = True) -> Callable[[Function], Function]:
+    """Compile a function; `modules` are those whose helpers it calls, besides its own file.
+
+    counted: False for functions that make no arrays: without the reference counts, which are atomic
+    operations at every use of an array by an inlined helper.
+    """
 
     def decorate(function: Function) -> Function:
         """Compile with a cache folder of these modules."""
         settings: Any = numba_config
+        njit: Any = numba.njit
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder(*modules))
         try:
             # No kernel divides by zero, and the checks for it cost a tenth of the compile time.
-            kernel: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+            options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": counted}
+            kernel: Any = njit(**options)(function)
         finally:
             settings.CACHE_DIR = before
         return cast(Function, kernel)

@@ -1,13 +1,14 @@
 """One channel of a memory: a stream of requests in, ticks, row hits, latencies and commands out.
 
 The rules are those of `controller_kernel`. Requests come in blocks, and a trace leaves in blocks,
-so that memory does not grow with the stream.
+so that memory does not grow with the stream. Without a trace, `repeats` jumps over what repeats.
 
 Left out: closed pages, refresh bank by bank, postponed refreshes, gaps between requests.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, floor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 #: Requests of a block, and commands of one of a trace.
 BLOCK, TRACE = 1 << 15, 1 << 15
+#: Least requests after which a channel is compared with what it was.
+PERIOD = 256
 #: Refreshes that may wait, at each place.
 BACKLOG = 64
 ORDERS = ("fr_fcfs", "in_order")
@@ -65,8 +68,9 @@ class Settings:
             problems.append(f"refresh must be one of {', '.join(REFRESHES)}, got {self.refresh!r}")
         if not 1 <= self.queue <= 64:
             problems.append(f"queue must be 1 to 64 entries, got {self.queue}")
-        if not 0 <= self.low <= self.high <= 1:
-            problems.append(f"needs 0 <= low <= high <= 1, got {self.low:g} and {self.high:g}")
+        # There are never fewer writes than none: writing would not end.
+        if not 0 < self.low <= self.high <= 1:
+            problems.append(f"needs 0 < low <= high <= 1, got {self.low:g} and {self.high:g}")
         if problems:
             raise InputError(problems)
 
@@ -125,9 +129,20 @@ def run_stream(
     trace: is given all commands, in order, block by block. Errors: InputError for a stream that
     does not fit the standard, fewer than one request, or one that is not of channel 0.
     """
+    from simulator.dram.streams import block_tables, period
+    from simulator.dram.streams_kernel import fill_block
+
     if requests < 1:
         raise InputError(f"requests must be >= 1, got {requests}")
-    return _run(standard, _blocks(stream, standard, requests), settings, trace)
+    stream_tables = block_tables(stream, standard)
+
+    def block(start: int, count: int) -> Ints:
+        made = np.zeros((count, 5), np.int64)
+        fill_block(*stream_tables, start, made)
+        return _of_one_channel(made)
+
+    repeats = period(stream, standard) if trace is None else (0, 0)
+    return _run(standard, requests, block, repeats, settings, trace)
 
 
 def run_requests(
@@ -143,57 +158,82 @@ def run_requests(
     """
     if not len(writes):
         raise InputError("requests must be >= 1, got 0")
-    starts = range(0, len(writes), BLOCK)
-    blocks = (_block(writes[at : at + BLOCK], levels[at : at + BLOCK], standard) for at in starts)
-    return _run(standard, blocks, settings, trace)
+
+    def block(start: int, count: int) -> Ints:
+        part = slice(start, start + count)
+        return _block(writes[part], levels[part], standard)
+
+    return _run(standard, len(writes), block, (0, 0), settings, trace)
 
 
-def _blocks(stream: "Stream", standard: Standard, requests: int) -> Iterator[Ints]:
-    from simulator.dram.streams import addresses
-
-    for start in range(0, requests, BLOCK):
-        writes, levels = addresses(stream, standard, start, min(BLOCK, requests - start))
-        yield _block(writes, levels, standard)
+def _of_one_channel(block: Ints) -> Ints:
+    if block[:, 4].any():
+        raise InputError("requests of a channel must be of channel 0")
+    return block
 
 
 def _block(writes: NDArray[np.bool_], levels: Ints, standard: Standard) -> Ints:
-    """Return requests as the kernel reads them: write, bank, row, column."""
-    if levels[:, 0].any():
-        raise InputError("requests of a channel must be of channel 0")
+    """Return requests as the kernel reads them: write, bank, row, column, channel."""
     counts = standard.counts[: len(standard.banked_levels)]
     bank = np.zeros(len(levels), np.int64)
     for depth, count in enumerate(counts):
         bank = bank * count + levels[:, depth]
-    return np.stack([writes.astype(np.int64), bank, levels[:, -2], levels[:, -1]], axis=1)
+    columns = [writes.astype(np.int64), bank, levels[:, -2], levels[:, -1], levels[:, 0]]
+    return _of_one_channel(np.stack(columns, axis=1))
 
 
 def _run(
     standard: Standard,
-    blocks: Iterator[Ints],
+    requests: int,
+    block: Callable[[int, int], Ints],
+    repeats: tuple[int, int],
     settings: Settings | None,
     trace: Callable[[Iterable[Command]], object] | None,
 ) -> Run:
-    from simulator.dram import controller_kernel as kernel
+    """Serve requests of which block(start, count) returns some.
+
+    repeats: after how many they repeat, and the rows by which they have then moved on.
+    """
+    from simulator.dram.repeats import Repeats
 
     machine = _machine(standard, settings or Settings())
-    state = _state(standard, machine)
+    state, (period, moved) = _state(machine), repeats
+    periods = ceil(PERIOD / period) if 0 < period <= BLOCK else 0
+    step = periods * period or BLOCK
+    search = Repeats(machine, step, periods * moved, standard.levels["Row"])
+    start = 0
+    while start < requests:
+        count = min(step, requests - start)
+        start += count
+        _serve(standard, machine, state, block(start - count, count), start == requests, trace)
+        if periods and count == step and start < requests:
+            # At least one is left to offer, so that the stream ends as it would.
+            start += search.skip(state, requests - start - 1)
+    return _summary(standard, machine, state)
+
+
+def _serve(
+    standard: Standard,
+    machine: "Machine",
+    state: "State",
+    block: Ints,
+    last: bool,
+    trace: Callable[[Iterable[Command]], object] | None,
+) -> None:
+    """Offer a block of requests, and of the last one, wait for the end."""
+    from simulator.dram import controller_kernel as kernel
+
     room = np.zeros((TRACE if trace is not None else 0, 5), np.int64)
-    block = next(blocks)
-    while True:
-        following = next(blocks, None)
-        ended = kernel.FULL
-        while ended == kernel.FULL:
-            before = state.k[kernel.OFFERED]
-            ended = kernel.advance(*machine, *state, block, following is None, room)
-            block = block[state.k[kernel.OFFERED] - before :]
-            if trace is not None:
-                trace(_commands(standard, room[: state.k[kernel.TRACED]]))
-                state.k[kernel.TRACED] = 0
-        if ended == kernel.STUCK:
-            raise InputError(f"{standard.name}: no command can follow; is a constraint wrong?")
-        if following is None:
-            return _summary(standard, state)
-        block = following
+    ended = kernel.FULL
+    while ended == kernel.FULL:
+        before = state.k[kernel.OFFERED]
+        ended = kernel.advance(*machine, *state, block, last, room)
+        block = block[state.k[kernel.OFFERED] - before :]
+        if trace is not None:
+            trace(_commands(standard, room[: state.k[kernel.TRACED]]))
+            state.k[kernel.TRACED] = 0
+    if ended == kernel.STUCK:
+        raise InputError(f"{standard.name}: no command can follow; is a constraint wrong?")
 
 
 def _commands(standard: Standard, rows: Ints) -> Iterator[Command]:
@@ -210,10 +250,12 @@ def _commands(standard: Standard, rows: Ints) -> Iterator[Command]:
 def _machine(standard: Standard, settings: Settings) -> "Machine":
     from simulator.dram import controller_kernel as kernel
 
-    table = tables(standard)
-    kept, nodes, parents = _nodes(table)
-    commands = _uses(standard, table)
-    rows, starts = _rows(table, kept, {int(each) for each in commands if each >= 0})
+    table, refreshes = tables(standard), settings.refresh != "none"
+    uses = _uses(standard, table, refreshes)
+    banks = np.arange(standard.banks_per_channel)
+    spans = len(banks) // np.cumprod([1, *table.counts[1:]])
+    nodes = banks[:, None] // spans * spans
+    rows, starts = _rows(table, uses, spans)
     fixed = {
         kernel.QUEUE: settings.queue,
         # More than high, fewer than low, as whole requests.
@@ -222,116 +264,120 @@ def _machine(standard: Standard, settings: Settings) -> "Machine":
         kernel.TWO_BUSES: standard.buses != "one",
         kernel.IN_ORDER: settings.order == "in_order",
         kernel.READ_LATENCY: table.read_latency_ticks,
-        kernel.INTERVAL: table.refresh_interval_ticks if settings.refresh != "none" else 0,
+        kernel.INTERVAL: table.refresh_interval_ticks if refreshes else 0,
         kernel.READ_SYNC: table.sync_read_ticks,
         kernel.WRITE_SYNC: table.sync_write_ticks,
         kernel.OPEN_WITHIN: table.open_within_ticks,
+        kernel.SCOPE_SPAN: int(spans[table.refresh_level]),
     }
-    scopes = np.unique(nodes[:, kept[table.refresh_level]])
     return kernel.Machine(
-        np.array([fixed[i] for i in range(len(fixed))], np.int64),
-        nodes, parents, rows, starts, commands, scopes,
-    )  # fmt: skip
-
-
-def _nodes(table: Tables) -> tuple[dict[int, int], Ints, Ints]:
-    """Return (place of each level, nodes of each bank, parent of each node).
-
-    Levels with the same instances, as a channel and its only rank, are one.
-    """
-    instances = np.cumprod(table.counts)
-    distinct = list(dict.fromkeys(instances.tolist()))
-    kept = {level: distinct.index(count) for level, count in enumerate(instances.tolist())}
-    offsets = np.concatenate([[0], np.cumsum(distinct)[:-1]]).astype(np.int64)
-    banks = np.arange(distinct[-1])
-    nodes = np.stack(
-        [offsets[i] + banks // (distinct[-1] // count) for i, count in enumerate(distinct)], axis=1
+        fixed=np.array([fixed[i] for i in range(len(fixed))], np.int64),
+        nodes=nodes,
+        rows=rows,
+        starts=starts,
+        commands=uses,
+        scopes=np.unique(nodes[:, table.refresh_level]),
     )
-    parents = np.full(sum(distinct), -1, np.int64)
-    for level in range(1, len(distinct)):
-        parents[nodes[:, level]] = nodes[:, level - 1]
-    return kept, nodes, parents
 
 
-def _uses(standard: Standard, table: Tables) -> Ints:
+def _uses(standard: Standard, table: Tables, refreshes: bool) -> Ints:
     """Return the command for each use of the kernel, -1 where there is none."""
-    found = {OPEN_FIRST: -1, OPEN: -1, READ: -1, WRITE: -1, SYNC_READ: -1, SYNC_WRITE: -1}
-    close = close_all = -1
-    for command, role in enumerate(table.roles.tolist()):
-        if role in found:
-            found[role] = command
-        if role == CLOSE and table.scopes[command] == len(table.counts) - 1:
-            close = command
-        if role == CLOSE and table.scopes[command] == table.refresh_level:
-            close_all = command
-    ordered = (
-        *(found[OPEN_FIRST], found[OPEN], close, close_all, table.refresh_command),
-        *(found[READ], found[WRITE], found[SYNC_READ], found[SYNC_WRITE]),
-    )
-    return np.array(ordered, np.int64)
-
-
-def _rows(table: Tables, kept: dict[int, int], used: set[int]) -> tuple[Ints, Ints]:
-    """Return the rows between commands that are used, by the command before, and their starts."""
-    merged: dict[tuple[int, int, int, int, int], int] = {}
-    sibling_of_one = (table.sibling == 1) & (table.counts[table.level] == 1)
-    for index in np.flatnonzero(~sibling_of_one):
-        before, after = int(table.before[index]), int(table.after[index])
-        if before in used and after in used:
-            key = (
-                before,
-                kept[int(table.level[index])],
-                after,
-                int(table.window[index]),
-                int(table.sibling[index]),
-            )
-            merged[key] = max(merged.get(key, 0), int(table.ticks[index]))
-    keys = sorted(merged)
-    rows = [
-        (level, after, window, merged[key], sibling)
-        for key in keys
-        for _, level, after, window, sibling in [key]
-    ]
-    befores = np.array([key[0] for key in keys])
-    starts = np.searchsorted(befores, np.arange(len(table.roles) + 1)).astype(np.int64)
-    return np.array(rows, np.int64), starts
-
-
-def _state(standard: Standard, machine: "Machine") -> "State":
     from simulator.dram import controller_kernel as kernel
 
-    commands, banks, nodes = len(standard.commands), len(machine.nodes), len(machine.parents)
-    windows, queue = int(machine.rows[:, kernel.WINDOW].max()), int(machine.fixed[kernel.QUEUE])
-    level = list(standard.banked_levels).index(standard.refresh_level)
-    kept, of_bank, _ = _nodes(tables(standard))
+    uses = np.full(kernel.USES, -1, np.int64)
+    of_role = {
+        OPEN_FIRST: kernel.OPEN_FIRST, OPEN: kernel.OPEN, READ: kernel.READ, WRITE: kernel.WRITE,
+        SYNC_READ: kernel.SYNC_READ, SYNC_WRITE: kernel.SYNC_WRITE,
+    }  # fmt: skip
+    for command, role in enumerate(table.roles.tolist()):
+        if role in of_role:
+            uses[of_role[role]] = command
+        if role == CLOSE and table.scopes[command] == len(table.counts) - 1:
+            uses[kernel.CLOSE] = command
+        if role == CLOSE and table.scopes[command] == table.refresh_level and refreshes:
+            uses[kernel.CLOSE_ALL] = command
+    if refreshes:
+        uses[kernel.REFRESH] = table.refresh_command
+    return uses
+
+
+def _rows(table: Tables, uses: Ints, spans: Ints) -> tuple[Ints, Ints]:
+    """Return the rows between commands that are used, by the use before, and their starts.
+
+    Rows of instances with the same banks, as a channel and its only rank, become one, as do a row
+    without a window and one with.
+    """
+    from simulator.dram import controller_kernel as kernel
+
+    merged: dict[tuple[int, int, int, int], dict[int, int]] = {}
+    columns = (table.level, table.before, table.after, table.ticks, table.window, table.sibling)
+    banks, uses_of = spans.tolist(), dict[int, list[int]]()
+    for use, command in enumerate(uses.tolist()):
+        uses_of.setdefault(command, []).append(use)
+    for level, before, after, ticks, window, sibling in np.stack(columns, axis=1).tolist():
+        if sibling and table.counts[level] == 1:
+            continue
+        # The outermost level with these banks; of siblings, the level itself.
+        outer = level if sibling else banks.index(banks[level])
+        around = banks[level - 1] if sibling else 0
+        for use, then in product(uses_of.get(before, ()), uses_of.get(after, ())):
+            # Levels inside of what a command addresses have no say.
+            if then < kernel.CLOSE_ALL or level <= table.refresh_level:
+                windows = merged.setdefault((use, outer, then, around), {})
+                windows[window] = max(windows.get(window, 0), ticks)
+    rows = list[tuple[int, ...]]()
+    for (use, level, then, around), windows in sorted(merged.items()):
+        least = windows.pop(1, 0)
+        for window, ticks in sorted(windows.items()) or [(1, 0)]:
+            rows.append((use, level, then, banks[level], around, least, window, ticks))
+    table_of_rows = np.array(rows, np.int64)
+    starts = np.searchsorted(table_of_rows[:, 0], np.arange(kernel.USES + 1)).astype(np.int64)
+    return table_of_rows[:, 1:].copy(), starts
+
+
+def _state(machine: "Machine") -> "State":
+    from simulator.dram import controller_kernel as kernel
+
+    banks, queue = len(machine.nodes), int(machine.fixed[kernel.QUEUE])
+    windows = int(machine.rows[:, kernel.WINDOW].max())
+    # Two queues, and what is active: at most one for each time that its bank was opened.
+    places = 2 * queue + max(queue, banks) + 1
     state = kernel.State(
         k=np.zeros(kernel.SCALARS, np.int64),
-        ready=np.zeros((commands, nodes), np.int64),
-        history=np.full((len(machine.rows), nodes, windows), -kernel.NEVER, np.int64),
-        rings=np.zeros((len(machine.rows), nodes), np.int64),
-        banks=np.zeros((6, banks), np.int64),
-        # A bank has at most one active request for each time that it was opened.
-        lists=np.zeros((5, 3, max(queue, banks) + 1), np.int64),
+        floor=np.zeros(kernel.USES, np.int64),
+        ready=np.zeros((kernel.USES, banks), np.int64),
+        history=np.full((len(machine.rows), banks, windows), -kernel.NEVER, np.int64),
+        rings=np.zeros((len(machine.rows), banks), np.int64),
+        banks=np.zeros((4, banks), np.int64),
+        ends=np.full((2, 3, banks), -1, np.int64),
         sizes=np.zeros(3, np.int64),
-        requests=np.zeros((3, kernel.SLOTS), np.int64),
+        keys=np.full((3, kernel.NEEDS, banks), kernel.NEVER, np.int64),
+        wait=np.zeros((3, kernel.NEEDS), np.int64),
+        requests=np.zeros((places, 8), np.int64),
+        free=np.arange(places),
         pending=np.zeros(BACKLOG * len(machine.scopes), np.int64),
-        counts=np.zeros(commands, np.int64),
+        counts=np.zeros(kernel.USES, np.int64),
         latencies=np.zeros(kernel.LATENCIES, np.int64),
     )
     state.k[kernel.REFRESH_AT] = machine.fixed[kernel.INTERVAL]
+    state.k[kernel.FREE] = places
+    state.k[kernel.CLOCK_UNTIL] = -1 if machine.fixed[kernel.READ_SYNC] else kernel.NEVER
     state.banks[kernel.OPENED] = kernel.CLOSED
-    state.banks[kernel.SYNCED] = -1
-    state.banks[kernel.SCOPE] = of_bank[:, kept[level]]
     return state
 
 
-def _summary(standard: Standard, state: "State") -> Run:
+def _summary(standard: Standard, machine: "Machine", state: "State") -> Run:
     from simulator.dram import controller_kernel as kernel
 
     k, done, reads = state.k, int(state.k[kernel.DONE]), int(state.k[kernel.READS_DONE])
     reached = np.cumsum(state.latencies)
     p50, p99 = (int(np.searchsorted(reached, part * reads)) for part in (0.5, 0.99))
-    counts = zip(standard.commands, state.counts.tolist(), strict=True)
+    names, counts = list(standard.commands), dict[str, int]()
+    for command, count in sorted(
+        zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
+    ):
+        if count:
+            counts[names[command]] = counts.get(names[command], 0) + count
     return Run(
         standard=standard.name,
         requests=done,
@@ -345,5 +391,5 @@ def _summary(standard: Standard, state: "State") -> Run:
         latency_p50_ticks=p50,
         latency_p99_ticks=p99,
         latency_max_ticks=int(k[kernel.LATENCY_MOST]),
-        commands={name: count for name, count in counts if count},
+        commands=counts,
     )

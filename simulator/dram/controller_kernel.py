@@ -12,8 +12,9 @@ Ramulator 2.1's FR-FCFS (CMU-SAFARI/ramulator2 @c5b1c3a), by these rules:
 5. No bank is precharged for a request that waits while one of its requests is active.
 6. A read of what a queued write holds is served from there.
 
-A request keeps the earliest tick at which it may be served (`due`), which only grows until a bank's
-row changes; ticks at which nothing can happen are skipped.
+All requests of a bank that need the same command become ready at once, so only the oldest of them
+stands for them (`keys`); the ticks that allow a command are kept by bank (`ready`). Ticks at which
+nothing can happen are skipped, and so are commands that nobody can take yet (`wait`).
 """
 
 from typing import NamedTuple
@@ -25,56 +26,60 @@ from numpy.typing import NDArray
 from simulator.kernels import compiled
 
 Ints = NDArray[np.int64]
-#: Calls cost as much as what they do.
-inlined = register_jitable(forceinline=True)
+#: Numba hands on an array word by word and counts who holds it: calls cost as much as what they do.
+inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 #: Rows of a bank that has none open, and whose activation is half done.
 CLOSED, HALF_OPEN = -1, -2
 #: Lists of requests: reads and writes that wait, and those whose row was opened for them.
 READS, WRITES, ACTIVE = range(3)
-#: Of each request in a list; `DUE`: the earliest tick at which it may be served.
-DUE, BANK, ROW, REQUEST, IS_WRITE = range(5)
-#: Of each request by its number, modulo SLOTS; `SEEN`: whether a command was issued for it.
-COLUMN, ARRIVAL, SEEN = range(3)
-#: Of each bank: its open row, its active requests, until when its data clock runs, its refresh,
-#: and of a half activation the row and the tick.
-OPENED, BUSY, SYNCED, SCOPE, HALF_ROW, HALF_SINCE = range(6)
-#: Of each row of the table.
-LEVEL, AFTER, WINDOW, TICKS, SIBLING = range(5)
-#: Commands by what the controller uses them for; -1 where the standard has none.
-OPEN_FIRST, OPEN, CLOSE, CLOSE_ALL, REFRESH, READ, WRITE, SYNC_READ, SYNC_WRITE = range(9)
+#: Commands by what the controller uses them for; requests need one of the first five, reads and
+#: writes after a start of the data clock where it does not run.
+OPEN_FIRST, OPEN, CLOSE, READ, WRITE, SYNC_READ, SYNC_WRITE, CLOSE_ALL, REFRESH = range(9)
+USES, NEEDS = 9, 5
+#: Of each request. `REQUEST`: its number; `SEEN`: whether a command was issued for it; `FOLLOWER`:
+#: the next younger one of its bank in its list, -1 for none.
+BANK, ROW, COLUMN, IS_WRITE, REQUEST, ARRIVAL, SEEN, FOLLOWER = range(8)
+#: A key is the number of a request and its place, so that the least is that of the oldest.
+SLOT_BITS = 16
+SLOT_MASK = (1 << SLOT_BITS) - 1
+#: Of each bank: its open row, its active requests, and of a half activation the row and the tick.
+OPENED, BUSY, HALF_ROW, HALF_SINCE = range(4)
+#: Of each row of the table. `SPAN`: banks of an instance; `AROUND`: of its parent if the row is of
+#: siblings, else 0. `WINDOW` 1 is none.
+LEVEL, AFTER, SPAN, AROUND, TICKS, WINDOW, WINDOW_TICKS = range(7)
 #: What a standard and settings fix; marks of writes are numbers of requests.
 (
     QUEUE, HIGH, LOW, TWO_BUSES, IN_ORDER, READ_LATENCY, INTERVAL, READ_SYNC, WRITE_SYNC,
-    OPEN_WITHIN,
-) = range(10)  # fmt: skip
-#: The scalars of a channel's state.
+    OPEN_WITHIN, SCOPE_SPAN,
+) = range(11)  # fmt: skip
+#: The scalars of a channel's state. `FREE`: places for requests that are free; `CLOCK_UNTIL`: when
+#: the data clock stops.
 (
     TICK, NEXT, OFFERED, DONE, LAST, WRITING, REFRESH_AT, REFRESH_FIRST, REFRESHES,
     HITS, MISSES, CONFLICTS, LATENCY_SUM, LATENCY_MOST, READS_DONE, LAST_READ, TRACED,
-) = range(17)  # fmt: skip
-SCALARS = 17
-#: Requests that a channel can know at a time, a power of two: queues, and what is active.
-SLOTS = 512
-SLOT_MASK = SLOTS - 1
+    FREE, CLOCK_UNTIL,
+) = range(19)  # fmt: skip
+SCALARS = 19
 #: Ticks of latency that are counted apart.
 LATENCIES = 1 << 14
 #: Whether requests are done, more have to be offered, the trace is full, or nothing can move.
 FINISHED, MORE, FULL, STUCK = range(4)
+#: Which commands a turn may issue.
+ROWS, COLUMNS, ALL = range(3)
 
 
 class Machine(NamedTuple):
     """A channel for the kernel: what its standard and settings fix.
 
-    fixed: by QUEUE and so on. nodes: of each bank, its instance at each level (all instances in one
-    array). parents: of each instance, that of the level above. rows: of the commands used, by the
-    command before, with fields LEVEL and so on; starts: where those of a command start. commands:
-    by use. scopes: the instances that are refreshed.
+    fixed: by QUEUE and so on. nodes: of each bank and level, the first bank of the instance. rows:
+    of the commands used, by the use before, with fields LEVEL and so on; starts: where those of a
+    use start. commands: by use, -1 where the standard has none. scopes: the first banks of the
+    instances that are refreshed.
     """
 
     fixed: Ints
     nodes: Ints
-    parents: Ints
     rows: Ints
     starts: Ints
     commands: Ints
@@ -84,77 +89,126 @@ class Machine(NamedTuple):
 class State(NamedTuple):
     """A channel in the middle of a stream: arrays that the kernel changes.
 
-    k: scalars, by TICK and so on. ready: by command and instance, the tick that allows it.
-    history, rings: issue times of rows with windows, and where the next goes. banks, lists,
-    requests: by field; lists are oldest first, sizes long. pending: scopes to be refreshed. counts:
-    by command. latencies: of reads, a histogram.
+    k: scalars, by TICK and so on. floor: by use, the tick that allows it by rows that hold for
+    all banks; ready: by use and bank, by the others. history, rings:
+    issue times of rows with windows, and where the next goes, by the first bank. banks: by field.
+    ends: first and last request of each list and bank. sizes: of the lists. keys: the oldest
+    request of each list that needs a command of a bank, NEVER for none; wait: by list and need, a
+    tick before which no bank can take it. requests: by place, with fields BANK and so on; free: the
+    places that are free, a stack. pending: scopes to be refreshed. counts: by use. latencies: of
+    reads, a histogram.
     """
 
     k: Ints
+    floor: Ints
     ready: Ints
     history: Ints
     rings: Ints
     banks: Ints
-    lists: Ints
+    ends: Ints
     sizes: Ints
+    keys: Ints
+    wait: Ints
     requests: Ints
+    free: Ints
     pending: Ints
     counts: Ints
     latencies: Ints
 
 
 @inlined
-def _first_ready(  # noqa: C901 - a call for each request would cost more than the rest
-    fixed: Ints, nodes: Ints, commands: Ints, ready: Ints, banks: Ints, lists: Ints, sizes: Ints,
-    which: int, tick: int, bus: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Return (place, use) of the first request of a list that is ready, and when one may be.
-
-    bus: 0 for rows, 1 for columns, 2 for either. Of nothing ready the place is -1.
-    """
-    soon = NEVER
-    synced, opener = fixed[READ_SYNC], OPEN if commands[OPEN_FIRST] < 0 else OPEN_FIRST
-    looked_at = min(sizes[which], 1) if fixed[IN_ORDER] else sizes[which]
-    for place in range(looked_at):
-        due = lists[DUE, which, place]
-        if due > tick:
-            soon = min(soon, due)
-            continue
-        bank = lists[BANK, which, place]
-        opened = banks[OPENED, bank]
-        if opened == lists[ROW, which, place]:
-            use = READ + lists[IS_WRITE, which, place]
-            if synced and banks[SYNCED, bank] <= tick:
-                use += SYNC_READ - READ
-        elif opened == CLOSED:
-            use = opener
-        elif opened == HALF_OPEN:
-            use = OPEN
-        elif which != ACTIVE and banks[BUSY, bank] > 0:
-            lists[DUE, which, place] = NEVER
-            continue
-        else:
-            use = CLOSE
-        due, command = 0, commands[use]
-        for level in range(nodes.shape[1]):
-            due = max(due, ready[command, nodes[bank, level]])
-        if due > tick:
-            if synced and READ <= use <= WRITE:
-                due = min(due, banks[SYNCED, bank])
-            lists[DUE, which, place] = due
-            soon = min(soon, due)
-        elif bus == 2 or (use >= READ) == (bus == 1):
-            return place, use, soon
-        else:
-            soon = tick + 1
-    return -1, 0, soon
+def _oldest_of(
+    ready: Ints, keys: Ints, which: int, need: int, use: int, tick: int
+) -> tuple[int, int, int]:
+    """Return (least key of a bank that is ready, how many are, tick at which another one is)."""
+    best, many, soon = NEVER, 0, NEVER
+    # Without branches: this loop becomes vector code.
+    for bank in range(keys.shape[2]):
+        key, at = keys[which, need, bank], ready[use, bank]
+        best = min(best, key if at <= tick else NEVER)
+        many += (at <= tick) & (key < NEVER)
+        soon = min(soon, at if (at > tick) & (key < NEVER) else NEVER)
+    return best, many, soon
 
 
 @inlined
-def _overdue(fixed: Ints, banks: Ints, lists: Ints, sizes: Ints, tick: int) -> tuple[int, int, int]:
-    """Return (list, place) of the request whose activation has to be ended now, and when else.
+def _first_ready(
+    floor: Ints, ready: Ints, keys: Ints, wait: Ints, which: int, tick: int, bus: int,
+    clock_until: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Return (key, use) of the oldest request of a list that is ready, and when one may be.
 
-    The place is -1 where there is none; the tick is the next at which there will be one.
+    It will be served. clock_until: NEVER where there is no data clock. Of nothing ready the key is
+    NEVER.
+    """
+    best, best_need, best_use, after, soon = NEVER, 0, 0, 0, NEVER
+    first, end = (READ if bus == COLUMNS else 0), (READ if bus == ROWS else NEEDS)
+    for need in range(first, end):
+        if wait[which, need] > tick:
+            soon = min(soon, wait[which, need])
+            continue
+        use, stops = need, NEVER
+        if need >= READ:
+            use, stops = _with_clock(need, tick, clock_until)
+        if floor[use] > tick:
+            soon = min(soon, floor[use], stops)
+            continue
+        key, many, near = _oldest_of(ready, keys, which, need, use, tick)
+        near = min(near, stops) if near < NEVER else NEVER
+        if key < best:
+            best, best_need, best_use = key, need, use
+            after = near if many == 1 else 0
+        if key == NEVER:
+            wait[which, need] = near
+        soon = min(soon, near)
+    if best < NEVER:
+        wait[which, best_need] = after
+    return best, best_use, soon
+
+
+@inlined
+def _with_clock(need: int, tick: int, clock_until: int) -> tuple[int, int]:
+    """Return the use for a read or write, and the tick at which it is another one."""
+    if clock_until <= tick:
+        return need + SYNC_READ - READ, NEVER
+    return need, clock_until
+
+
+@inlined
+def _head_ready(
+    floor: Ints, ready: Ints, keys: Ints, ends: Ints, requests: Ints, which: int, tick: int,
+    bus: int, clock_until: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Return what `_first_ready` does where only the oldest request of a list may be served."""
+    oldest = NEVER
+    for bank in range(ends.shape[2]):
+        slot = ends[0, which, bank]
+        if slot >= 0:
+            oldest = min(oldest, requests[slot, REQUEST] << SLOT_BITS | slot)
+    if oldest == NEVER:
+        return NEVER, 0, NEVER
+    bank = requests[oldest & SLOT_MASK, BANK]
+    for need in range(NEEDS):
+        if keys[which, need, bank] == oldest:
+            use, stops = need, NEVER
+            if need >= READ:
+                use, stops = _with_clock(need, tick, clock_until)
+            due = max(floor[use], ready[use, bank])
+            if due > tick:
+                return NEVER, 0, min(due, stops)
+            if bus == ALL or (use >= READ) == (bus == COLUMNS):
+                return oldest, use, NEVER
+            return NEVER, 0, tick + 1
+    return NEVER, 0, NEVER
+
+
+@inlined
+def _overdue(
+    fixed: Ints, banks: Ints, ends: Ints, requests: Ints, tick: int
+) -> tuple[int, int, int]:
+    """Return (list, key) of the request whose activation has to be ended now, and when else.
+
+    The key is NEVER where there is none; the tick is the next at which there will be one.
     """
     soon = NEVER
     for bank in range(banks.shape[1]):
@@ -164,305 +218,413 @@ def _overdue(fixed: Ints, banks: Ints, lists: Ints, sizes: Ints, tick: int) -> t
                 soon = min(soon, due)
                 continue
             for which in range(ACTIVE):
-                for place in range(sizes[which]):
-                    same_row = lists[ROW, which, place] == banks[HALF_ROW, bank]
-                    if lists[BANK, which, place] == bank and same_row:
-                        return which, place, tick
-    return READS, -1, soon
+                slot = ends[0, which, bank]
+                while slot >= 0 and requests[slot, ROW] != banks[HALF_ROW, bank]:
+                    slot = requests[slot, FOLLOWER]
+                if slot >= 0:
+                    return which, requests[slot, REQUEST] << SLOT_BITS | slot, tick
+    return READS, NEVER, soon
 
 
 @inlined
 def _issue(
-    nodes: Ints, parents: Ints, rows: Ints, starts: Ints, ready: Ints, history: Ints, rings: Ints,
-    counts: Ints, command: int, bank: int, tick: int,
+    nodes: Ints, rows: Ints, starts: Ints, floor: Ints, ready: Ints, history: Ints, rings: Ints,
+    counts: Ints, use: int, bank: int, tick: int,
 ) -> None:  # fmt: skip
     """Note a command in all rows of the table that it stands before."""
-    counts[command] += 1
-    for index in range(starts[command], starts[command + 1]):
-        level, after, window = rows[index, LEVEL], rows[index, AFTER], rows[index, WINDOW]
-        node, until = nodes[bank, level], tick + rows[index, TICKS]
+    counts[use] += 1
+    # Masks tell the compiler that no index is negative, else it looks at each.
+    for index in range(starts[use] & SLOT_MASK, starts[use + 1]):
+        level, after = rows[index, LEVEL] & SLOT_MASK, rows[index, AFTER] & SLOT_MASK
+        span = rows[index, SPAN]
+        first, until = nodes[bank, level] & SLOT_MASK, tick + rows[index, TICKS]
+        window = rows[index, WINDOW]
         if window > 1:
-            place = rings[index, node]
-            history[index, node, place] = tick
+            place = rings[index, first] & SLOT_MASK
+            history[index, first, place] = tick
             place = place + 1 if place + 1 < window else 0
-            rings[index, node] = place
-            until = history[index, node, place] + rows[index, TICKS]
-        if rows[index, SIBLING]:
-            for other in range(parents.shape[0]):
-                if other != node and parents[other] == parents[node]:
+            rings[index, first] = place
+            until = max(until, history[index, first, place] + rows[index, WINDOW_TICKS])
+        if rows[index, AROUND]:
+            start = nodes[bank, level - 1] & SLOT_MASK
+            for place in range(rows[index, AROUND]):
+                other = start + place
+                if other < first or other >= first + span:
                     ready[after, other] = max(ready[after, other], until)
-        elif ready[after, node] < until:
-            ready[after, node] = until
+        elif span == ready.shape[1]:
+            floor[after] = max(floor[after], until)
+        elif span == 1:
+            ready[after, bank] = max(ready[after, bank], until)
+        else:
+            for place in range(span):
+                ready[after, first + place] = max(ready[after, first + place], until)
 
 
 @inlined
-def _drop(lists: Ints, sizes: Ints, which: int, place: int) -> None:
+def _set(
+    fixed: Ints, ready: Ints, keys: Ints, wait: Ints, requests: Ints, which: int, need: int,
+    bank: int, slot: int,
+) -> None:  # fmt: skip
+    """Let a request stand for those of its bank with the same need."""
+    keys[which, need, bank] = requests[slot, REQUEST] << SLOT_BITS | slot
+    at = 0 if need >= READ and fixed[READ_SYNC] else ready[need, bank]
+    wait[which, need] = min(wait[which, need], at)
+
+
+@inlined
+def _find(
+    fixed: Ints, ready: Ints, banks: Ints, ends: Ints, keys: Ints, wait: Ints, requests: Ints,
+    which: int, bank: int,
+) -> None:  # fmt: skip
+    """Find the oldest requests of a bank in a list, by what they need."""
+    slot, opened = ends[0, which, bank], banks[OPENED, bank]
+    if slot < 0:
+        return
+    for need in range(NEEDS):
+        keys[which, need, bank] = NEVER
+    if opened < 0:
+        need = OPEN_FIRST if opened == CLOSED and fixed[OPEN_WITHIN] else OPEN
+        _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
+        return
+    closes = which == ACTIVE or banks[BUSY, bank] == 0
+    # A queue has requests of one kind, but where it is served in order.
+    enough = 3 if which == ACTIVE or fixed[IN_ORDER] else 1 + closes
+    while slot >= 0 and enough > 0:
+        need = READ + (requests[slot, IS_WRITE] & 1) if requests[slot, ROW] == opened else CLOSE
+        if (need != CLOSE or closes) and keys[which, need, bank] == NEVER:
+            enough -= 1
+            _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
+        slot = requests[slot, FOLLOWER]
+
+
+@inlined
+def _find_after(
+    fixed: Ints,
+    ready: Ints,
+    keys: Ints,
+    wait: Ints,
+    requests: Ints,
+    which: int,
+    bank: int,
+    need: int,
+    slot: int,
+) -> None:
+    """Find the next request of a bank and list that a column command serves, after one of them."""
+    row, write = requests[slot, ROW], requests[slot, IS_WRITE]
+    keys[which, need, bank] = NEVER
+    slot = requests[slot, FOLLOWER]
+    while slot >= 0 and (requests[slot, ROW] != row or requests[slot, IS_WRITE] != write):
+        slot = requests[slot, FOLLOWER]
+    if slot >= 0:
+        _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
+
+
+@inlined
+def _find_conflict(
+    fixed: Ints,
+    ready: Ints,
+    banks: Ints,
+    ends: Ints,
+    keys: Ints,
+    wait: Ints,
+    requests: Ints,
+    which: int,
+    bank: int,
+) -> None:
+    """Find the oldest request of a bank and list that needs another row than the open one."""
+    slot = ends[0, which, bank]
+    while slot >= 0 and requests[slot, ROW] == banks[OPENED, bank]:
+        slot = requests[slot, FOLLOWER]
+    if slot >= 0:
+        _set(fixed, ready, keys, wait, requests, which, CLOSE, bank, slot)
+
+
+@inlined
+def _take(ends: Ints, sizes: Ints, requests: Ints, which: int, bank: int, slot: int) -> None:
     """Take a request out of a list."""
     sizes[which] -= 1
-    for field in range(lists.shape[0]):
-        for index in range(place, sizes[which]):
-            lists[field, which, index] = lists[field, which, index + 1]
+    before, each = -1, ends[0, which, bank]
+    while each != slot:
+        before, each = each, requests[each, FOLLOWER]
+    after = requests[slot, FOLLOWER]
+    if before < 0:
+        ends[0, which, bank] = after
+    else:
+        requests[before, FOLLOWER] = after
+    if after < 0:
+        ends[1, which, bank] = before
 
 
 @inlined
-def _put(
-    lists: Ints, sizes: Ints, which: int, bank: int, row: int, request: int, write: int
-) -> None:
+def _put(ends: Ints, sizes: Ints, requests: Ints, which: int, bank: int, slot: int) -> None:
     """Put a request into a list, by age."""
-    place = sizes[which]
-    sizes[which] = place + 1
-    while place > 0 and lists[REQUEST, which, place - 1] > request:
-        for field in range(lists.shape[0]):
-            lists[field, which, place] = lists[field, which, place - 1]
-        place -= 1
-    lists[DUE, which, place], lists[BANK, which, place], lists[ROW, which, place] = 0, bank, row
-    lists[REQUEST, which, place], lists[IS_WRITE, which, place] = request, write
-
-
-@inlined
-def _wake(lists: Ints, sizes: Ints, bank: int, count: int) -> None:
-    """Let requests of a bank, or of all if it is -1, be looked at again, in `count` lists."""
-    for which in range(count):
-        for place in range(sizes[which]):
-            if bank < 0 or lists[BANK, which, place] == bank:
-                lists[DUE, which, place] = 0
-
-
-@inlined
-def _done(k: Ints, requests: Ints, latencies: Ints, request: int, write: int, tick: int) -> None:
-    """Book a request that is done at a tick."""
-    k[DONE] += 1
-    k[LAST] = max(k[LAST], tick)
-    if not write:
-        latency = tick - requests[ARRIVAL, request & SLOT_MASK] + 1
-        k[READS_DONE] += 1
-        k[LAST_READ] = tick
-        k[LATENCY_SUM] += latency
-        k[LATENCY_MOST] = max(k[LATENCY_MOST], latency)
-        latencies[min(latency, LATENCIES - 1)] += 1
-
-
-@inlined
-def _trace(k: Ints, trace: Ints, tick: int, command: int, bank: int, row: int, column: int) -> None:
-    """Note a command, if a trace is kept."""
-    if trace.shape[0]:
-        place = k[TRACED]
-        trace[place, 0], trace[place, 1], trace[place, 2] = tick, command, bank
-        trace[place, 3], trace[place, 4] = row, column
-        k[TRACED] = place + 1
-
-
-@inlined
-def _offer(
-    fixed: Ints, k: Ints, lists: Ints, sizes: Ints, requests: Ints, latencies: Ints, block: Ints,
-    index: int, tick: int,
-) -> None:  # fmt: skip
-    """Take a request of the block, if its queue has room, or serve it from a queued write."""
-    write, bank, row, column = block[index, 0], block[index, 1], block[index, 2], block[index, 3]
-    request, held = k[OFFERED], False
-    slot = request & SLOT_MASK
-    if not write:
-        for place in range(sizes[WRITES]):
-            if lists[BANK, WRITES, place] == bank and lists[ROW, WRITES, place] == row:
-                other = lists[REQUEST, WRITES, place] & SLOT_MASK
-                held = held or requests[COLUMN, other] == column
-    which = READS if fixed[IN_ORDER] else write
-    if held or sizes[which] < fixed[QUEUE]:
-        requests[COLUMN, slot], requests[ARRIVAL, slot], requests[SEEN, slot] = column, tick, 0
-        k[OFFERED] += 1
-        if held:
-            # Reads return in order.
-            finished = max(k[LAST_READ], tick + 1)
-            _done(k, requests, latencies, request, write, finished)
-        else:
-            _put(lists, sizes, which, bank, row, request, write)
-
-
-@inlined
-def _due_refresh(
-    nodes: Ints, commands: Ints, ready: Ints, banks: Ints, scope: int
-) -> tuple[int, int, int]:
-    """Return (use, a bank, tick) of what a refresh of a scope needs next."""
-    use, bank = REFRESH, -1
-    for other in range(banks.shape[1]):
-        if banks[SCOPE, other] == scope:
-            bank = other if bank < 0 else bank
-            if banks[OPENED, other] != CLOSED:
-                use = CLOSE_ALL
-    earliest = 0
-    for level in range(nodes.shape[1]):
-        # Levels inside of the scope, whose instances come later, have no say.
-        if nodes[bank, level] <= scope:
-            earliest = max(earliest, ready[commands[use], nodes[bank, level]])
-    return use, bank, earliest
-
-
-@inlined
-def _first_use(k: Ints, use: int) -> None:
-    """Count a request by the first command that it needs."""
-    if use >= READ:
-        k[HITS] += 1
-    elif use == CLOSE:
-        k[CONFLICTS] += 1
+    sizes[which] += 1
+    before, after = ends[1, which, bank], -1
+    if before >= 0 and requests[before, REQUEST] > requests[slot, REQUEST]:
+        before, after = -1, ends[0, which, bank]
+        while requests[after, REQUEST] < requests[slot, REQUEST]:
+            before, after = after, requests[after, FOLLOWER]
+    requests[slot, FOLLOWER] = after
+    if before < 0:
+        ends[0, which, bank] = slot
     else:
-        k[MISSES] += 1
+        requests[before, FOLLOWER] = slot
+    if after < 0:
+        ends[1, which, bank] = slot
 
 
 @inlined
-def _run_clock(fixed: Ints, banks: Ints, write: int, tick: int) -> None:
-    """Let the data clock run on after a column or a clock command."""
-    runs = fixed[WRITE_SYNC] if write else fixed[READ_SYNC]
-    for bank in range(banks.shape[1]):
-        banks[SYNCED, bank] = max(banks[SYNCED, bank], tick + runs)
-
-
-@inlined
-def _follow(
-    fixed: Ints, k: Ints, banks: Ints, lists: Ints, sizes: Ints, requests: Ints, latencies: Ints,
-    which: int, place: int, use: int, tick: int,
+def _join(
+    fixed: Ints, ready: Ints, banks: Ints, ends: Ints, keys: Ints, wait: Ints, requests: Ints,
+    which: int, slot: int,
 ) -> None:  # fmt: skip
-    """Change the channel by a command that was issued for a request."""
-    bank, row = lists[BANK, which, place], lists[ROW, which, place]
-    request, write = lists[REQUEST, which, place], lists[IS_WRITE, which, place]
-    if use in (READ, WRITE):
-        if fixed[READ_SYNC]:
-            _run_clock(fixed, banks, write, tick)
-        _drop(lists, sizes, which, place)
-        _done(k, requests, latencies, request, write, tick + (0 if write else fixed[READ_LATENCY]))
-        if which == ACTIVE:
-            banks[BUSY, bank] -= 1
-            if banks[BUSY, bank] == 0:
-                _wake(lists, sizes, bank, 2)
-        return
-    if use >= SYNC_READ:
-        _run_clock(fixed, banks, write, tick)
-        _wake(lists, sizes, -1, 3)
-        return
-    if use == OPEN:
-        banks[OPENED, bank] = row
-        if which != ACTIVE:
-            _drop(lists, sizes, which, place)
-            _put(lists, sizes, ACTIVE, bank, row, request, write)
-            banks[BUSY, bank] += 1
-    elif use == OPEN_FIRST:
-        banks[OPENED, bank] = HALF_OPEN
-        banks[HALF_ROW, bank], banks[HALF_SINCE, bank] = row, tick
+    """Let a request that was just put into a queue stand for its bank, if it is the first."""
+    bank, opened = requests[slot, BANK], banks[OPENED, requests[slot, BANK]]
+    if opened == CLOSED and fixed[OPEN_WITHIN]:
+        need = OPEN_FIRST
+    elif opened < 0:
+        need = OPEN
+    elif opened == requests[slot, ROW]:
+        need = READ + (requests[slot, IS_WRITE] & 1)
     else:
-        banks[OPENED, bank] = CLOSED
-    _wake(lists, sizes, bank, 3)
+        need = CLOSE
+        if banks[BUSY, bank] > 0:
+            return
+    if keys[which, need, bank] == NEVER:
+        _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
 
 
 @inlined
-def _writing(fixed: Ints, k: Ints, sizes: Ints) -> int:
-    """Return the list that is served, after writing began or ended."""
-    if fixed[IN_ORDER]:
-        return READS
-    if not k[WRITING]:
-        if sizes[WRITES] > fixed[HIGH] or sizes[READS] == 0:
-            k[WRITING] = 1
-    elif sizes[WRITES] < fixed[LOW] and sizes[READS] > 0:
-        k[WRITING] = 0
-    return WRITES if k[WRITING] else READS
+def _held(ends: Ints, requests: Ints, bank: int, row: int, column: int) -> bool:
+    """Tell whether a queued write holds what is to be read."""
+    slot = ends[0, WRITES, bank]
+    while slot >= 0 and (requests[slot, ROW] != row or requests[slot, COLUMN] != column):
+        slot = requests[slot, FOLLOWER]
+    return bool(slot >= 0)
 
 
 @inlined
-def _next_tick(fixed: Ints, k: Ints, sizes: Ints, offered: bool, write: int) -> int:
-    """Return the next tick at which something may happen."""
-    tick: int = k[TICK] + 1
-    if not (offered and sizes[READS if fixed[IN_ORDER] else write] < fixed[QUEUE]):
-        tick = max(tick, k[NEXT])
-        if fixed[INTERVAL]:
-            tick = min(tick, max(k[TICK] + 1, k[REFRESH_AT]))
-    return tick
+def _trace(
+    trace: Ints, place: int, tick: int, command: int, bank: int, row: int, column: int
+) -> None:
+    """Write a command into a row of a trace."""
+    trace[place, 0], trace[place, 1], trace[place, 2] = tick, command, bank
+    trace[place, 3], trace[place, 4] = row, column
 
 
-@compiled()
-def advance(  # noqa: C901 - calls that hand on the state cost as much as what they do
-    fixed: Ints, nodes: Ints, parents: Ints, rows: Ints, starts: Ints, commands: Ints,
-    scopes: Ints, k: Ints, ready: Ints, history: Ints, rings: Ints, banks: Ints, lists: Ints,
-    sizes: Ints, requests: Ints, pending: Ints, counts: Ints, latencies: Ints,
-    block: Ints, last: bool, trace: Ints,
+@compiled(counted=False)
+def advance(  # noqa: C901 - one loop, so that the scalars of the state are local variables
+    fixed: Ints, nodes: Ints, rows: Ints, starts: Ints, commands: Ints, scopes: Ints,
+    k: Ints, floor: Ints, ready: Ints, history: Ints, rings: Ints, banks: Ints, ends: Ints,
+    sizes: Ints, keys: Ints, wait: Ints, requests: Ints, free: Ints, pending: Ints, counts: Ints,
+    latencies: Ints, block: Ints, last: bool, trace: Ints,
 ) -> int:  # fmt: skip
     """Run until the block is offered, or to the end of the stream if it is the last.
 
-    After `Machine` and `State`, block: rows of write, bank, row, column, the first of which is
-    request `OFFERED`. trace: room for rows of tick, command, bank, row, column; the caller empties
-    it and sets `TRACED` to 0. Returns FINISHED, MORE, FULL or STUCK.
+    After `Machine` and `State`, block: rows of write, bank, row, column, channel, the first of
+    which is request `OFFERED`. trace: room for rows of tick, command, bank, row, column; the caller
+    empties it and sets `TRACED` to 0. Returns FINISHED, MORE, FULL or STUCK.
     """
-    first = k[OFFERED]
+    queue, two_buses, in_order = fixed[QUEUE], fixed[TWO_BUSES], fixed[IN_ORDER]
+    interval, read_latency, span = fixed[INTERVAL], fixed[READ_LATENCY], fixed[SCOPE_SPAN]
+    tick, soonest, offered, done = k[TICK], k[NEXT], k[OFFERED], k[DONE]
+    finished_at, writing, refresh_at = k[LAST], k[WRITING], k[REFRESH_AT]
+    refresh_first, refreshes, last_read = k[REFRESH_FIRST], k[REFRESHES], k[LAST_READ]
+    latency_sum, latency_most, reads_done = k[LATENCY_SUM], k[LATENCY_MOST], k[READS_DONE]
+    traced, unused, clock_until = k[TRACED], k[FREE], k[CLOCK_UNTIL]
+    tracing, room_for = trace.shape[0] > 0, trace.shape[0] - 2
+    first = offered
     end = first + block.shape[0]
     while True:
-        if last and k[DONE] == end:
-            return FINISHED
-        if not last and k[OFFERED] == end:
-            return MORE
-        if trace.shape[0] and k[TRACED] + 2 > trace.shape[0]:
-            return FULL
-        offers = k[OFFERED] < end
-        write = block[k[OFFERED] - first, 0] if offers else 0
-        tick = _next_tick(fixed, k, sizes, offers, write)
-        if tick >= NEVER:
-            return STUCK
-        k[TICK] = tick
-        if offers:
-            at = k[OFFERED] - first
-            _offer(fixed, k, lists, sizes, requests, latencies, block, at, tick)
-        if fixed[INTERVAL] and tick == k[REFRESH_AT]:
-            k[REFRESH_AT] += fixed[INTERVAL]
+        if last and done == end:
+            ended = FINISHED
+            break
+        if not last and offered == end:
+            ended = MORE
+            break
+        if tracing and traced > room_for:
+            ended = FULL
+            break
+        # When: at once if a request can be taken, else when something may happen.
+        at = offered - first
+        takes = held = False
+        write = bank = row = 0
+        if offered < end:
+            write, bank, row = block[at, 0] & 1, block[at, 1] & SLOT_MASK, block[at, 2]
+            held = (
+                write == 0 and sizes[WRITES] > 0
+                and _held(ends, requests, bank, row, block[at, 3])
+            )  # fmt: skip
+            takes = held or sizes[0 if in_order else write] < queue
+        if takes:
+            tick += 1
+        else:
+            later = max(tick + 1, soonest)
+            if interval:
+                later = min(later, max(tick + 1, refresh_at))
+            if later >= NEVER:
+                ended = STUCK
+                break
+            tick = later
+        if held:
+            # Reads return in order.
+            last_read = max(last_read, tick + 1)
+            finished_at = max(finished_at, last_read)
+            latency = last_read - tick + 1
+            latency_sum += latency
+            latency_most = max(latency_most, latency)
+            latencies[min(latency, LATENCIES - 1)] += 1
+            reads_done += 1
+            done += 1
+            offered += 1
+        elif takes:
+            unused -= 1
+            slot = free[unused] & SLOT_MASK
+            requests[slot, BANK], requests[slot, ROW] = bank, row
+            requests[slot, COLUMN], requests[slot, IS_WRITE] = block[at, 3], write
+            requests[slot, REQUEST], requests[slot, ARRIVAL] = offered, tick
+            requests[slot, SEEN] = 0
+            which = READS if in_order else write
+            _put(ends, sizes, requests, which, bank, slot)
+            _join(fixed, ready, banks, ends, keys, wait, requests, which, slot)
+            offered += 1
+        if interval and tick == refresh_at:
+            refresh_at += interval
             for scope in scopes:
-                pending[(k[REFRESH_FIRST] + k[REFRESHES]) % len(pending)] = scope
-                k[REFRESHES] += 1
-        k[NEXT] = NEVER
-        for turn in range(2 if fixed[TWO_BUSES] else 1):
-            bus = 1 - turn if fixed[TWO_BUSES] else 2
-            which, place, use, soon = ACTIVE, -1, 0, NEVER
+                pending[(refresh_first + refreshes) % len(pending)] = scope
+                refreshes += 1
+        soonest = NEVER
+        for turn in range(2 if two_buses else 1):
+            bus = (COLUMNS if turn == 0 else ROWS) if two_buses else ALL
+            which, key, use, soon = ACTIVE, NEVER, 0, NEVER
             if fixed[OPEN_WITHIN]:
-                which, place, soon = _overdue(fixed, banks, lists, sizes, tick)
-                k[NEXT] = min(k[NEXT], soon)
+                which, key, soon = _overdue(fixed, banks, ends, requests, tick)
+                soonest = min(soonest, soon)
                 use = OPEN
-            if place < 0 and sizes[ACTIVE]:
+            if key == NEVER and sizes[ACTIVE]:
                 which = ACTIVE
-                place, use, soon = _first_ready(
-                    fixed, nodes, commands, ready, banks, lists, sizes, ACTIVE, tick, bus
-                )
-            if place < 0 and k[REFRESHES]:
-                if bus != 1:
-                    scope = pending[k[REFRESH_FIRST] % len(pending)]
-                    use, bank, due = _due_refresh(nodes, commands, ready, banks, scope)
+                if in_order:
+                    key, use, soon = _head_ready(
+                        floor, ready, keys, ends, requests, ACTIVE, tick, bus, clock_until
+                    )
+                else:
+                    key, use, soon = _first_ready(
+                        floor, ready, keys, wait, ACTIVE, tick, bus, clock_until
+                    )
+            if key == NEVER and refreshes:
+                if bus != COLUMNS:
+                    scope = pending[refresh_first % len(pending)]
+                    use = REFRESH
+                    for other in range(scope, scope + span):
+                        if banks[OPENED, other] != CLOSED:
+                            use = CLOSE_ALL
+                    due = max(floor[use], ready[use, scope])
                     if due <= tick:
-                        command = commands[use]
                         _issue(
-                            nodes, parents, rows, starts, ready, history, rings, counts, command,
-                            bank, tick,
-                        )  # fmt: skip
-                        _trace(k, trace, tick, command, bank, 0, 0)
+                            nodes,
+                            rows,
+                            starts,
+                            floor,
+                            ready,
+                            history,
+                            rings,
+                            counts,
+                            use,
+                            scope,
+                            tick,
+                        )
+                        if tracing:
+                            _trace(trace, traced, tick, commands[use], scope, 0, 0)
+                            traced += 1
                         if use == REFRESH:
-                            k[REFRESH_FIRST] += 1
-                            k[REFRESHES] -= 1
-                        for other in range(banks.shape[1]):
-                            if banks[SCOPE, other] == scope:
-                                banks[OPENED, other] = CLOSED
-                        _wake(lists, sizes, -1, 3)
+                            refresh_first += 1
+                            refreshes -= 1
+                        for other in range(scope, scope + span):
+                            banks[OPENED, other] = CLOSED
+                            for each in range(3):
+                                _find(fixed, ready, banks, ends, keys, wait, requests, each, other)
                         due = tick + 1
                     soon = min(soon, due)
-                k[NEXT] = min(k[NEXT], soon)
+                soonest = min(soonest, soon)
                 continue
-            if place < 0:
-                which = _writing(fixed, k, sizes)
-                place, use, near = _first_ready(
-                    fixed, nodes, commands, ready, banks, lists, sizes, which, tick, bus
-                )
+            if key == NEVER:
+                which = READS
+                if not in_order:
+                    if not writing:
+                        if sizes[WRITES] > fixed[HIGH] or sizes[READS] == 0:
+                            writing = 1
+                    elif sizes[WRITES] < fixed[LOW] and sizes[READS] > 0:
+                        writing = 0
+                    which = WRITES if writing else READS
+                    key, use, near = _first_ready(
+                        floor, ready, keys, wait, which, tick, bus, clock_until
+                    )
+                else:
+                    key, use, near = _head_ready(
+                        floor, ready, keys, ends, requests, READS, tick, bus, clock_until
+                    )
                 soon = min(soon, near)
-            if place < 0:
-                k[NEXT] = min(k[NEXT], soon)
+            if key == NEVER:
+                soonest = min(soonest, soon)
                 continue
-            bank, request = lists[BANK, which, place], lists[REQUEST, which, place]
-            slot, command = request & SLOT_MASK, commands[use]
-            if not requests[SEEN, slot]:
-                requests[SEEN, slot] = 1
-                _first_use(k, use)
-            _issue(nodes, parents, rows, starts, ready, history, rings, counts, command, bank, tick)
-            row, column = lists[ROW, which, place], requests[COLUMN, slot]
-            _trace(k, trace, tick, command, bank, row, column)
-            _follow(fixed, k, banks, lists, sizes, requests, latencies, which, place, use, tick)
-            k[NEXT] = tick + 1
+            soonest = tick + 1
+            slot = key & SLOT_MASK
+            # The mask tells the compiler that no index is negative.
+            bank = requests[slot, BANK] & SLOT_MASK
+            row, write = requests[slot, ROW], requests[slot, IS_WRITE]
+            if not requests[slot, SEEN]:
+                requests[slot, SEEN] = 1
+                k[HITS if use >= READ else CONFLICTS if use == CLOSE else MISSES] += 1
+            _issue(nodes, rows, starts, floor, ready, history, rings, counts, use, bank, tick)
+            if tracing:
+                _trace(trace, traced, tick, commands[use], bank, row, requests[slot, COLUMN])
+                traced += 1
+            if use >= READ and fixed[READ_SYNC]:
+                runs = fixed[WRITE_SYNC] if write else fixed[READ_SYNC]
+                clock_until = max(clock_until, tick + runs)
+            if use >= SYNC_READ:
+                wait[:, READ:] = 0
+            elif use >= READ:
+                _take(ends, sizes, requests, which, bank, slot)
+                _find_after(fixed, ready, keys, wait, requests, which, bank, use, slot)
+                free[unused] = slot
+                unused += 1
+                done += 1
+                if write:
+                    finished_at = max(finished_at, tick)
+                else:
+                    last_read = tick + read_latency
+                    finished_at = max(finished_at, last_read)
+                    latency = last_read - requests[slot, ARRIVAL] + 1
+                    latency_sum += latency
+                    latency_most = max(latency_most, latency)
+                    latencies[min(latency, LATENCIES - 1)] += 1
+                    reads_done += 1
+                if which == ACTIVE:
+                    banks[BUSY, bank] -= 1
+                    if banks[BUSY, bank] == 0:
+                        _find_conflict(fixed, ready, banks, ends, keys, wait, requests, READS, bank)
+                        _find_conflict(
+                            fixed, ready, banks, ends, keys, wait, requests, WRITES, bank
+                        )
+            else:
+                if use == OPEN:
+                    banks[OPENED, bank] = row
+                    if which != ACTIVE:
+                        keys[which, OPEN, bank] = NEVER
+                        _take(ends, sizes, requests, which, bank, slot)
+                        _put(ends, sizes, requests, ACTIVE, bank, slot)
+                        banks[BUSY, bank] += 1
+                elif use == OPEN_FIRST:
+                    banks[OPENED, bank] = HALF_OPEN
+                    banks[HALF_ROW, bank], banks[HALF_SINCE, bank] = row, tick
+                else:
+                    banks[OPENED, bank] = CLOSED
+                for each in range(3):
+                    _find(fixed, ready, banks, ends, keys, wait, requests, each, bank)
+    k[TICK], k[NEXT], k[OFFERED], k[DONE] = tick, soonest, offered, done
+    k[LAST], k[WRITING], k[REFRESH_AT] = finished_at, writing, refresh_at
+    k[REFRESH_FIRST], k[REFRESHES], k[LAST_READ] = refresh_first, refreshes, last_read
+    k[LATENCY_SUM], k[LATENCY_MOST], k[READS_DONE] = latency_sum, latency_most, reads_done
+    k[TRACED], k[FREE], k[CLOCK_UNTIL] = traced, unused, clock_until
+    return ended

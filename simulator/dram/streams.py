@@ -9,6 +9,7 @@ Left out: gaps in time between requests; requests other than whole bursts.
 """
 
 from dataclasses import dataclass
+from math import gcd, lcm, prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.config import unknown
@@ -188,6 +189,41 @@ def addresses(
     levels = np.empty((count, len(standard.levels)), dtype=np.int64)
     fill(*stream_tables(stream, standard), start, writes, levels)
     return writes, levels
+
+
+def block_tables(stream: Stream, standard: Standard) -> "StreamTables":
+    """Return a stream for `streams_kernel.fill_block`: of a level inside the channel, the banks.
+
+    Raises InputError as `stream_tables`.
+    """
+    from simulator.dram.mapping import PLACE, SCALE
+
+    tables, banked = stream_tables(stream, standard), len(standard.banked_levels)
+    for digit in tables.digits:
+        level = int(digit[PLACE])
+        if 0 < level < banked:
+            digit[SCALE] = prod(standard.counts[level + 1 : banked])
+        digit[PLACE] = 4 if level == 0 else 1 + max(0, level - banked + 1)
+    return tables
+
+
+def period(stream: Stream, standard: Standard) -> tuple[int, int]:
+    """Return after how many requests a stream repeats, and by how many rows it has then moved on.
+
+    Rows count around the last of a bank. (0, 0) for streams that do not repeat, and where the row
+    is not the most significant digit. Raises InputError as `stream_tables`.
+    """
+    from simulator.dram.mapping import PLACE, RADIX
+    from simulator.dram.streams_kernel import COUNT, KIND, NEST, STRIDE
+
+    tables = stream_tables(stream, standard)
+    *inner, top = [digit for digit in tables.digits.tolist() if digit[RADIX] > 1] or [[-1]]
+    if tables.numbers[KIND] != NEST or top[PLACE] != len(standard.levels) - 2:
+        return 0, 0
+    below = prod(digit[RADIX] for digit in inner)
+    nest, stride = prod(tables.loops[:-1, COUNT].tolist()), int(tables.loops[-1, STRIDE])
+    requests = lcm(nest * (below // gcd(below, stride)), stream.write_every or 1)
+    return requests, requests // nest * stride // below % standard.levels["Row"]
 
 
 def _inner(standard: Standard) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class StreamTables(NamedTuple):
     loops: Ints
 
 
-@compiled()
+@compiled(counted=False)
 def draw(seed: int, j: int) -> np.uint64:
     """Return output j, from 0, of splitmix64 seeded with `seed`, a uint64."""
     state = Word(seed) + (Word(j) + Word(1)) * GAMMA
@@ -51,7 +51,7 @@ def draw(seed: int, j: int) -> np.uint64:
     return mixed ^ (mixed >> SHIFT_31)
 
 
-@compiled()
+@compiled(counted=False)
 def burst_of(numbers: Ints, loops: Ints, i: int) -> int:
     """Return the number of the burst of request i, of a NEST or GATHER."""
     burst: int = numbers[BASE]
@@ -68,9 +68,9 @@ def burst_of(numbers: Ints, loops: Ints, i: int) -> int:
     return burst
 
 
-@compiled(mapping)
+@compiled(mapping, counted=False)
 def split(digits: Ints, burst: int, address: Ints) -> None:
-    """Write the levels of a burst into `address`; beyond the last it starts again."""
+    """Add the levels of a burst to `address`; beyond the last it starts again."""
     for digit in range(len(digits)):
         radix, shift = digits[digit, RADIX], digits[digit, SHIFT]
         if shift >= 0:
@@ -79,28 +79,43 @@ def split(digits: Ints, burst: int, address: Ints) -> None:
         else:
             value = burst % radix
             burst //= radix
-        address[digits[digit, PLACE]] = value * digits[digit, SCALE]
+        address[digits[digit, PLACE]] += value * digits[digit, SCALE]
 
 
-@compiled(mapping)
+@compiled(mapping, counted=False)
 def request(numbers: Ints, digits: Ints, loops: Ints, i: int, address: Ints) -> bool:
     """Write the levels of request i into `address`, Channel to Column; tell if it is a write."""
     address[:] = 0
     if numbers[KIND] == RANDOM:
         draws = len(digits)
         for k in range(draws):
-            value = np.int64(draw(numbers[SEED], i * draws + k) % Word(digits[k, RADIX]))
-            address[digits[k, PLACE]] = value * digits[k, SCALE]
+            radix, drawn = digits[k, RADIX], draw(numbers[SEED], i * draws + k)
+            if digits[k, SHIFT] >= 0:
+                value = np.int64(drawn & Word(radix - 1))
+            else:
+                value = np.int64(drawn % Word(radix))
+            address[digits[k, PLACE]] += value * digits[k, SCALE]
     else:
         split(digits, burst_of(numbers, loops, i), address)
     every: int = numbers[WRITE_EVERY]
     return every > 0 and i % every == every - 1
 
 
-@compiled(mapping)
+@compiled(mapping, counted=False)
 def fill(
     numbers: Ints, digits: Ints, loops: Ints, start: int, writes: NDArray[np.bool_], levels: Ints
 ) -> None:
     """Write requests from `start` on into `writes` (count) and `levels` (count, levels)."""
     for i in range(len(writes)):
         writes[i] = request(numbers, digits, loops, start + i, levels[i])
+
+
+@compiled(mapping, counted=False)
+def fill_block(numbers: Ints, digits: Ints, loops: Ints, start: int, block: Ints) -> None:
+    """Write requests from `start` on into `block` (count, 5): write, bank, row, column, channel.
+
+    digits: their places are those of a row of the block, and banks add up.
+    """
+    for i in range(len(block)):
+        write = request(numbers, digits, loops, start + i, block[i])
+        block[i, 0] = write

@@ -5,6 +5,7 @@ import gzip
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from simulator.dram import (
     standard_names,
 )
 from simulator.dram.checker import check_commands
+from simulator.dram.repeats import Repeats
+from simulator.dram.streams import addresses
 from simulator.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,8 +194,6 @@ def test_in_order_serves_the_oldest_first() -> None:
 
 def controller_addresses(standard: Standard, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first requests of the random stream."""
-    from simulator.dram.streams import addresses
-
     return addresses(named_stream("random", standard), standard, 0, count)
 
 
@@ -211,7 +212,8 @@ def test_a_read_of_what_is_to_be_written_is_served_from_there() -> None:
         ({"order": "lifo"}, "order must be one of fr_fcfs, in_order, got 'lifo'"),
         ({"refresh": "some"}, "refresh must be one of all_bank, none, got 'some'"),
         ({"queue": 0}, "queue must be 1 to 64 entries, got 0"),
-        ({"low": 0.9}, "needs 0 <= low <= high <= 1, got 0.9 and 0.8"),
+        ({"low": 0.9}, "needs 0 < low <= high <= 1, got 0.9 and 0.8"),
+        ({"low": 0.0}, "needs 0 < low <= high <= 1, got 0 and 0.8"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
@@ -230,3 +232,70 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         run_stream(stream, two, 8)
     assert str(caught.value) == "requests of a channel must be of channel 0"
+
+
+@pytest.mark.parametrize("stream", ["seq_row", "seq_bg", "conflict", "mix21_seq"])
+@pytest.mark.parametrize("refresh", controller.REFRESHES)
+@pytest.mark.parametrize("name", standard_names())
+def test_what_repeats_is_jumped_over_to_the_same_result(
+    name: str, refresh: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the scheduler gives it request by request, at lengths that are no whole rounds."""
+    standard, given = load_standard(name), Settings(refresh=refresh)  # type: ignore[arg-type]
+    walk = named_stream(stream, standard)
+    counts = (30_001, 40_960)
+    fast = [run_stream(walk, standard, count, given) for count in counts]
+    monkeypatch.setattr(Repeats, "skip", lambda *_: 0)
+    assert fast == [run_stream(walk, standard, count, given) for count in counts]
+
+
+@pytest.mark.parametrize("stream", ["seq_row", "seq_bg", "conflict"])
+@pytest.mark.parametrize("name", standard_names())
+def test_regular_streams_are_jumped_over(
+    name: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without refresh, few requests are served one by one, whatever the length."""
+    standard, offered = load_standard(name), list[int]()
+    serve = controller._serve
+
+    def counted(*given: Any) -> None:
+        offered.append(len(given[3]))
+        serve(*given)
+
+    monkeypatch.setattr(controller, "_serve", counted)
+    run = run_stream(named_stream(stream, standard), standard, 10_000_000, STILL)
+    assert run.requests == 10_000_000
+    assert sum(offered) < 20_000
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    stride=st.integers(1, 5000),
+    write_every=st.integers(0, 3),
+    rows=st.integers(1, 40),
+    queue=st.integers(1, 40),
+    refresh=st.sampled_from(controller.REFRESHES),
+)
+def test_any_stride_is_jumped_over_to_the_same_result(
+    stride: int, write_every: int, rows: int, queue: int, refresh: str
+) -> None:
+    """Of few rows too, around the last of which a stream goes many times."""
+    standard = replace(load_standard("hbm2_2000"), {"levels.Row": rows})
+    given = Settings(refresh=refresh, queue=queue)  # type: ignore[arg-type]
+    stride_bytes = stride * standard.access_bytes
+    stream = Strided("RoBaCoBgPc", stride_bytes, write_every=write_every)
+    fast = run_stream(stream, standard, 5000, given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repeats, "skip", lambda *_: 0)
+        assert fast == run_stream(stream, standard, 5000, given)
+
+
+def test_a_write_may_wait_while_any_number_of_reads_pass() -> None:
+    """Its column is still its own when it is served."""
+    standard = load_standard("ddr4_3200")
+    stream = Random(write_every=2000)
+    commands = list[Command]()
+    run_stream(stream, standard, 4000, STILL, commands.extend)
+    _, levels = addresses(stream, standard, 0, 4000)
+    written = [each.address for each in commands if each.name == "WR"]
+    assert written == [tuple(levels[i].tolist()) for i in (1999, 3999)]
