@@ -38,7 +38,7 @@ from simulator.numerics.own import is_own
 
 #: M, N, K that is checked unless told, and how many outputs the specification computes.
 SHAPE = (64, 1024, 4096)
-OUTPUTS = 256
+OUTPUTS = 128
 #: Rows of a function that the specification computes, spread over all.
 ROWS = 64
 
@@ -97,7 +97,7 @@ class Request:
     data: str = KINDS[0]
     seed: int = 0
     tensor: str | None = None
-    outputs: int = OUTPUTS
+    outputs: int | None = None
 
 
 def verify(
@@ -108,14 +108,15 @@ def verify(
     data: str = KINDS[0],
     seed: int = 0,
     tensor: str | None = None,
-    outputs: int = OUTPUTS,
+    outputs: int | None = None,
 ) -> Check:
     """Check a datapath of `DATAPATHS` on a product of M x N x K, or one of `FUNCTIONS` on M x N.
 
     name: also that of a user's own datapath (`ProcessingElement.kernel`).
     data: a kind of `data.KINDS` or the path of a `.npy` or `.safetensors` matrix: weights (N, K),
     which give N and K, or the input (M, N) of a function. tensor: its name in the file. outputs: of
-    a product, that the specification computes too. seconds: of the kernel alone, compiled.
+    a product, that the specification computes too, OUTPUTS unless told. seconds: of the kernel
+    alone, compiled.
 
     Errors: InputError for unknown names, formats that the datapath does not take, sizes below 1 or
     beyond MOST_BYTES, files that cannot be read.
@@ -163,7 +164,7 @@ def _end_on_interrupt() -> None:
 
 def _verify_datapath(path: Datapath, request: Request) -> Check:
     operands, originals = _operands(path, request)
-    check = check_operands(path, operands, seed=request.seed, outputs=request.outputs)
+    check = check_operands(path, operands, seed=request.seed, outputs=request.outputs or OUTPUTS)
     quantised = operands.x_values(), operands.w_values()
     forms, codes = (operands.x_format, operands.w_format), (operands.x, operands.w)
     x, w = (each.astype(np.float64) for each in originals)
