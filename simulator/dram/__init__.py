@@ -1,6 +1,7 @@
 """DRAM timing command by command: standards as data, streams of requests, controller, checker."""
 
-from simulator.dram.controller import Command, Run, Settings, run_requests, run_stream
+from simulator.dram.channel import Command, Run
+from simulator.dram.controller import Settings, run_requests, run_stream
 from simulator.dram.dramsim3 import (
     Dramsim3Run,
     Dramsim3Settings,

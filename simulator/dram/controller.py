@@ -1,20 +1,20 @@
 """One channel of a memory: a stream of requests in, ticks, row hits, latencies and commands out.
 
-The rules are those of `controller_kernel`. Requests come in blocks, and a trace leaves in blocks,
-so that memory does not grow with the stream. Without a trace, `repeats` jumps over what repeats.
+The rules are those of `controller_kernel`. Without a trace, `repeats` jumps over what repeats.
 
 Left out: closed pages, refresh bank by bank, postponed refreshes, gaps between requests.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.dram import channel
+from simulator.dram.channel import BACKLOG, REFRESHES, Ints, Run, Trace
 from simulator.dram.standard import (
     CLOSE,
     OPEN,
@@ -33,15 +33,9 @@ if TYPE_CHECKING:
     from simulator.dram.controller_kernel import Machine, State
     from simulator.dram.streams import Stream
 
-Ints = NDArray[np.int64]
-#: Requests of a block, and commands of one of a trace.
-BLOCK, TRACE = 1 << 15, 1 << 15
 #: Least requests after which a channel is compared with what it was.
 PERIOD = 256
-#: Refreshes that may wait, at each place.
-BACKLOG = 64
 ORDERS = ("fr_fcfs", "in_order")
-REFRESHES = ("all_bank", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,74 +69,23 @@ class Settings:
             raise InputError(problems)
 
 
-class Command(NamedTuple):
-    """A command of a trace: its tick, its name and the levels that it addresses, Channel first."""
-
-    tick: int
-    name: str
-    address: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a channel did with a stream.
-
-    ticks: until the last request is done. Latencies: of reads, from the offer to the last beat.
-    row_hits, row_misses, row_conflicts: requests by their first command: a column command, an
-    activation, a precharge.
-    """
-
-    standard: str
-    requests: int
-    ticks: int
-    tick_ps: int
-    access_bytes: int
-    row_hits: int
-    row_misses: int
-    row_conflicts: int
-    latency_avg_ticks: float
-    latency_p50_ticks: int
-    latency_p99_ticks: int
-    latency_max_ticks: int
-    commands: dict[str, int]
-
-    @property
-    def time_s(self) -> float:
-        """Time until the last request is done."""
-        return self.ticks * self.tick_ps * 1e-12
-
-    @property
-    def bandwidth_bytes_per_s(self) -> float:
-        """Bytes moved over that time; 0 for nothing."""
-        return self.requests * self.access_bytes / self.time_s if self.ticks else 0.0
-
-
 def run_stream(
     stream: "Stream",
     standard: Standard,
     requests: int,
     settings: Settings | None = None,
-    trace: Callable[[Iterable[Command]], object] | None = None,
+    trace: Trace = None,
 ) -> Run:
     """Serve the first requests of a stream on one channel.
 
     trace: is given all commands, in order, block by block. Errors: InputError for a stream that
     does not fit the standard, fewer than one request, or one that is not of channel 0.
     """
-    from simulator.dram.streams import block_tables, period
-    from simulator.dram.streams_kernel import fill_block
+    from simulator.dram.streams import period
 
-    if requests < 1:
-        raise InputError(f"requests must be >= 1, got {requests}")
-    stream_tables = block_tables(stream, standard)
-
-    def block(start: int, count: int) -> Ints:
-        made = np.zeros((count, 5), np.int64)
-        fill_block(*stream_tables, start, made)
-        return _of_one_channel(made)
-
+    blocks = channel.of_stream(stream, standard, requests)
     repeats = period(stream, standard) if trace is None else (0, 0)
-    return _run(standard, requests, block, repeats, settings, trace)
+    return _run(standard, requests, blocks, repeats, settings, trace)
 
 
 def run_requests(
@@ -150,101 +93,47 @@ def run_requests(
     levels: Ints,
     standard: Standard,
     settings: Settings | None = None,
-    trace: Callable[[Iterable[Command]], object] | None = None,
+    trace: Trace = None,
 ) -> Run:
     """Serve requests of which `writes` (count,) write, at `levels` (count, levels).
 
     As `run_stream`. Levels are Channel to Column, the column the first of a burst.
     """
-    if not len(writes):
-        raise InputError("requests must be >= 1, got 0")
-
-    def block(start: int, count: int) -> Ints:
-        part = slice(start, start + count)
-        return _block(writes[part], levels[part], standard)
-
-    return _run(standard, len(writes), block, (0, 0), settings, trace)
-
-
-def _of_one_channel(block: Ints) -> Ints:
-    if block[:, 4].any():
-        raise InputError("requests of a channel must be of channel 0")
-    return block
-
-
-def _block(writes: NDArray[np.bool_], levels: Ints, standard: Standard) -> Ints:
-    """Return requests as the kernel reads them: write, bank, row, column, channel."""
-    counts = standard.counts[: len(standard.banked_levels)]
-    bank = np.zeros(len(levels), np.int64)
-    for depth, count in enumerate(counts):
-        bank = bank * count + levels[:, depth]
-    columns = [writes.astype(np.int64), bank, levels[:, -2], levels[:, -1], levels[:, 0]]
-    return _of_one_channel(np.stack(columns, axis=1))
+    blocks = channel.of_requests(writes, levels, standard)
+    return _run(standard, len(writes), blocks, (0, 0), settings, trace)
 
 
 def _run(
     standard: Standard,
     requests: int,
-    block: Callable[[int, int], Ints],
+    blocks: channel.Blocks,
     repeats: tuple[int, int],
     settings: Settings | None,
-    trace: Callable[[Iterable[Command]], object] | None,
+    trace: Trace,
 ) -> Run:
-    """Serve requests of which block(start, count) returns some.
+    """Serve requests.
 
     repeats: after how many they repeat, and the rows by which they have then moved on.
     """
+    from simulator.dram import controller_kernel as kernel
     from simulator.dram.repeats import Repeats
 
     machine = _machine(standard, settings or Settings())
     state, (period, moved) = _state(machine), repeats
-    periods = ceil(PERIOD / period) if 0 < period <= BLOCK else 0
-    step = periods * period or BLOCK
+    periods = ceil(PERIOD / period) if 0 < period <= channel.BLOCK else 0
+    step = periods * period or channel.BLOCK
     search = Repeats(machine, step, periods * moved, standard.levels["Row"])
     start = 0
     while start < requests:
         count = min(step, requests - start)
-        start += count
-        _serve(standard, machine, state, block(start - count, count), start == requests, trace)
+        block, start = blocks(start, count), start + count
+        channel.serve(kernel, standard, (machine, state), block, start == requests, trace)
         if periods and count == step and start < requests:
             # At least one is left to offer, so that the stream ends as it would.
             start += search.skip(state, requests - start - 1)
-    return _summary(standard, machine, state)
-
-
-def _serve(
-    standard: Standard,
-    machine: "Machine",
-    state: "State",
-    block: Ints,
-    last: bool,
-    trace: Callable[[Iterable[Command]], object] | None,
-) -> None:
-    """Offer a block of requests, and of the last one, wait for the end."""
-    from simulator.dram import controller_kernel as kernel
-
-    room = np.zeros((TRACE if trace is not None else 0, 5), np.int64)
-    ended = kernel.FULL
-    while ended == kernel.FULL:
-        before = state.k[kernel.OFFERED]
-        ended = kernel.advance(*machine, *state, block, last, room)
-        block = block[state.k[kernel.OFFERED] - before :]
-        if trace is not None:
-            trace(_commands(standard, room[: state.k[kernel.TRACED]]))
-            state.k[kernel.TRACED] = 0
-    if ended == kernel.STUCK:
-        raise InputError(f"{standard.name}: no command can follow; is a constraint wrong?")
-
-
-def _commands(standard: Standard, rows: Ints) -> Iterator[Command]:
-    """Yield the commands of a trace of the kernel."""
-    names, counts = list(standard.commands), standard.counts[: len(standard.banked_levels)]
-    for tick, command, bank, row, column in rows.tolist():
-        inner = list[int]()
-        for count in reversed(counts):
-            inner.append(bank % count)
-            bank //= count
-        yield Command(tick, names[command], (*reversed(inner), row, column))
+    commands = zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
+    fields = channel.summary(kernel, standard, state, commands)
+    return Run(requests=int(state.k[kernel.DONE]), **fields)
 
 
 def _machine(standard: Standard, settings: Settings) -> "Machine":
@@ -364,32 +253,3 @@ def _state(machine: "Machine") -> "State":
     state.k[kernel.CLOCK_UNTIL] = -1 if machine.fixed[kernel.READ_SYNC] else kernel.NEVER
     state.banks[kernel.OPENED] = kernel.CLOSED
     return state
-
-
-def _summary(standard: Standard, machine: "Machine", state: "State") -> Run:
-    from simulator.dram import controller_kernel as kernel
-
-    k, done, reads = state.k, int(state.k[kernel.DONE]), int(state.k[kernel.READS_DONE])
-    reached = np.cumsum(state.latencies)
-    p50, p99 = (int(np.searchsorted(reached, part * reads)) for part in (0.5, 0.99))
-    names, counts = list(standard.commands), dict[str, int]()
-    for command, count in sorted(
-        zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
-    ):
-        if count:
-            counts[names[command]] = counts.get(names[command], 0) + count
-    return Run(
-        standard=standard.name,
-        requests=done,
-        ticks=int(k[kernel.LAST]),
-        tick_ps=standard.tick_ps,
-        access_bytes=standard.access_bytes,
-        row_hits=int(k[kernel.HITS]),
-        row_misses=int(k[kernel.MISSES]),
-        row_conflicts=int(k[kernel.CONFLICTS]),
-        latency_avg_ticks=int(k[kernel.LATENCY_SUM]) / reads if reads else 0.0,
-        latency_p50_ticks=p50,
-        latency_p99_ticks=p99,
-        latency_max_ticks=int(k[kernel.LATENCY_MOST]),
-        commands=counts,
-    )

@@ -7,7 +7,6 @@ Left out: closed pages, refresh bank by bank or of all ranks at once, self-refre
 reads and writes, command queues by rank.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Literal
@@ -15,17 +14,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.dram.controller import BLOCK, REFRESHES, TRACE, Command, Run
+from simulator.dram import channel
+from simulator.dram.channel import BACKLOG, REFRESHES, Ints, Run, Trace
 from simulator.dram.standard import Standard, Tables, tables
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.dram.dramsim3_kernel import Machine, State
     from simulator.dram.streams import Stream
-
-Ints = NDArray[np.int64]
-#: Refreshes that may wait.
-BACKLOG = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ def run_dramsim3(
     standard: Standard,
     requests: int,
     settings: Dramsim3Settings | None = None,
-    trace: Callable[[Iterable[Command]], object] | None = None,
+    trace: Trace = None,
 ) -> Dramsim3Run:
     """Serve the first requests of a stream on one channel, by DRAMsim3's rules.
 
@@ -85,15 +81,8 @@ def run_dramsim3(
     does not fit the standard, fewer than one request, one that is not of channel 0, and a standard
     with split activations or a data clock.
     """
-    from simulator.dram.streams import addresses
-
-    if requests < 1:
-        raise InputError(f"requests must be >= 1, got {requests}")
-    blocks = (
-        _block(*addresses(stream, standard, start, min(BLOCK, requests - start)), standard)
-        for start in range(0, requests, BLOCK)
-    )
-    return _run(standard, blocks, settings, trace)
+    blocks = channel.of_stream(stream, standard, requests)
+    return _run(standard, requests, blocks, settings, trace)
 
 
 def run_dramsim3_requests(
@@ -101,68 +90,36 @@ def run_dramsim3_requests(
     levels: Ints,
     standard: Standard,
     settings: Dramsim3Settings | None = None,
-    trace: Callable[[Iterable[Command]], object] | None = None,
+    trace: Trace = None,
 ) -> Dramsim3Run:
     """Serve requests of which `writes` (count,) write, at `levels` (count, levels).
 
     As `run_dramsim3`. Levels are Channel to Column, the column the first of a burst.
     """
-    if not len(writes):
-        raise InputError("requests must be >= 1, got 0")
-    starts = range(0, len(writes), BLOCK)
-    blocks = (_block(writes[at : at + BLOCK], levels[at : at + BLOCK], standard) for at in starts)
-    return _run(standard, blocks, settings, trace)
-
-
-def _block(writes: NDArray[np.bool_], levels: Ints, standard: Standard) -> Ints:
-    """Return requests as the kernel reads them: write, bank, row, column, place in the channel."""
-    if levels[:, 0].any():
-        raise InputError("requests of a channel must be of channel 0")
-    place, banked = np.zeros(len(levels), np.int64), len(standard.banked_levels)
-    bank = place
-    for depth, count in enumerate(standard.counts):
-        place = place * count + levels[:, depth]
-        bank = place if depth == banked - 1 else bank
-    columns = (writes.astype(np.int64), bank, levels[:, -2], levels[:, -1], place)
-    return np.stack(columns, axis=1)
+    blocks = channel.of_requests(writes, levels, standard)
+    return _run(standard, len(writes), blocks, settings, trace)
 
 
 def _run(
     standard: Standard,
-    blocks: Iterator[Ints],
+    requests: int,
+    blocks: channel.Blocks,
     settings: Dramsim3Settings | None,
-    trace: Callable[[Iterable[Command]], object] | None,
+    trace: Trace,
 ) -> Dramsim3Run:
     from simulator.dram import dramsim3_kernel as kernel
 
     settings = settings or Dramsim3Settings()
     machine = _machine(standard, settings)
     state = _state(machine, settings)
-    room = np.zeros((TRACE if trace is not None else 0, 5), np.int64)
-    block = next(blocks)
-    while True:
-        following = next(blocks, None)
-        ended = kernel.FULL
-        while ended == kernel.FULL:
-            before = state.k[kernel.OFFERED]
-            ended = kernel.advance(*machine, *state, block, following is None, room)
-            block = block[state.k[kernel.OFFERED] - before :]
-            if trace is not None:
-                trace(_commands(standard, room[: state.k[kernel.TRACED]]))
-                state.k[kernel.TRACED] = 0
-        if ended == kernel.STUCK:
-            raise InputError(f"{standard.name}: no command can follow; is a constraint wrong?")
-        if following is None:
-            return _summary(standard, machine, state)
-        block = following
-
-
-def _commands(standard: Standard, rows: Ints) -> Iterator[Command]:
-    """Yield the commands of a trace of the kernel."""
-    names, counts = list(standard.commands), standard.counts[: len(standard.banked_levels)]
-    inner = np.stack(np.unravel_index(rows[:, 2], counts), axis=1).tolist()
-    for (tick, command, _, row, column), bank in zip(rows.tolist(), inner, strict=True):
-        yield Command(tick, names[command], (*bank, row, column))
+    rows, columns = standard.counts[-2:]
+    for start in range(0, requests, channel.BLOCK):
+        block = blocks(start, min(channel.BLOCK, requests - start))
+        # The kernel knows a request by its place in the channel.
+        block[:, 4] = (block[:, 1] * rows + block[:, 2]) * columns + block[:, 3]
+        last = start + len(block) == requests
+        channel.serve(kernel, standard, (machine, state), block, last, trace)
+    return _summary(standard, machine, state)
 
 
 def _uses(standard: Standard) -> tuple[str, ...]:
@@ -261,31 +218,13 @@ def _state(machine: "Machine", settings: Dramsim3Settings) -> "State":
 def _summary(standard: Standard, machine: "Machine", state: "State") -> Dramsim3Run:
     from simulator.dram import dramsim3_kernel as kernel
 
-    k, ranks = state.k, state.ranks
-    reads, ticks = int(k[kernel.READS_DONE]), int(k[kernel.LAST])
-    reached = np.cumsum(state.latencies)
-    p50, p99 = (int(np.searchsorted(reached, part * reads)) for part in (0.5, 0.99))
-    counted = dict(zip(machine.commands.tolist(), state.counts.tolist(), strict=True))
+    ranks, ticks = state.ranks, int(state.k[kernel.LAST])
     still_open = ranks[kernel.OPEN_BANKS] > 0
     active = ranks[kernel.ACTIVE] + still_open * (ticks + 1 - ranks[kernel.SINCE])
+    commands = zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
     return Dramsim3Run(
-        standard=standard.name,
-        requests=int(k[kernel.OFFERED]),
-        ticks=ticks,
-        tick_ps=standard.tick_ps,
-        access_bytes=standard.access_bytes,
-        row_hits=int(k[kernel.HITS]),
-        row_misses=int(k[kernel.MISSES]),
-        row_conflicts=int(k[kernel.CONFLICTS]),
-        latency_avg_ticks=int(k[kernel.LATENCY_SUM]) / reads if reads else 0.0,
-        latency_p50_ticks=p50,
-        latency_p99_ticks=p99,
-        latency_max_ticks=int(k[kernel.LATENCY_MOST]),
-        commands={
-            name: counted[command]
-            for command, name in enumerate(standard.commands)
-            if counted.get(command)
-        },
+        requests=int(state.k[kernel.OFFERED]),
         active_ticks=int(active.sum()),
         idle_ticks=int(ticks * len(active) - active.sum()),
+        **channel.summary(kernel, standard, state, commands),
     )

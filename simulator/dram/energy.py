@@ -19,7 +19,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from simulator.config import Part, load_part, names
-from simulator.dram.controller import Command, Run
+from simulator.dram.channel import Command, Run
 from simulator.dram.dramsim3 import Dramsim3Run
 from simulator.dram.standard import Role, Standard
 from simulator.errors import InputError

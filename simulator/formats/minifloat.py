@@ -124,11 +124,7 @@ class Minifloat:
 
     def magnitude(self, code: int) -> Fraction:
         """Return the value of an unsigned code as if every code were finite."""
-        exponent, mantissa = code >> self.mantissa_bits, code & (1 << self.mantissa_bits) - 1
-        if self.has_zero and exponent == 0:
-            return mantissa * _power(1 - self.bias - self.mantissa_bits)
-        whole = (1 << self.mantissa_bits) + mantissa
-        return whole * _power(exponent - self.bias - self.mantissa_bits)
+        return _magnitude(self.mantissa_bits, self.bias, self.has_zero, code)
 
     def decode_one(self, code: int) -> float:
         """Return the value of a code; InputError where it is not one."""
@@ -185,6 +181,15 @@ class Minifloat:
             position, odd=low % 2 == 1, negative=negative, rounding=rounding, random=random
         )
         return low + up
+
+
+@lru_cache(maxsize=1 << 16)
+def _magnitude(mantissa_bits: int, bias: int, has_zero: bool, code: int) -> Fraction:
+    exponent, mantissa = code >> mantissa_bits, code & (1 << mantissa_bits) - 1
+    if has_zero and exponent == 0:
+        return mantissa * _power(1 - bias - mantissa_bits)
+    whole = (1 << mantissa_bits) + mantissa
+    return whole * _power(exponent - bias - mantissa_bits)
 
 
 def _power(exponent: int) -> Fraction:

@@ -16,6 +16,7 @@ operands of 16 bits (four passes of the unit and shifts of 8 in time).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,17 @@ def digits(word: Number, bits: int) -> list[Digit]:
 
 def brick(x: Digit, w: Digit) -> Number:
     """Return the product of two digits: a signed multiplier of three by three bits."""
+    # Digits that do not count are few.
+    plain = isinstance(x[0], int) and isinstance(w[0], int)
+    return _plain_brick(x, w) if plain else _brick(x, w)
+
+
+def _brick(x: Digit, w: Digit) -> Number:
     product = _extended(*x) * _extended(*w)
     return like(product, int(product), PRODUCT_BITS)
+
+
+_plain_brick = lru_cache(maxsize=64)(_brick)
 
 
 def _extended(digit: Number, signed: bool) -> Number:

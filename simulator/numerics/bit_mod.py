@@ -21,6 +21,7 @@ Left out: special values of three ones (7 = 8 - 1), the FP scale of a channel.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -96,11 +97,12 @@ def leading_one_terms(weight: Number) -> list[Term]:
     return terms
 
 
-def terms_of(kind: str, weight: float) -> list[Term]:
+@lru_cache(maxsize=1024)
+def terms_of(kind: str, weight: float) -> tuple[Term, ...]:
     """Return the terms of a value of a type: an integer, or a value of FP3 or FP4."""
     if kind.startswith("int"):
-        return booth_terms(int(weight), TERMS[kind])
-    return leading_one_terms(int(weight * 2 ** -bsig(kind, 0)))
+        return tuple(booth_terms(int(weight), TERMS[kind]))
+    return tuple(leading_one_terms(int(weight * 2 ** -bsig(kind, 0))))
 
 
 def product_of_terms(activation: Number, terms: list[Term], kind: str) -> Number:

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,19 @@ def olive_part(
     Guo et al., "OliVe" (ISCA 2023), section 4: a code is compared with the identifier, which makes
     it a victim of 0 and the code beside an outlier, whose exponent has a bias added.
     """
-    olive, place = OLIVES[form.base], int(second)
-    pair = (int(beside), int(code)) if second else (int(code), int(beside))
-    value = int(olive.decode_pair(*pair)[place])
+    value, victim = _olive_value(form.base, int(code), int(beside), second)
     shift = (value & -value).bit_length() - 1 if value else 0
-    is_victim = noted(code, "compare", int(pair[place] == olive.identifier))
+    is_victim = noted(code, "compare", int(victim))
     part = noted(code, "mask", 0 if int(is_victim) else value >> shift)
     return part, noted(like(code, 0, OUTLIER_BITS), "add", shift)
+
+
+@lru_cache(maxsize=1 << 10)
+def _olive_value(base: str, code: int, beside: int, second: bool) -> tuple[int, bool]:
+    """Return the value of a code of a pair, and whether it is the identifier."""
+    olive, place = OLIVES[base], int(second)
+    pair = (beside, code) if second else (code, beside)
+    return int(olive.decode_pair(*pair)[place]), pair[place] == olive.identifier
 
 
 def olive_parts(form: Format, codes: Sequence[Number]) -> Parts:

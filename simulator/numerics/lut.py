@@ -43,7 +43,7 @@ from simulator.formats.presets import FP8_E4M3FN
 from simulator.formats.rounding import Overflow, Rounding
 from simulator.numerics import refusals
 from simulator.numerics.exact import check_operands
-from simulator.numerics.word import Number, bit, looked_up, noted
+from simulator.numerics.word import Number, bit, looked_up, noted, remembered
 
 #: Activations that one table sums, and the entries of half a table.
 GROUP = 4
@@ -103,6 +103,7 @@ class Setting:
             raise InputError(problems)
 
 
+@remembered
 def half_table(activations: list[Number]) -> list[Number]:
     """Return the sums in which the first activation is negative; bit i of the address: a_(i+1)."""
     first, *rest = activations

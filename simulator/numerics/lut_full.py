@@ -16,11 +16,12 @@ from functools import reduce
 from operator import add
 
 from simulator.numerics.lut import GROUP
-from simulator.numerics.word import Number, bit, bits_of, like, looked_up, noted, stored
+from simulator.numerics.word import Number, bit, bits_of, like, looked_up, noted, remembered, stored
 
 Table = Callable[[list[Number]], list[Number]]
 
 
+@remembered
 def full_table(activations: list[Number]) -> list[Number]:
     """Return the sums of all subsets, of one width; bit i of the address: activation i is in it."""
     entries: list[Number] = []

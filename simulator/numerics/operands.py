@@ -111,7 +111,7 @@ class Row:
 
         outer = encoded.outer_scales
         return cls(
-            [encoded.codes[0, k].item() for k in range(depth)],
+            encoded.codes[0].tolist(),
             listed(encoded.scales),
             listed(encoded.zeros),
             listed(encoded.selectors),

@@ -40,6 +40,7 @@ from simulator.numerics.word import (
     larger_real,
     like,
     looked_up,
+    remembered,
     value_of,
 )
 
@@ -105,6 +106,7 @@ def alphas(bits: int) -> list[float]:
     return [2.0 ** (place - 1) for place in range(bits)]
 
 
+@remembered
 def signed_sums(four: list[Any]) -> list[Any]:
     """Return the 16 sums of +-a_k, plus where bit k of the index is 1; integers, words or floats.
 

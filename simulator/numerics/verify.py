@@ -38,7 +38,7 @@ from simulator.numerics.own import is_own
 
 #: M, N, K that is checked unless told, and how many outputs the specification computes.
 SHAPE = (64, 1024, 4096)
-OUTPUTS = 128
+OUTPUTS = 256
 #: Rows of a function that the specification computes, spread over all.
 ROWS = 64
 

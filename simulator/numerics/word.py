@@ -28,6 +28,7 @@ and number of entries of look_up.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -397,6 +398,21 @@ def larger_real(left: Any, right: Any, kind: str) -> Any:
     one, other = value_of(left), value_of(right)
     most = one if one >= other or one != one else other
     return left.done(f"compare {kind}", most) if isinstance(left, Real) else most
+
+
+def remembered(made: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
+    """Let a table of plain integers be made once; one of numbers that count is made each time.
+
+    Outputs look up in the same tables, as in hardware; nobody changes one.
+    """
+    kept = lru_cache(maxsize=1 << 16)(lambda values: made(list(values)))
+
+    @wraps(made)
+    def table(values: list[Any]) -> list[Any]:
+        plain = all(type(each) is int for each in values)
+        return kept(tuple(values)) if plain else made(values)
+
+    return table
 
 
 def noted_real(operand: Scalar, operation: str, value: float) -> Scalar:

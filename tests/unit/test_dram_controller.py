@@ -21,6 +21,7 @@ from simulator.dram import (
     Settings,
     Standard,
     Strided,
+    channel,
     controller,
     load_standard,
     named_stream,
@@ -174,8 +175,8 @@ def test_conflicts_take_a_cycle_of_the_bank_each() -> None:
 def test_blocks_of_any_size_give_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     standard = load_standard("hbm2_2000")
     whole = traced("mix21_random", standard, 3000, Settings())
-    monkeypatch.setattr(controller, "BLOCK", 7)
-    monkeypatch.setattr(controller, "TRACE", 5)
+    monkeypatch.setattr(channel, "BLOCK", 7)
+    monkeypatch.setattr(channel, "TRACE", 5)
     assert traced("mix21_random", standard, 3000, Settings()) == whole
 
 
@@ -256,13 +257,13 @@ def test_regular_streams_are_jumped_over(
 ) -> None:
     """Without refresh, few requests are served one by one, whatever the length."""
     standard, offered = load_standard(name), list[int]()
-    serve = controller._serve
+    serve = channel.serve
 
     def counted(*given: Any) -> None:
         offered.append(len(given[3]))
         serve(*given)
 
-    monkeypatch.setattr(controller, "_serve", counted)
+    monkeypatch.setattr(channel, "serve", counted)
     run = run_stream(named_stream(stream, standard), standard, 10_000_000, STILL)
     assert run.requests == 10_000_000
     assert sum(offered) < 20_000

@@ -19,11 +19,11 @@ from simulator.dram import (
     Command,
     Random,
     Standard,
+    channel,
     load_standard,
     named_stream,
     standard_names,
 )
-from simulator.dram import dramsim3 as module
 from simulator.dram.checker import check_commands
 from simulator.dram.dramsim3 import (
     Dramsim3Run,
@@ -313,8 +313,8 @@ def test_blocks_of_any_size_and_requests_of_a_list_give_the_same_run(
 ) -> None:
     standard = load_standard("dramsim3_hbm2_8gb")
     whole = traced("mix21_random", standard, 3000)
-    monkeypatch.setattr(module, "BLOCK", 7)
-    monkeypatch.setattr(module, "TRACE", 5)
+    monkeypatch.setattr(channel, "BLOCK", 7)
+    monkeypatch.setattr(channel, "TRACE", 5)
     assert traced("mix21_random", standard, 3000) == whole
     listed = addresses(named_stream("mix21_random", standard), standard, 0, 3000)
     assert run_dramsim3_requests(*listed, standard) == whole[0]

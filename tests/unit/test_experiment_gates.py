@@ -1,13 +1,11 @@
 """Do counted units agree with their open synthesis, and is that synthesis checked as it says?"""
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from experiments_loaded import loaded
 
 from simulator.cost import load_technology
 from simulator.errors import InputError
@@ -16,26 +14,7 @@ from simulator.report.claims import read_claims
 FOLDER = Path(__file__).parents[2] / "experiments" / "gates"
 NAMES = ("structures", "figure", "run", "synthesise")
 
-
-def loaded() -> list[ModuleType]:
-    """Load the modules by path; they import each other by name only while they load."""
-    kept = {name: sys.modules.pop(name, None) for name in NAMES}
-    modules = []
-    for name in NAMES:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        modules.append(module)
-    for name, module in kept.items():
-        del sys.modules[name]
-        if module is not None:
-            sys.modules[name] = module
-    return modules
-
-
-_, _, run, synthesise = loaded()
+_, _, run, synthesise = loaded("gates", NAMES)
 ROWS = {name: values for name, *values in run.synthesis(load_technology("nangate_45nm"))}
 #: (a and b) and not c, of words of two bits and one: bit 1 of y is b's bit 0, inverted.
 AIG = """aag 5 3 0 2 2

@@ -1,13 +1,11 @@
 """Are MACs and dot units of integers and floats counted as the experiment says, and compared so?"""
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from experiments_loaded import loaded
 
 from simulator.cost import CELLS, FLOATS, Cells, Cost, Float, cells_of, cost_of, load_technology
 from simulator.cost.gates import (
@@ -27,26 +25,7 @@ from simulator.numerics.word import Tally
 FOLDER = Path(__file__).parents[2] / "experiments" / "int_vs_fp"
 NAMES = ("units", "figure", "run")
 
-
-def loaded() -> list[ModuleType]:
-    """Load the modules by path; they import each other by name only while they load."""
-    kept = {name: sys.modules.pop(name, None) for name in NAMES}
-    modules = []
-    for name in NAMES:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        modules.append(module)
-    for name, module in kept.items():
-        del sys.modules[name]
-        if module is not None:
-            sys.modules[name] = module
-    return modules
-
-
-units, _, run = loaded()
+units, _, run = loaded("int_vs_fp", NAMES)
 TECHNOLOGY = load_technology("scaled_28nm")
 FP32 = FLOATS["fp32"]
 POWER = units.Scale(2, 8)

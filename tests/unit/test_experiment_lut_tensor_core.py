@@ -1,13 +1,11 @@
 """Are the tables, arrays and shapes of LUT Tensor Core counted as the experiment says?"""
 
 import csv
-import importlib.util
-import sys
 from math import prod
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from experiments_loaded import loaded
 
 from simulator.api import load_device
 from simulator.cost import CELLS, Cells, Cost, cost_of, load_technology
@@ -17,26 +15,7 @@ from simulator.numerics.word import Tally
 FOLDER = Path(__file__).parents[2] / "experiments" / "lut_tensor_core"
 NAMES = ("structures", "precompute", "figure", "run")
 
-
-def loaded() -> list[ModuleType]:
-    """Load the modules by path; they import each other by name only while they load."""
-    kept = {name: sys.modules.pop(name, None) for name in NAMES}
-    modules = []
-    for name in NAMES:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        modules.append(module)
-    for name, module in kept.items():
-        del sys.modules[name]
-        if module is not None:
-            sys.modules[name] = module
-    return modules
-
-
-s, precompute, _, run = loaded()
+s, precompute, _, run = loaded("lut_tensor_core", NAMES)
 TECHNOLOGY = load_technology("scaled_28nm")
 A100 = load_device("a100")
 

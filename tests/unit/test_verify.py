@@ -248,7 +248,7 @@ def test_any_shape_will_do(name: str, shape: tuple[int, int, int]) -> None:
 
 def test_many_outputs_are_compared_where_there_are_many() -> None:
     found = verify("ternary", (30, 40, 8))
-    assert found.reference == "specification (128), exact integers and bound (all)"
+    assert found.reference == "specification (256), exact integers and bound (all)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
