@@ -14,7 +14,7 @@ demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the comma
 test: .venv/.installed-test ## all tests on two workers; benchmarks run once, untimed
 	$(BIN)/python -m pytest -n 2 --benchmark-disable
 
-exhaustive: .venv/.installed-test ## minutes: all float32 inputs of five formats, all W4A16 products
+exhaustive: .venv/.installed-test ## minutes: all float32 inputs of five formats, W4A16 products, millions of DRAM commands
 	$(BIN)/python -m pytest -n 2 -m slow
 
 mutations: .venv/.installed-test ## minutes: break one line at a time; writes tests/mutations/result.md

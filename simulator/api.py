@@ -14,6 +14,7 @@ from pathlib import Path
 
 from simulator.config import did_you_mean, load_part, names
 from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
+from simulator.dram.channels import Channels
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.results import Result
@@ -22,6 +23,8 @@ from simulator.workload import Model, Workload, from_hf_config
 DEVICE_FOLDER = "hw_configs/devices"
 MODEL_FOLDER = "workloads/models"
 RUNGS = ("roofline", "analytic", "tile", "command")
+#: Rungs that simulate events.
+EVENTS = ("tile", "command")
 ATTENTION = ("fused", "unfused")
 TABLES = ("fused", "apart")
 
@@ -98,7 +101,8 @@ def simulate(
 ) -> Result:
     """Simulate a workload on a device.
 
-    rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events).
+    rung: "roofline" (peaks only), "analytic" (a lower bound by recurrence), "tile" (events),
+    "command" (events, each transfer by the commands of a memory of kind "channels").
     attention: "fused" (scores stay in the core) or "unfused". tables: those that a LUT core wants
     are made by what makes the activation, "fused", or "apart". trace: keep the interval of every
     tile. memo: remember equal segments (the result is the same either way). energy: a profile in
@@ -114,10 +118,10 @@ def simulate(
     _check_choice("rung", rung, RUNGS)
     _check_choice("attention", attention, ATTENTION)
     _check_choice("tables", tables, TABLES)
-    if rung == "command":
+    if rung == "command" and not isinstance(device.memory, Channels):
         raise InputError(
-            "rung 'command' needs the command-level DRAM model, which this version does not have; "
-            "use 'tile'"
+            f"rung 'command' needs a memory of kind 'channels', {device.name} has one of kind "
+            f"'{device.memory.kind}'; use 'tile', or a device with a DRAM standard"
         )
     # Numba is imported here: it is slow to import, and only a simulation needs it.
     from simulator.engine.assemble import assemble
@@ -136,10 +140,13 @@ def simulate(
         fused_attention=attention == "fused",
         fused_tables=tables == "fused",
         bound_ps=lambda made: engine.analytic_steps(made)[1],
-        duration_ps=(lambda made: engine.tile_steps(made)[1]) if rung == "tile" else None,
+        duration_ps=(lambda made: engine.tile_steps(made)[1]) if rung in EVENTS else None,
     )
     match rung:
         case "tile":
+            steps, latency_ps = engine.tile_steps(made, progress)
+        case "command":
+            engine = Engine(device, memo=memo, by_command=True)
             steps, latency_ps = engine.tile_steps(made, progress)
         case "analytic":
             steps, latency_ps = engine.analytic_steps(made)

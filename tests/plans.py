@@ -66,6 +66,7 @@ def op_plan(
         counts=Counts(),
         tiling="",
         spills=(),
+        accesses=(),
     )
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from simulator.workload import Model
 
 OPS_PER_MAC = 2
+#: Lengths of runs that are shown, and of how many of them one is read.
+SHOWN_RUNS = tuple(32 * 8**power for power in range(7))
+SHOWN_COLUMNS = 8
 SHOWN_SHORTHANDS = ("w16a16", "w8a8kv8", "w4a8kv4", "w1.58a8")
 
 
@@ -107,7 +110,10 @@ def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Flatten nested mappings to dotted paths; the kind comes first and the source last."""
     rows = []
     for key, value in sorted(values.items(), key=lambda item: _place(item[0])):
-        if isinstance(value, dict):
+        if key == "standard" and isinstance(value, dict):
+            # All its rows are what `nibblesim memory` runs.
+            rows.append((f"{prefix}{key}", f"{value['name']}: {value['summary']}"))
+        elif isinstance(value, dict):
             rows += _rows(value, f"{prefix}{key}.")
         else:
             rows.append((f"{prefix}{key}", _text(value)))
@@ -153,7 +159,33 @@ def _device_facts(device: "Device") -> dict[str, Any]:
         "scratchpad_bytes": device.scratchpad.capacity_bytes * cores,
         "scratchpad_read_bytes_per_s": device.scratchpad.read_bytes_per_cycle * rate,
         "scratchpad_write_bytes_per_s": device.scratchpad.write_bytes_per_cycle * rate,
+        "memory_by_run": _memory_by_run(device),
     }
+
+
+def _memory_by_run(device: "Device") -> list[dict[str, float]]:
+    """Return the bytes/s of streams of runs of some lengths; nothing where all are the same."""
+    from simulator.dram.channels import Access, Channels
+
+    if not isinstance(device.memory, Channels):
+        return []
+    profile = device.memory_profile
+    kinds = {
+        "reads": (False, SHOWN_COLUMNS),
+        "writes": (True, SHOWN_COLUMNS),
+        "scattered_reads": (False, 0),
+        "scattered_writes": (True, 0),
+    }
+    return [
+        {
+            "run_bytes": size,
+            **{
+                kind: 1e12 / profile.ps_per_byte(Access(write, 1024 * size, 1024, columns))
+                for kind, (write, columns) in kinds.items()
+            },
+        }
+        for size in SHOWN_RUNS
+    ]
 
 
 def _ridge(operations: dict[str, float], rate: float | None) -> dict[str, float | None]:
@@ -191,10 +223,28 @@ def _device_tables(facts: dict[str, Any]) -> list["Table"]:
         ("scratchpad, read", engineering(facts["scratchpad_read_bytes_per_s"], "B/s")),
         ("scratchpad, write", engineering(facts["scratchpad_write_bytes_per_s"], "B/s")),
     )
-    return [
+    tables = [
         Table("Derived peaks of the device", heads, tuple(rows), "<>>>>", note),
         Table("Derived rates of the device", (), others, "<<"),
     ]
+    return [*tables, *([_shape_table(facts)] if facts["memory_by_run"] else [])]
+
+
+def _shape_table(facts: dict[str, Any]) -> "Table":
+    """Return what channels sustain by the length of a run, in parts of the peak."""
+    from simulator.results import Table
+
+    kinds = ("reads", "writes", "scattered_reads", "scattered_writes")
+    rows = tuple(
+        (
+            f"{run['run_bytes']:,} B",
+            *(f"{run[kind] / facts['memory_bytes_per_s']:.1%}" for kind in kinds),
+        )
+        for run in facts["memory_by_run"]
+    )
+    heads = ("run", "reads", "writes", "scattered reads", "scattered writes")
+    note = f"every {SHOWN_COLUMNS}th run, or anywhere; one stream at a time; of the peak"
+    return Table("Memory by stream, on rungs without commands", heads, rows, ">>>>>", note)
 
 
 def _model_facts(model: "Model") -> dict[str, Any]:

@@ -37,6 +37,12 @@ def memory(
         int | None,
         typer.Option("--requests", metavar="N", help=f"Of the stream. [default: {REQUESTS:,}]"),
     ] = None,
+    refresh: Annotated[
+        str | None,
+        typer.Option(
+            "--refresh", metavar="KIND", help="all_bank, per_bank or none. [default: all_bank]"
+        ),
+    ] = None,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Refresh nothing.")] = False,
     controller: Annotated[
         str,
@@ -45,6 +51,10 @@ def memory(
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Serve requests in order, in one queue.")
     ] = False,
+    page: Annotated[
+        str | None,
+        typer.Option("--page", metavar="open|closed", help="Close rows that no request wants."),
+    ] = None,
     replay: Annotated[
         Path | None,
         typer.Option("--replay", metavar="FILE", help="Requests of a file, not of a stream."),
@@ -75,7 +85,10 @@ def memory(
     if replay is not None and requests is not None:
         raise InputError("give --replay or --requests, not both")
     standard = load_standard(preset)
-    serve = _controller(controller, in_order=in_order, refresh=not no_refresh)
+    if no_refresh and refresh is not None:
+        raise InputError("give --refresh or --no-refresh, not both")
+    refresh = "none" if no_refresh else refresh or "all_bank"
+    serve = _controller(controller, refresh=refresh, in_order=in_order, page=page)
     drawn = None if picture is None else _first(picture, standard)
     began = time.perf_counter()
     with ExitStack() as open_files:
@@ -101,21 +114,24 @@ class _Serve(NamedTuple):
     settings: Any
 
 
-def _controller(name: str, *, in_order: bool, refresh: bool) -> _Serve:
+def _controller(name: str, *, refresh: Any, in_order: bool, page: Any) -> _Serve:
     from simulator.config import unknown
 
-    refreshes: Any = "all_bank" if refresh else "none"
     if name == "ramulator":
         from simulator.dram import Settings, run_requests, run_stream
 
         order: Any = "in_order" if in_order else "fr_fcfs"
-        return _Serve(run_stream, run_requests, Settings(order=order, refresh=refreshes))
+        given = Settings(order=order, page=page or "open", refresh=refresh)
+        return _Serve(run_stream, run_requests, given)
     if name == "dramsim3":
         from simulator.dram import Dramsim3Settings, run_dramsim3, run_dramsim3_requests
 
-        if in_order:
-            raise InputError("--in-order is of controller ramulator; dramsim3 has no such policy")
-        return _Serve(run_dramsim3, run_dramsim3_requests, Dramsim3Settings(refresh=refreshes))
+        for option, value in (("--in-order", in_order), ("--page", page)):
+            if value:
+                raise InputError(
+                    f"{option} is of controller ramulator; dramsim3 has no such policy"
+                )
+        return _Serve(run_dramsim3, run_dramsim3_requests, Dramsim3Settings(refresh=refresh))
     raise InputError(unknown("--controller", name, CONTROLLERS))
 
 

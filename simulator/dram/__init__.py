@@ -2,12 +2,7 @@
 
 from simulator.dram.channel import Command, Run
 from simulator.dram.controller import Settings, run_requests, run_stream
-from simulator.dram.dramsim3 import (
-    Dramsim3Run,
-    Dramsim3Settings,
-    run_dramsim3,
-    run_dramsim3_requests,
-)
+from simulator.dram.dramsim3 import Dramsim3Settings, run_dramsim3, run_dramsim3_requests
 from simulator.dram.energy import Energy, energy_of
 from simulator.dram.request_file import read_requests
 from simulator.dram.standard import Standard, load_standard, standard_names
@@ -16,7 +11,6 @@ from simulator.dram.streams import STREAM_NAMES, Gather, Random, Strided, Tile, 
 __all__ = [
     "STREAM_NAMES",
     "Command",
-    "Dramsim3Run",
     "Dramsim3Settings",
     "Energy",
     "Gather",

@@ -7,13 +7,14 @@ and channel.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.dram.standard import Standard
+from simulator.dram.standard import Standard, Tables
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Trace = Callable[[Iterable["Command"]], object] | None
 BLOCK, TRACE = 1 << 15, 1 << 15
 #: Refreshes that may wait, at each place.
 BACKLOG = 64
+#: What every controller can refresh.
 REFRESHES = ("all_bank", "none")
 
 
@@ -44,7 +46,8 @@ class Run:
 
     ticks: until the last request is done. Latencies: of reads, from the offer to the last beat.
     row_hits, row_misses, row_conflicts: requests by their first command: a column command, an
-    activation, a precharge.
+    activation, a precharge. active_ticks, idle_ticks: with a row open and with none, summed over
+    ranks or pseudo-channels.
     """
 
     standard: str
@@ -60,6 +63,8 @@ class Run:
     latency_p99_ticks: int
     latency_max_ticks: int
     commands: dict[str, int]
+    active_ticks: int
+    idle_ticks: int
 
     @property
     def time_s(self) -> float:
@@ -150,9 +155,25 @@ def _commands(standard: Standard, rows: Ints) -> Iterator[Command]:
         yield Command(tick, names[command], (*bank, row, column))
 
 
+def rows_between(table: Tables, uses: Ints) -> Iterator[tuple[int, ...]]:
+    """Yield the rows between commands that a kernel uses; uses: by use, the command.
+
+    Each is level, use before, use after, ticks, window, sibling; none is of siblings without any.
+    """
+    of_command = dict[int, list[int]]()
+    for use, command in enumerate(uses.tolist()):
+        of_command.setdefault(command, []).append(use)
+    columns = (table.level, table.before, table.after, table.ticks, table.window, table.sibling)
+    for level, before, after, *rest in np.stack(columns, axis=1).tolist():
+        if not rest[-1] or table.counts[level] > 1:
+            for use, then in product(of_command.get(before, ()), of_command.get(after, ())):
+                yield level, use, then, *rest
+
+
 def summary(
-    kernel: ModuleType, standard: Standard, state: Any, commands: Iterable[tuple[int, int]]
-) -> dict[str, Any]:
+    kernel: ModuleType, standard: Standard, state: Any, commands: Iterable[tuple[int, int]],
+    active_ticks: int, ranks: int,
+) -> dict[str, Any]:  # fmt: skip
     """Return the fields of `Run` but `requests`; commands: number and how often, in any order."""
     k, reads = state.k, int(state.k[kernel.READS_DONE])
     reached = np.cumsum(state.latencies)
@@ -174,4 +195,6 @@ def summary(
         "latency_p99_ticks": p99,
         "latency_max_ticks": int(k[kernel.LATENCY_MOST]),
         "commands": counts,
+        "active_ticks": active_ticks,
+        "idle_ticks": ranks * int(k[kernel.LAST]) - active_ticks,
     }

@@ -5,24 +5,26 @@ command was last issued; it shares nothing with the controllers but the standard
 row (windows and siblings included), buses held for a command's cycles, order of ticks, addresses,
 states of banks (open a closed bank, read and write its open row, refresh closed banks; closing a
 closed bank is allowed), the second half of a split activation in time, the data clock, and whether
-refresh is late.
+refresh is late. A command that addresses no bank of the memory is that, and nothing else.
 
 Not checked: what no row says (the data bus beyond them), and whether the commands serve what was
 requested.
 """
 
 import re
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, chain, islice, product
 from math import prod
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from simulator.config import unknown
+from simulator.dram import checker_kernel as kernel
 from simulator.dram.request_file import text_lines
-from simulator.dram.standard import Role, Standard
+from simulator.dram.standard import ROLES, Role, Standard
 from simulator.errors import InputError
 
 #: A command of a trace: tick, name, levels Channel to Column; those below its own may be anything.
@@ -30,6 +32,21 @@ Issued: TypeAlias = tuple[int, str, tuple[int, ...]]
 _INTEGER = re.compile("-?[0-9]{1,18}")
 #: Violations that a report lists; all are counted.
 MOST_LISTED = 100
+#: Commands that are checked at a time.
+_BLOCK = 1 << 15
+#: Kinds of violations in words.
+_WORDS = {
+    kernel.ORDER: "comes after a command of tick {0}",
+    kernel.BUS_HELD: "too early by {0}: the command bus is held",
+    kernel.NOT_CLOSED: "the bank is not closed",
+    kernel.NO_ROW: "the bank has no open row",
+    kernel.OTHER_ROW: "row {0} is open",
+    kernel.BANKS_OPEN: "{0} of its banks are not closed",
+    kernel.NO_FIRST: "the first half of the activation is missing",
+    kernel.FIRST_OF: "the first half was of row {0}",
+    kernel.TOO_LATE: "comes {0} ticks after its first half, {most} at most",
+    kernel.NO_CLOCK: "the data clock does not run",
+}
 
 _ON_COLUMN_BUS: tuple[Role, ...] = (
     *("read", "write", "read_close", "write_close"),
@@ -77,6 +94,120 @@ class Report:
         return sum(self.commands.values())
 
 
+class Checker:
+    """Checks a trace, command by command, in memory that does not grow: give it as a `trace`."""
+
+    def __init__(
+        self,
+        standard: Standard,
+        refreshes_late: int | None = None,
+        *,
+        bank_by_bank: bool = False,
+    ) -> None:
+        """Take note of nothing yet.
+
+        refreshes_late: by how many intervals a refresh may be late at most; None where refresh is
+        off. bank_by_bank: it is each bank that needs its `bank_refresh`, once in as many intervals
+        as there are banks that take turns; else each instance of the level of `refresh`.
+        Raises InputError for a standard without `bank_refresh`.
+        """
+        late = refreshes_late
+        self._due = None if late is None else _due(standard, late, bank_by_bank)
+        self._standard = standard
+        self._names = list(standard.commands)
+        self._ids = {name: i for i, name in enumerate(self._names)}
+        self._rules = _rules(standard, self._due)
+        self._state = _state(standard, self._rules)
+        self._counted = np.zeros(len(self._names), np.int64)
+        self._listed = list[Violation]()
+
+    def __call__(self, commands: Iterable[Issued]) -> None:
+        """Check commands, in order, each against all before it.
+
+        Raises InputError for a command that the standard does not have, and an address that is too
+        short; whatever else is wrong is in the report.
+        """
+        rest = iter(commands)
+        while block := list(islice(rest, _BLOCK)):
+            room = max(0, MOST_LISTED - len(self._listed))
+            found = np.zeros((room, 4), np.int64)
+            packed = self._packed(block)
+            self._state.k[kernel.LISTED] = 0
+            kernel.check(self._rules, self._state, packed, found)
+            self._counted += np.bincount(packed[:, 0], minlength=len(self._names))
+            for place, kind, first, second in found[: self._state.k[kernel.LISTED]].tolist():
+                tick, name, address = block[place]
+                row = first if kind == kernel.EARLY else None
+                words = self._words(kind, first, second)
+                self._listed.append(Violation(tick, name, address, words, row))
+
+    def report(self) -> Report:
+        """Return what was found, with refreshes that never came."""
+        missing = [] if self._due is None else self._missing(self._due)
+        listed = [*self._listed, *missing][:MOST_LISTED]
+        counted = zip(self._names, self._counted.tolist(), strict=True)
+        broken = int(self._state.k[kernel.BROKEN]) + len(missing)
+        return Report({name: count for name, count in counted if count}, broken, tuple(listed))
+
+    def _packed(self, block: list[Issued]) -> kernel.Ints:
+        """Return rows of command, tick and levels."""
+        ticks, names, addresses = zip(*block, strict=True)
+        levels, known = len(self._standard.levels), self._ids
+        if {*names} - {*known} or {*map(len, addresses)} != {levels}:
+            addresses = tuple(self._fitted(block))
+        packed = np.empty((len(block), 2 + levels), np.int64)
+        packed[:, 0] = np.fromiter(map(known.__getitem__, names), np.int64, len(block))
+        packed[:, 1] = ticks
+        flat = np.fromiter(chain.from_iterable(addresses), np.int64, len(block) * levels)
+        packed[:, 2:] = flat.reshape(len(block), levels)
+        return packed
+
+    def _fitted(self, block: list[Issued]) -> Iterator[tuple[int, ...]]:
+        """Yield addresses with all levels, 0 for those that need not be given."""
+        levels = len(self._standard.levels)
+        for tick, name, address in block:
+            if name not in self._ids:
+                raise InputError(f"tick {tick}: {unknown('command', name, self._ids)}")
+            needed = int(self._rules.commands[self._ids[name], kernel.USED])
+            if len(address) < needed:
+                raise InputError(f"tick {tick}: {name} needs {needed} levels, got {address}")
+            yield (*address[:levels], *(0,) * (levels - len(address)))
+
+    def _words(self, kind: int, first: int, second: int) -> str:
+        """Return a violation in words."""
+        levels = list(self._standard.levels.items())
+        match kind:
+            case kernel.EARLY:
+                words = self._standard.constraints[first].words()
+                return f"too early by {second}: [{first}] {words}"
+            case kernel.RANGE:
+                level, count = levels[first]
+                return f"{level} {second} is not within 0 to {count - 1}"
+            case kernel.REFRESH_LATE:
+                assert self._due is not None
+                return f"refresh {first} is {second} ticks later than {self._due.late} intervals"
+            case _:
+                return _WORDS[kind].format(first, most=self._standard.open_within_ticks)
+
+    def _missing(self, due: "_Due") -> list[Violation]:
+        """Return a violation for each instance that was refreshed too few times by the end."""
+        inner = [range(count) for count in self._standard.counts[1 : due.depth]]
+        channels = np.flatnonzero(self._state.channels).tolist()
+        last = int(self._state.k[kernel.LAST])
+        least = last // due.interval_ticks - due.late
+        done = self._state.refreshed.reshape(self._standard.counts[: due.depth])
+        return [
+            Violation(
+                last,
+                due.command,
+                path,
+                f"{done[path]} refreshes by the end, {least} were due {due.late} intervals before",
+            )
+            for path in product(channels, *inner)
+            if done[path] < least
+        ]
+
+
 def check_commands(
     standard: Standard,
     trace: Iterable[Issued],
@@ -84,18 +215,9 @@ def check_commands(
     *,
     bank_by_bank: bool = False,
 ) -> Report:
-    """Check a trace, command by command, in constant memory.
-
-    refreshes_late: by how many intervals a refresh may be late at most; None where refresh is off.
-    bank_by_bank: it is each bank that needs its `bank_refresh`, once in as many intervals as there
-    are banks that take turns; else each instance of the level of `refresh`.
-    Raises InputError for a command that the standard does not have, an address that is too short,
-    and a standard without `bank_refresh`; whatever else is wrong is in the report.
-    """
-    due = None if refreshes_late is None else _due(standard, refreshes_late, bank_by_bank)
-    checker = _Checker(standard, due)
-    for issued in trace:
-        checker.take(issued)
+    """Return what a `Checker` says of a whole trace; errors and the rest are its."""
+    checker = Checker(standard, refreshes_late, bank_by_bank=bank_by_bank)
+    checker(trace)
     return checker.report()
 
 
@@ -126,10 +248,6 @@ def read_commands(path: Path, standard: Standard) -> Iterator[Issued]:
         raise InputError(f"{path}: is empty")
 
 
-#: Ticks of the last issues of a command, the newest last, per path of an instance.
-_Issues: TypeAlias = dict[tuple[int, ...], deque[int]]
-
-
 class _Due(NamedTuple):
     """Which command every instance at a depth needs once an interval, and how late it may be."""
 
@@ -151,63 +269,53 @@ def _due(standard: Standard, late: int, bank_by_bank: bool) -> _Due:
     return _Due(refresh.command, len(levels), refresh.interval_ticks * turns, late)
 
 
-class _Rule(NamedTuple):
-    """A row as the command that it holds up sees it: one pair of commands."""
-
-    row: int
-    depth: int
-    ticks: int
-    window: int
-    sibling: bool
-    issues: _Issues
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be checked and noted for one command of the standard.
-
-    depth: levels in the path of what it addresses. limits: names and counts of those it uses.
-    noted: depth, window and issues of every history that its own issues go into.
-    """
-
-    role: Role
-    depth: int
-    limits: tuple[tuple[str, int], ...]
-    on_column_bus: bool
-    cycles: int
-    clock_ticks: int
-    rules: tuple[_Rule, ...]
-    noted: tuple[tuple[int, int, _Issues], ...]
-
-
-def _plans(standard: Standard) -> dict[str, _Plan]:
-    """Return a plan for each command; histories are shared between who notes and who asks."""
-    histories: dict[tuple[str, int, int], _Issues] = {}
-    rules: dict[str, list[_Rule]] = {name: [] for name in standard.commands}
+def _rules(standard: Standard, due: _Due | None) -> kernel.Rules:
+    """Return the standard as the kernel reads it; a history is shared by the rows that ask it."""
+    levels, names = standard.banked_levels, list(standard.commands)
+    histories: dict[tuple[str, int, int], int] = {}
+    rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     for index, row in enumerate(standard.constraints):
-        depth = standard.banked_levels.index(row.level) + 1
+        level = levels.index(row.level)
         if row.sibling and standard.levels[row.level] == 1:
             continue
         for before in row.before:
-            issues = histories.setdefault((before, depth, row.window), {})
-            rule = _Rule(index, depth, row.ticks, row.window, row.sibling, issues)
+            history = histories.setdefault((before, level, row.window), len(histories))
             for after in row.after:
-                rules[after].append(rule)
-    plans = {}
-    for name, command in standard.commands.items():
-        noted = [(key[1], key[2], each) for key, each in histories.items() if key[0] == name]
-        depth = standard.banked_levels.index(command.level) + 1
-        plans[name] = _Plan(
-            role=command.role,
-            depth=depth,
-            limits=tuple(standard.levels.items())[: depth + _LEVELS_BELOW.get(command.role, 0)],
-            on_column_bus=standard.buses == "row and column" and command.role in _ON_COLUMN_BUS,
-            cycles=command.cycles,
-            clock_ticks=_clock_ticks(standard, command.role),
-            rules=tuple(rules[name]),
-            noted=tuple(noted),
-        )
-    return plans
+                rows[after].append((index, level, row.ticks, row.sibling, history))
+    notes = {name: [i for key, i in histories.items() if key[0] == name] for name in names}
+    starts = [[0, *accumulate(len(each[name]) for name in names)] for each in (rows, notes)]
+    instances = [prod(standard.counts[: depth + 1]) for depth in range(len(levels))]
+    sizes = [(instances[level], instances[level] * window) for _, level, window in histories]
+    seen, ticks = ([0, *accumulate(column)] for column in zip(*sizes, strict=True))
+    places = [(level, window, ticks[i], seen[i]) for i, (_, level, window) in enumerate(histories)]
+    late = (-1, 0, 0, 0)
+    if due is not None:
+        late = (names.index(due.command), due.depth - 1, due.interval_ticks, due.late)
+    split = bool(standard.with_role("open_first"))
+    return kernel.Rules(
+        commands=_ints(_command(standard, name) for name in names),
+        rows=_ints(chain.from_iterable(rows.values())),
+        notes=_ints(chain.from_iterable(notes.values())),
+        starts=_ints(starts),
+        histories=_ints(places),
+        counts=_ints(standard.counts),
+        spans=_ints(instances[-1] // each for each in instances),
+        fixed=_ints((standard.open_within_ticks or 0, split, *late)),
+    )
+
+
+def _command(standard: Standard, name: str) -> tuple[int, ...]:
+    """Return the columns of a command in `Rules.commands`."""
+    command = standard.commands[name]
+    depth = standard.banked_levels.index(command.level) + 1
+    return (
+        ROLES.index(command.role),
+        depth,
+        depth + _LEVELS_BELOW.get(command.role, 0),
+        standard.buses == "row and column" and command.role in _ON_COLUMN_BUS,
+        command.cycles,
+        _clock_ticks(standard, command.role),
+    )
 
 
 def _clock_ticks(standard: Standard, role: Role) -> int:
@@ -217,191 +325,29 @@ def _clock_ticks(standard: Standard, role: Role) -> int:
     return standard.data_clock.read_ticks if role in _READS else standard.data_clock.write_ticks
 
 
-def _last_of_siblings(rule: _Rule, path: tuple[int, ...]) -> int | None:
-    """Return the latest tick that the rule counts from, in the other instances of the parent."""
-    ticks = (
-        kept[0]
-        for other, kept in rule.issues.items()
-        if other != path and other[:-1] == path[:-1] and len(kept) == rule.window
+def _state(standard: Standard, rules: kernel.Rules) -> kernel.State:
+    """Return the state before the first command."""
+    banked = len(standard.banked_levels)
+    channels, banks = standard.levels["Channel"], prod(standard.counts[:banked])
+    spans, histories = rules.spans, rules.histories
+    instances = banks // spans[histories[:, kernel.AT]]
+    due = rules.fixed[kernel.DUE_LEVEL]
+
+    def zeros(*shape: int) -> kernel.Ints:
+        return np.zeros(shape, np.int64)
+
+    return kernel.State(
+        k=zeros(3),
+        ticks=zeros(int((instances * histories[:, kernel.WINDOW]).sum())),
+        seen=zeros(int(instances.sum())),
+        banks=zeros(5, banks),
+        free=zeros(channels, 2),
+        clock=zeros(channels),
+        channels=zeros(channels),
+        refreshed=zeros(banks // int(spans[due])),
+        path=zeros(banked),
     )
-    return max(ticks, default=None)
 
 
-class _Checker:
-    """The state of a check: last issues (in the plans), buses, banks."""
-
-    def __init__(self, standard: Standard, due: _Due | None) -> None:
-        self.standard = standard
-        self.due = due
-        self.plans = _plans(standard)
-        #: Per command, the rules that have any issue to count from.
-        self.asked: dict[str, list[_Rule]] = {name: [] for name in self.plans}
-        self.banked = len(standard.banked_levels)
-        self.split = bool(standard.with_role("open_first"))
-        self.bus_free: dict[tuple[int, bool], int] = {}
-        self.open_rows: dict[tuple[int, ...], int] = {}
-        #: Banks with the first half of an activation: its row and tick.
-        self.half_open: dict[tuple[int, ...], tuple[int, int]] = {}
-        self.clock_runs_until: dict[int, int] = {}
-        self.refreshed: Counter[tuple[int, ...]] = Counter()
-        self.channels: set[int] = set()
-        self.last_tick = 0
-        self.counted: Counter[str] = Counter()
-        self.broken = 0
-        self.listed: list[Violation] = []
-
-    def take(self, issued: Issued) -> None:
-        """Check one command against all before it, then count it among them."""
-        tick, name, address = issued
-        plan = self.plans.get(name)
-        if plan is None:
-            raise InputError(f"tick {tick}: {unknown('command', name, self.plans)}")
-        if len(address) < len(plan.limits):
-            raise InputError(f"tick {tick}: {name} needs {len(plan.limits)} levels, got {address}")
-        paths = [address[:depth] for depth in range(plan.depth + 1)]
-        for rule in self.asked[name]:
-            row, depth, ticks, window, sibling, issues = rule
-            if sibling:
-                since = _last_of_siblings(rule, paths[depth])
-            else:
-                kept = issues.get(paths[depth])
-                since = kept[0] if kept and len(kept) == window else None
-            if since is not None and tick < since + ticks:
-                words = self.standard.constraints[row].words()
-                text = f"too early by {since + ticks - tick}: [{row}] {words}"
-                self._break(Violation(tick, name, address, text, row))
-        for problem in self._broken_rules(plan, tick, address):
-            self._break(Violation(tick, name, address, problem))
-        if self.due is not None and name == self.due.command:
-            self._check_refresh(issued, self.due)
-        self._note(plan, tick, paths)
-        self._change_banks(plan, tick, paths[-1], address)
-        self.counted[name] += 1
-
-    def report(self) -> Report:
-        """Return what was found, with refreshes that never came."""
-        if self.due is not None:
-            self._check_missing(self.due)
-        return Report(dict(self.counted), self.broken, tuple(self.listed))
-
-    def _break(self, violation: Violation) -> None:
-        self.broken += 1
-        if len(self.listed) < MOST_LISTED:
-            self.listed.append(violation)
-
-    def _broken_rules(self, plan: _Plan, tick: int, address: tuple[int, ...]) -> list[str]:
-        """Return what a command breaks that is no row of the table."""
-        problems = []
-        if tick < self.last_tick:
-            problems.append(f"comes after a command of tick {self.last_tick}")
-        for (level, count), value in zip(plan.limits, address, strict=False):
-            if not 0 <= value < count:
-                problems.append(f"{level} {value} is not within 0 to {count - 1}")
-        free = self.bus_free.get((address[0], plan.on_column_bus), 0)
-        if tick < free:
-            problems.append(f"too early by {free - tick}: the command bus is held")
-        return problems + self._wrong_state(plan, tick, address)
-
-    def _wrong_state(self, plan: _Plan, tick: int, address: tuple[int, ...]) -> list[str]:
-        """Return what is wrong with the states of the banks, and with the data clock."""
-        match plan.role:
-            case "open_first":
-                return ["the bank is not closed"] * bool(self._not_closed(address[: self.banked]))
-            case "open":
-                return self._wrong_open(tick, address)
-            case "read" | "write" | "read_close" | "write_close":
-                return self._wrong_column(plan, tick, address)
-            case "refresh":
-                count = len(self._not_closed(address[: plan.depth]))
-                return [f"{count} of its banks are not closed"] * bool(count)
-            case "close" | "sync_read" | "sync_write":
-                return []
-            case _:
-                raise InputError(f"unknown role '{plan.role}'")
-
-    def _not_closed(self, path: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return the banks of an instance that are open or half open."""
-        banks = [*self.open_rows, *self.half_open]
-        return [bank for bank in banks if bank[: len(path)] == path]
-
-    def _wrong_open(self, tick: int, address: tuple[int, ...]) -> list[str]:
-        bank, row = address[: self.banked], address[self.banked]
-        problems = ["the bank is not closed"] if bank in self.open_rows else []
-        if not self.split:
-            return problems
-        if bank not in self.half_open:
-            return [*problems, "the first half of the activation is missing"]
-        half_row, since = self.half_open[bank]
-        if half_row != row:
-            problems.append(f"the first half was of row {half_row}")
-        most = self.standard.open_within_ticks
-        if most is not None and tick - since > most:
-            problems.append(f"comes {tick - since} ticks after its first half, {most} at most")
-        return problems
-
-    def _wrong_column(self, plan: _Plan, tick: int, address: tuple[int, ...]) -> list[str]:
-        open_row, problems = self.open_rows.get(address[: self.banked]), []
-        if open_row is None:
-            problems.append("the bank has no open row")
-        elif open_row != address[self.banked]:
-            problems.append(f"row {open_row} is open")
-        if plan.clock_ticks and tick >= self.clock_runs_until.get(address[0], 0):
-            problems.append("the data clock does not run")
-        return problems
-
-    def _note(self, plan: _Plan, tick: int, paths: list[tuple[int, ...]]) -> None:
-        """Put the tick into every history of the command, its bus and the data clock."""
-        for depth, window, issues in plan.noted:
-            kept = issues.get(paths[depth])
-            if kept is None:
-                issues[paths[depth]] = deque([tick], maxlen=window)
-                self._ask_rules()
-            else:
-                kept.append(tick)
-        channel = paths[-1][0]
-        self.channels.add(channel)
-        self.bus_free[channel, plan.on_column_bus] = tick + plan.cycles
-        self.last_tick = max(tick, self.last_tick)
-        if plan.clock_ticks:
-            until = self.clock_runs_until.get(channel, 0)
-            self.clock_runs_until[channel] = max(until, tick + plan.clock_ticks)
-
-    def _ask_rules(self) -> None:
-        for name, plan in self.plans.items():
-            self.asked[name] = [rule for rule in plan.rules if rule.issues]
-
-    def _change_banks(
-        self, plan: _Plan, tick: int, path: tuple[int, ...], address: tuple[int, ...]
-    ) -> None:
-        match plan.role:
-            case "open_first":
-                self.half_open[path] = (address[self.banked], tick)
-            case "open":
-                self.half_open.pop(path, None)
-                self.open_rows[path] = address[self.banked]
-            case "close" | "read_close" | "write_close":
-                for bank in [path] if len(path) == self.banked else self._not_closed(path):
-                    self.open_rows.pop(bank, None)
-                    self.half_open.pop(bank, None)
-            case _:
-                pass
-
-    def _check_refresh(self, issued: Issued, due: _Due) -> None:
-        """Hold a refresh against the interval that it is of: the n-th is due after n intervals."""
-        tick, name, address = issued
-        path = address[: due.depth]
-        self.refreshed[path] += 1
-        count = self.refreshed[path]
-        over = tick - (count + due.late) * due.interval_ticks
-        if over > 0:
-            words = f"refresh {count} is {over} ticks later than {due.late} intervals"
-            self._break(Violation(tick, name, address, words))
-
-    def _check_missing(self, due: _Due) -> None:
-        inner = (range(count) for count in self.standard.counts[1 : due.depth])
-        least = self.last_tick // due.interval_ticks - due.late
-        for path in product(sorted(self.channels), *inner):
-            done = self.refreshed[path]
-            if done < least:
-                words = f"{done} refreshes by the end, {least} were due {due.late} intervals before"
-                self._break(Violation(self.last_tick, due.command, path, words))
+def _ints(values: Iterable[Any]) -> kernel.Ints:
+    return np.array(list(values), np.int64)

@@ -5,12 +5,18 @@ Ramulator 2.1's FR-FCFS (CMU-SAFARI/ramulator2 @c5b1c3a), by these rules:
 1. In each tick from 1 one request is offered, in order, until its queue has room; then a command is
    issued, or a column command and then a row command where these have buses of their own.
 2. Requests whose activation was issued are served first, the oldest that is ready.
-3. Else refreshes that are due, in order, each with the precharge that it needs; while one waits,
-   nothing is served but what is active.
+3. Else refreshes that are due, in order, each with the precharge that it needs, when none of its
+   banks has an active request; while one waits, nothing is served but what is active. Due are all
+   ranks once an interval, or bank by bank the next bank of each instance of a level.
 4. Else reads or writes, the oldest that is ready. Writes begin when there are more than the high
    mark or no reads, and end when there are fewer than the low mark and there are reads.
 5. No bank is precharged for a request that waits while one of its requests is active.
 6. A read of what a queued write holds is served from there.
+7. Closed page: in a tick in which nothing else goes on the bus, nor a refresh waits, the bank is
+   precharged that may be first of those whose open row no request wants, queued or active.
+
+Rule 7 is not Ramulator's, whose closed page is a cap: it precharges after 4 column commands, wanted
+or not, and holds up all queues for it.
 
 All requests of a bank that need the same command become ready at once, so only the oldest of them
 stands for them (`keys`); the ticks that allow a command are kept by bank (`ready`). Ticks at which
@@ -43,27 +49,32 @@ BANK, ROW, COLUMN, IS_WRITE, REQUEST, ARRIVAL, SEEN, FOLLOWER = range(8)
 #: A key is the number of a request and its place, so that the least is that of the oldest.
 SLOT_BITS = 16
 SLOT_MASK = (1 << SLOT_BITS) - 1
-#: Of each bank: its open row, its active requests, and of a half activation the row and the tick.
-OPENED, BUSY, HALF_ROW, HALF_SINCE = range(4)
+#: Of each bank: its open row, its active requests, of a half activation the row and the tick; of
+#: the first of a rank or pseudo-channel, how many of its banks have a row open.
+OPENED, BUSY, HALF_ROW, HALF_SINCE, OPEN_BANKS = range(5)
+BANK_FIELDS = 5
 #: Of each row of the table. `SPAN`: banks of an instance; `AROUND`: of its parent if the row is of
 #: siblings, else 0. `WINDOW` 1 is none.
 LEVEL, AFTER, SPAN, AROUND, TICKS, WINDOW, WINDOW_TICKS = range(7)
 #: What a standard and settings fix; marks of writes are numbers of requests.
 (
     QUEUE, HIGH, LOW, TWO_BUSES, IN_ORDER, READ_LATENCY, INTERVAL, READ_SYNC, WRITE_SYNC,
-    OPEN_WITHIN, SCOPE_SPAN,
-) = range(11)  # fmt: skip
+    OPEN_WITHIN, RANK_LEVEL, REFRESHED_BANKS, REFRESHED_AT_ONCE, CLOSED_PAGE,
+) = range(14)  # fmt: skip
 #: The scalars of a channel's state. `FREE`: places for requests that are free; `CLOCK_UNTIL`: when
-#: the data clock stops.
+#: the data clock stops; `NOT_BEFORE`: the first tick at which a request may be offered, by the
+#: caller; `ACTIVE_TICKS`: see `_count_open`; `REFRESH_NEXT`: which of the scopes is due next;
+#: `STOP_AT`: when to stop before the next refresh, if then a multiple of `PERIOD` is offered.
 (
     TICK, NEXT, OFFERED, DONE, LAST, WRITING, REFRESH_AT, REFRESH_FIRST, REFRESHES,
     HITS, MISSES, CONFLICTS, LATENCY_SUM, LATENCY_MOST, READS_DONE, LAST_READ, TRACED,
-    FREE, CLOCK_UNTIL,
-) = range(19)  # fmt: skip
-SCALARS = 19
+    FREE, CLOCK_UNTIL, NOT_BEFORE, ACTIVE_TICKS, REFRESH_NEXT, STOP_AT, PERIOD,
+) = range(24)  # fmt: skip
+SCALARS = 24
 #: Ticks of latency that are counted apart.
 LATENCIES = 1 << 14
-#: Whether requests are done, more have to be offered, the trace is full, or nothing can move.
+#: Whether requests are done, more have to be offered (stopped at `STOP_AT`, of the same block), the
+#: trace is full, or nothing can move.
 FINISHED, MORE, FULL, STUCK = range(4)
 #: Which commands a turn may issue.
 ROWS, COLUMNS, ALL = range(3)
@@ -74,8 +85,8 @@ class Machine(NamedTuple):
 
     fixed: by QUEUE and so on. nodes: of each bank and level, the first bank of the instance. rows:
     of the commands used, by the use before, with fields LEVEL and so on; starts: where those of a
-    use start. commands: by use, -1 where the standard has none. scopes: the first banks of the
-    instances that are refreshed.
+    use start. commands: by use, -1 where the standard has none. scopes: the first banks of what
+    is refreshed, in turn.
     """
 
     fixed: Ints
@@ -284,7 +295,11 @@ def _find(
         keys[which, need, bank] = NEVER
     if opened < 0:
         need = OPEN_FIRST if opened == CLOSED and fixed[OPEN_WITHIN] else OPEN
-        _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
+        # The second half of an activation is of the row of the first.
+        while slot >= 0 and opened == HALF_OPEN and requests[slot, ROW] != banks[HALF_ROW, bank]:
+            slot = requests[slot, FOLLOWER]
+        if slot >= 0:
+            _set(fixed, ready, keys, wait, requests, which, need, bank, slot)
         return
     closes = which == ACTIVE or banks[BUSY, bank] == 0
     # A queue has requests of one kind, but where it is served in order.
@@ -380,6 +395,8 @@ def _join(
 ) -> None:  # fmt: skip
     """Let a request that was just put into a queue stand for its bank, if it is the first."""
     bank, opened = requests[slot, BANK], banks[OPENED, requests[slot, BANK]]
+    if opened == HALF_OPEN and requests[slot, ROW] != banks[HALF_ROW, bank]:
+        return
     if opened == CLOSED and fixed[OPEN_WITHIN]:
         need = OPEN_FIRST
     elif opened < 0:
@@ -401,6 +418,67 @@ def _held(ends: Ints, requests: Ints, bank: int, row: int, column: int) -> bool:
     while slot >= 0 and (requests[slot, ROW] != row or requests[slot, COLUMN] != column):
         slot = requests[slot, FOLLOWER]
     return bool(slot >= 0)
+
+
+@inlined
+def _next_refresh(floor: Ints, ready: Ints, banks: Ints, scope: int, span: int) -> tuple[int, int]:
+    """Return what a refresh of some banks needs next, and when it may be issued.
+
+    It waits for what is active or half open.
+    """
+    use, due = REFRESH, 0
+    for bank in range(scope, scope + span):
+        if banks[OPENED, bank] != CLOSED:
+            use = CLOSE_ALL
+        if banks[OPENED, bank] == HALF_OPEN or banks[BUSY, bank] > 0:
+            due = NEVER
+    return use, max(due, floor[use], ready[use, scope])
+
+
+@inlined
+def _unwanted(floor: Ints, ready: Ints, banks: Ints, keys: Ints) -> tuple[int, int]:
+    """Return the bank that may be closed first of those whose open row no request wants, and when.
+
+    The tick is NEVER where there is none.
+    """
+    best, due = 0, NEVER
+    for bank in range(banks.shape[1]):
+        wanted = NEVER
+        for which in range(3):
+            wanted = min(wanted, keys[which, READ, bank], keys[which, WRITE, bank])
+        if banks[OPENED, bank] >= 0 and wanted == NEVER and ready[CLOSE, bank] < due:
+            best, due = bank, ready[CLOSE, bank]
+    return best, max(due, floor[CLOSE])
+
+
+@inlined
+def _count_open(k: Ints, banks: Ints, rank: int, change: int, tick: int) -> None:
+    """Count the open banks of a rank, and the ticks from the first open one to the last closed.
+
+    Of a rank that is still open the tick of its end is to be added.
+    """
+    before = banks[OPEN_BANKS, rank]
+    after = before + change
+    banks[OPEN_BANKS, rank] = after
+    k[ACTIVE_TICKS] += ((after == 0) - (before == 0)) * tick
+
+
+@inlined
+def _issue_to_all(
+    fixed: Ints, nodes: Ints, rows: Ints, starts: Ints, k: Ints, floor: Ints, ready: Ints,
+    history: Ints, rings: Ints, banks: Ints, ends: Ints, keys: Ints, wait: Ints, requests: Ints,
+    counts: Ints, use: int, scope: int, span: int, tick: int,
+) -> None:  # fmt: skip
+    """Issue a command that leaves some banks closed."""
+    _issue(nodes, rows, starts, floor, ready, history, rings, counts, use, scope, tick)
+    closed = 0
+    for bank in range(scope, scope + span):
+        closed += banks[OPENED, bank] >= 0
+        banks[OPENED, bank] = CLOSED
+        for which in range(3):
+            _find(fixed, ready, banks, ends, keys, wait, requests, which, bank)
+    if closed:
+        _count_open(k, banks, nodes[scope, fixed[RANK_LEVEL]], -closed, tick)
 
 
 @inlined
@@ -426,12 +504,13 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
     empties it and sets `TRACED` to 0. Returns FINISHED, MORE, FULL or STUCK.
     """
     queue, two_buses, in_order = fixed[QUEUE], fixed[TWO_BUSES], fixed[IN_ORDER]
-    interval, read_latency, span = fixed[INTERVAL], fixed[READ_LATENCY], fixed[SCOPE_SPAN]
+    read_latency = fixed[READ_LATENCY]
+    rank_level, span = fixed[RANK_LEVEL] & SLOT_MASK, fixed[REFRESHED_BANKS]
     tick, soonest, offered, done = k[TICK], k[NEXT], k[OFFERED], k[DONE]
     finished_at, writing, refresh_at = k[LAST], k[WRITING], k[REFRESH_AT]
     refresh_first, refreshes, last_read = k[REFRESH_FIRST], k[REFRESHES], k[LAST_READ]
     latency_sum, latency_most, reads_done = k[LATENCY_SUM], k[LATENCY_MOST], k[READS_DONE]
-    traced, unused, clock_until = k[TRACED], k[FREE], k[CLOCK_UNTIL]
+    traced, unused, clock_until, not_before = k[TRACED], k[FREE], k[CLOCK_UNTIL], k[NOT_BEFORE]
     tracing, room_for = trace.shape[0] > 0, trace.shape[0] - 2
     first = offered
     end = first + block.shape[0]
@@ -449,7 +528,7 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
         at = offered - first
         takes = held = False
         write = bank = row = 0
-        if offered < end:
+        if offered < end and tick + 1 >= not_before:
             write, bank, row = block[at, 0] & 1, block[at, 1] & SLOT_MASK, block[at, 2]
             held = (
                 write == 0 and sizes[WRITES] > 0
@@ -459,9 +538,13 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
         if takes:
             tick += 1
         else:
+            if tick == k[STOP_AT] and first < offered < end and offered % k[PERIOD] == 0:
+                ended = MORE
+                break
             later = max(tick + 1, soonest)
-            if interval:
-                later = min(later, max(tick + 1, refresh_at))
+            later = min(later, max(tick + 1, refresh_at))
+            if tick + 1 < not_before and offered < end:
+                later = min(later, not_before - 1)
             if later >= NEVER:
                 ended = STUCK
                 break
@@ -488,10 +571,12 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
             _put(ends, sizes, requests, which, bank, slot)
             _join(fixed, ready, banks, ends, keys, wait, requests, which, slot)
             offered += 1
-        if interval and tick == refresh_at:
-            refresh_at += interval
-            for scope in scopes:
-                pending[(refresh_first + refreshes) % len(pending)] = scope
+        if tick == refresh_at:
+            refresh_at += fixed[INTERVAL]
+            k[STOP_AT] += fixed[INTERVAL]
+            for _ in range(fixed[REFRESHED_AT_ONCE]):
+                pending[(refresh_first + refreshes) % len(pending)] = scopes[k[REFRESH_NEXT]]
+                k[REFRESH_NEXT] = (k[REFRESH_NEXT] + 1) % len(scopes)
                 refreshes += 1
         soonest = NEVER
         for turn in range(2 if two_buses else 1):
@@ -511,43 +596,13 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
                     key, use, soon = _first_ready(
                         floor, ready, keys, wait, ACTIVE, tick, bus, clock_until
                     )
+            # Of a command that no request asks for: its first bank, how many, and when.
+            scope, reach, due = 0, span, NEVER
             if key == NEVER and refreshes:
                 if bus != COLUMNS:
                     scope = pending[refresh_first % len(pending)]
-                    use = REFRESH
-                    for other in range(scope, scope + span):
-                        if banks[OPENED, other] != CLOSED:
-                            use = CLOSE_ALL
-                    due = max(floor[use], ready[use, scope])
-                    if due <= tick:
-                        _issue(
-                            nodes,
-                            rows,
-                            starts,
-                            floor,
-                            ready,
-                            history,
-                            rings,
-                            counts,
-                            use,
-                            scope,
-                            tick,
-                        )
-                        if tracing:
-                            _trace(trace, traced, tick, commands[use], scope, 0, 0)
-                            traced += 1
-                        if use == REFRESH:
-                            refresh_first += 1
-                            refreshes -= 1
-                        for other in range(scope, scope + span):
-                            banks[OPENED, other] = CLOSED
-                            for each in range(3):
-                                _find(fixed, ready, banks, ends, keys, wait, requests, each, other)
-                        due = tick + 1
-                    soon = min(soon, due)
-                soonest = min(soonest, soon)
-                continue
-            if key == NEVER:
+                    use, due = _next_refresh(floor, ready, banks, scope, span)
+            elif key == NEVER:
                 which = READS
                 if not in_order:
                     if not writing:
@@ -564,8 +619,22 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
                         floor, ready, keys, ends, requests, READS, tick, bus, clock_until
                     )
                 soon = min(soon, near)
+                if key == NEVER and fixed[CLOSED_PAGE] and bus != COLUMNS:
+                    (scope, due), use, reach = _unwanted(floor, ready, banks, keys), CLOSE, 1
             if key == NEVER:
-                soonest = min(soonest, soon)
+                if due <= tick:
+                    _issue_to_all(
+                        fixed, nodes, rows, starts, k, floor, ready, history, rings, banks, ends,
+                        keys, wait, requests, counts, use, scope, reach, tick,
+                    )  # fmt: skip
+                    if tracing:
+                        _trace(trace, traced, tick, commands[use], scope, 0, 0)
+                        traced += 1
+                    if use == REFRESH:
+                        refresh_first += 1
+                        refreshes -= 1
+                    due = tick + 1
+                soonest = min(soonest, soon, due)
                 continue
             soonest = tick + 1
             slot = key & SLOT_MASK
@@ -608,8 +677,10 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
                             fixed, ready, banks, ends, keys, wait, requests, WRITES, bank
                         )
             else:
+                change = 0
                 if use == OPEN:
                     banks[OPENED, bank] = row
+                    change = 1
                     if which != ACTIVE:
                         keys[which, OPEN, bank] = NEVER
                         _take(ends, sizes, requests, which, bank, slot)
@@ -620,6 +691,8 @@ def advance(  # noqa: C901 - one loop, so that the scalars of the state are loca
                     banks[HALF_ROW, bank], banks[HALF_SINCE, bank] = row, tick
                 else:
                     banks[OPENED, bank] = CLOSED
+                    change = -1
+                _count_open(k, banks, nodes[bank, rank_level] & SLOT_MASK, change, tick)
                 for each in range(3):
                     _find(fixed, ready, banks, ends, keys, wait, requests, each, bank)
     k[TICK], k[NEXT], k[OFFERED], k[DONE] = tick, soonest, offered, done

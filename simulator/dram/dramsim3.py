@@ -55,28 +55,18 @@ class Dramsim3Settings:
             raise InputError(problems)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dramsim3Run(Run):
-    """A run, with how long its ranks stood by.
-
-    ticks: until the last request is done, the last write when it was taken. row_hits: column
-    commands after another of the same opened row; row_conflicts: others for which a row was closed.
-    active_ticks, idle_ticks: with a row open and with none, summed over ranks.
-    """
-
-    active_ticks: int
-    idle_ticks: int
-
-
 def run_dramsim3(
     stream: "Stream",
     standard: Standard,
     requests: int,
     settings: Dramsim3Settings | None = None,
     trace: Trace = None,
-) -> Dramsim3Run:
+) -> Run:
     """Serve the first requests of a stream on one channel, by DRAMsim3's rules.
 
+    Of the run, ticks: until the last request is done, the last write when it was taken. row_hits:
+    column commands after another of the same opened row; row_conflicts: others for which a row was
+    closed.
     trace: is given all commands, in order, block by block. Errors: InputError for a stream that
     does not fit the standard, fewer than one request, one that is not of channel 0, and a standard
     with split activations or a data clock.
@@ -91,7 +81,7 @@ def run_dramsim3_requests(
     standard: Standard,
     settings: Dramsim3Settings | None = None,
     trace: Trace = None,
-) -> Dramsim3Run:
+) -> Run:
     """Serve requests of which `writes` (count,) write, at `levels` (count, levels).
 
     As `run_dramsim3`. Levels are Channel to Column, the column the first of a burst.
@@ -106,7 +96,7 @@ def _run(
     blocks: channel.Blocks,
     settings: Dramsim3Settings | None,
     trace: Trace,
-) -> Dramsim3Run:
+) -> Run:
     from simulator.dram import dramsim3_kernel as kernel
 
     settings = settings or Dramsim3Settings()
@@ -166,15 +156,9 @@ def _machine(standard: Standard, settings: Dramsim3Settings) -> "Machine":
 
 def _rows(table: Tables, commands: Ints) -> tuple[Ints, Ints]:
     """Return the rows between commands that are used, by the one before, and their starts."""
-    use = {int(command): place for place, command in enumerate(commands)}
     found = sorted(
-        (use[before], level, use[after], window, ticks, sibling)
-        for before, level, after, window, ticks, sibling in zip(
-            *(table.before.tolist(), table.level.tolist(), table.after.tolist()),
-            *(table.window.tolist(), table.ticks.tolist(), table.sibling.tolist()),
-            strict=True,
-        )
-        if before in use and after in use and not (sibling and table.counts[level] == 1)
+        (use, level, then, window, ticks, sibling)
+        for level, use, then, ticks, window, sibling in channel.rows_between(table, commands)
     )
     befores = [row[0] for row in found]
     starts = np.searchsorted(befores, np.arange(len(commands) + 1)).astype(np.int64)
@@ -215,16 +199,12 @@ def _state(machine: "Machine", settings: Dramsim3Settings) -> "State":
     return state
 
 
-def _summary(standard: Standard, machine: "Machine", state: "State") -> Dramsim3Run:
+def _summary(standard: Standard, machine: "Machine", state: "State") -> Run:
     from simulator.dram import dramsim3_kernel as kernel
 
     ranks, ticks = state.ranks, int(state.k[kernel.LAST])
     still_open = ranks[kernel.OPEN_BANKS] > 0
     active = ranks[kernel.ACTIVE] + still_open * (ticks + 1 - ranks[kernel.SINCE])
     commands = zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
-    return Dramsim3Run(
-        requests=int(state.k[kernel.OFFERED]),
-        active_ticks=int(active.sum()),
-        idle_ticks=int(ticks * len(active) - active.sum()),
-        **channel.summary(kernel, standard, state, commands),
-    )
+    fields = channel.summary(kernel, standard, state, commands, int(active.sum()), len(active))
+    return Run(requests=int(state.k[kernel.OFFERED]), **fields)

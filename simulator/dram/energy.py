@@ -12,15 +12,13 @@ The files are hw_configs/parts/memory_energy, by the name of the standard. Left 
 termination, power-down, refresh bank by bank.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from simulator.config import Part, load_part, names
-from simulator.dram.channel import Command, Run
-from simulator.dram.dramsim3 import Dramsim3Run
+from simulator.dram.channel import Run
 from simulator.dram.standard import Role, Standard
 from simulator.errors import InputError
 
@@ -32,7 +30,6 @@ Text = Annotated[str, Field(min_length=1)]
 
 _READS: tuple[Role, ...] = ("read", "read_close")
 _WRITES: tuple[Role, ...] = ("write", "write_close")
-_CLOSES: tuple[Role, ...] = ("close", "read_close", "write_close")
 
 
 class Currents(Part):
@@ -72,14 +69,6 @@ class MemoryEnergy(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standby:
-    """Ticks that ranks stood by with a row open, and with none, summed over ranks."""
-
-    active_ticks: int
-    idle_ticks: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Energy:
     """Joules by component, and their sum; None with a reason where one is not sourced.
 
@@ -106,17 +95,11 @@ def memory_energy_names() -> list[str]:
     return names(ENERGY_FOLDER)
 
 
-def energy_of(
-    run: Run,
-    standard: Standard,
-    standby: Standby | None = None,
-    energy: MemoryEnergy | None = None,
-) -> Energy:
+def energy_of(run: Run, standard: Standard, energy: MemoryEnergy | None = None) -> Energy:
     """Return what a run cost.
 
-    standby: of the run, unless the run says; see `StandbyMeter`. energy: the figures, else those
-    that come with the package. Raises InputError for a run of another standard, and for a standard
-    that lacks a parameter.
+    energy: the figures, else those that come with the package. Raises InputError for a run of
+    another standard, and for a standard that lacks a parameter.
     """
     if run.standard != standard.name:
         raise InputError(f"the run is of {run.standard}, not of {standard.name}")
@@ -132,54 +115,10 @@ def energy_of(
             "write": _count(run, standard, _WRITES) * bits * energy.bits.write_pj_per_bit,
         })  # fmt: skip
     assert energy.currents is not None
-    if standby is None and isinstance(run, Dramsim3Run):
-        standby = Standby(active_ticks=run.active_ticks, idle_ticks=run.idle_ticks)
-    return _by_currents(run, standard, standby, energy, energy.currents)
+    return _by_currents(run, standard, energy, energy.currents)
 
 
-class StandbyMeter:
-    """Measures how long ranks stand by, from the commands of any run: give it as its `trace`."""
-
-    def __init__(self, standard: Standard) -> None:
-        """Take note of nothing yet."""
-        self._standard = standard
-        self._depth = standard.banked_levels.index(standard.refresh_level) + 1
-        self._open: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-        self._since: dict[tuple[int, ...], int] = {}
-        self._active = 0
-
-    def __call__(self, commands: Iterable[Command]) -> None:
-        """Take note of commands, in order."""
-        banked = self._standard.banked_levels
-        for tick, name, address in commands:
-            command = self._standard.commands[name]
-            if command.role == "open":
-                rank = address[: self._depth]
-                banks = self._open.setdefault(rank, set())
-                if not banks:
-                    self._since[rank] = tick
-                banks.add(address[: len(banked)])
-            elif command.role in _CLOSES:
-                path = address[: banked.index(command.level) + 1]
-                for rank, banks in self._open.items():
-                    closed = {bank for bank in banks if bank[: len(path)] == path}
-                    if closed and closed == banks:
-                        self._active += tick - self._since[rank]
-                    banks -= closed
-
-    def standby(self, ticks: int) -> Standby:
-        """Return what was measured over the ticks of the run."""
-        still = sum(ticks + 1 - self._since[rank] for rank, banks in self._open.items() if banks)
-        ranks = 1
-        for level in self._standard.banked_levels[1 : self._depth]:
-            ranks *= self._standard.levels[level]
-        active = self._active + still
-        return Standby(active_ticks=active, idle_ticks=ranks * ticks - active)
-
-
-def _by_currents(
-    run: Run, standard: Standard, standby: Standby | None, energy: MemoryEnergy, amps: Currents
-) -> Energy:
+def _by_currents(run: Run, standard: Standard, energy: MemoryEnergy, amps: Currents) -> Energy:
     """Return the energy by currents; volts x mA x ps are fJ."""
     ras, rp = _ticks(standard, "nRAS"), _ticks(standard, "nRP")
     refresh = standard.refresh.command
@@ -199,21 +138,17 @@ def _by_currents(
     other = [
         name for name in run.commands if name != refresh and name in standard.with_role("refresh")
     ]
+    found["active_standby"] = run.active_ticks * amps.idd3n_ma * joule_ticks
+    found["idle_standby"] = run.idle_ticks * amps.idd2n_ma * joule_ticks
     if other:
-        return _unknown(energy, found, f"no current of {', '.join(other)} is sourced")
-    if standby is None:
-        return _unknown(energy, found, "the run does not say how long rows were open")
-    found["active_standby"] = standby.active_ticks * amps.idd3n_ma * joule_ticks
-    found["idle_standby"] = standby.idle_ticks * amps.idd2n_ma * joule_ticks
+        del found["refresh"]
+        reason = f"no current of {', '.join(other)} is sourced"
+        return Energy(components=found, total_j=None, reason=reason, source=energy.source)
     return _summed(energy, found)
 
 
 def _summed(energy: MemoryEnergy, found: dict[str, float]) -> Energy:
     return Energy(components=found, total_j=sum(found.values()), reason=None, source=energy.source)
-
-
-def _unknown(energy: MemoryEnergy, found: dict[str, float], reason: str) -> Energy:
-    return Energy(components=found, total_j=None, reason=reason, source=energy.source)
 
 
 def _count(run: Run, standard: Standard, roles: tuple[Role, ...]) -> int:

@@ -3,6 +3,7 @@
 A regular stream repeats after a number of requests, its rows moved on (`streams.period`). If the
 whole state of the channel is then that of before, but for time, rows and the numbers of requests,
 everything that follows is that of before too, and any number of such rounds is added up at once.
+It is compared every few hundred requests, and whenever the next refresh is as far off as it was.
 The result is that of the scheduler, to the tick, because it is compared and not assumed.
 """
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from simulator.dram.controller_kernel import Machine, State
 
 Ints = NDArray[np.int64]
-#: Scalars of the state that are ticks, and that count.
+#: Scalars of the state that are ticks, and that count. `ACTIVE_TICKS` is without what is open,
+#: which is the same each time.
 _TICKS = [kernel.TICK, kernel.NEXT, kernel.LAST, kernel.REFRESH_AT, kernel.LAST_READ]
-_TICKS += [kernel.CLOCK_UNTIL]
+_TICKS += [kernel.CLOCK_UNTIL, kernel.STOP_AT]
 _COUNTS = [kernel.DONE, kernel.HITS, kernel.MISSES, kernel.CONFLICTS, kernel.LATENCY_SUM]
-_COUNTS += [kernel.READS_DONE, kernel.OFFERED]
+_COUNTS += [kernel.READS_DONE, kernel.ACTIVE_TICKS, kernel.OFFERED]
 
 
 class Repeats:
@@ -55,6 +57,8 @@ class Repeats:
             self._outlined, self._seen = outline, self._image(state, periods)
             self._counts, self._tick = _counts(state), int(k[kernel.TICK])
             self._periods, self._next = periods, 2 * periods
+            # Only where as much is left until the next refresh can it be the same again.
+            k[kernel.STOP_AT], k[kernel.PERIOD] = k[kernel.TICK], self._period
         return 0
 
     def _outline(self, state: "State") -> list[int]:
@@ -77,7 +81,7 @@ class Repeats:
         # Ticks that have passed are all the same, but for the last one at which a request was done.
         ahead = k[[kernel.LAST_READ, kernel.CLOCK_UNTIL, kernel.NEXT]]
         parts = [
-            [k[kernel.WRITING], self._left(state), k[kernel.LAST] - tick],
+            [k[kernel.WRITING], k[kernel.REFRESH_NEXT], self._left(state), k[kernel.LAST] - tick],
             np.where(ahead < kernel.NEVER, np.maximum(ahead - tick, 0), kernel.NEVER),
             np.maximum(state.floor - tick, 0),
             np.maximum(state.ready - tick, 0),

@@ -5,7 +5,7 @@ within one instance of the level, no `after` earlier than `ticks` after the `win
 of each `before`, every command counted by itself; with `sibling`, within the other instances of the
 same parent. Rows are those of Ramulator 2.1 (CMU-SAFARI/ramulator2 @c5b1c3a), whose reading of a
 window this is. Every command holds its bus for its cycles, one bus a channel, or one for columns
-and one for rows.
+and one for rows; where that is more than a tick, rows of the Channel must say so.
 
 Left out: power-down, self-refresh, mode registers, training, temperature.
 """
@@ -13,6 +13,7 @@ Left out: power-down, self-refresh, mode registers, training, temperature.
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
@@ -214,7 +215,9 @@ class Standard(Part):
                 for index, row in enumerate(rows)
                 for problem in _wrong_row(row, commands, _banked(levels))
             ]
-            _refuse([*problems, *_missing_rows(rows, commands, _banked(levels))])
+            problems += _missing_rows(rows, commands, _banked(levels))
+            two_buses = info.data.get("buses") == "row and column"
+            _refuse([*problems, *_missing_bus_rows(rows, commands, two_buses)])
         return rows
 
     @field_validator("refresh")
@@ -507,6 +510,24 @@ def _says(row: Constraint, level: str, before: str, after: str, levels: tuple[st
     """Tell whether a row holds within one instance of the level."""
     within = row.level in levels and _reaches(level, row.level, levels) and not row.sibling
     return within and before in row.before and after in row.after
+
+
+def _missing_bus_rows(
+    rows: tuple[Constraint, ...], commands: Mapping[str, Command], two_buses: bool
+) -> list[str]:
+    """Return commands that hold their bus for longer than the rows say; one tick needs no row."""
+    said: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.level == "Channel" and row.window == 1 and not row.sibling:
+            for pair in product(row.before, row.after):
+                said[pair] = max(row.ticks, said.get(pair, 1))
+    return [
+        f"missing constraint: no row of Channel from {before} to {after} of the {held.cycles} "
+        f"ticks that {before} holds its bus"
+        for (before, held), (after, command) in product(commands.items(), repeat=2)
+        if said.get((before, after), 1) < held.cycles
+        if not two_buses or (held.role in _ON_COLUMN_BUS) == (command.role in _ON_COLUMN_BUS)
+    ]
 
 
 def _wrong_refresh(name: str, commands: Mapping[str, Command]) -> list[str]:

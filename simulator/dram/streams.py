@@ -121,7 +121,7 @@ def named_stream(name: str, standard: Standard) -> Stream:
         case "seq_row":
             return Strided(_rows_last(standard), standard.access_bytes)
         case "seq_bg" | "mix21_seq":
-            order = _group_first(standard)
+            order = group_first(standard)
             return Strided(order, standard.access_bytes, write_every=write_every)
         case "conflict":
             stride = standard.banks_per_channel * standard.bursts_per_row * standard.access_bytes
@@ -236,7 +236,7 @@ def _rows_last(standard: Standard) -> tuple[str, ...]:
     return ("Channel", "Row", *_inner(standard), "Column")
 
 
-def _group_first(standard: Standard) -> tuple[str, ...]:
+def group_first(standard: Standard) -> tuple[str, ...]:
     """Return the order of `seq_bg`: rank or pseudo-channel, bank group, burst, the rest, row."""
     inner = _inner(standard)
     first = [level for level in inner[:1] if level in _FASTEST]

@@ -1,6 +1,7 @@
 """From executed steps to a `Result`: records of operations and units, energy, traffic, peaks."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 
@@ -16,12 +17,15 @@ from simulator.cost import (
     energy_breakdown,
     waiting_energy,
 )
+from simulator.dram import energy_of
+from simulator.dram.channels import Channels
 from simulator.engine.roofline import roofline
 from simulator.engine.run import Step
 from simulator.engine.tasks import UNITS
 from simulator.hardware.device import Device, IdealMemory
 from simulator.mapping.plan import OpPlan, Plan
 from simulator.results import (
+    ChannelRecord,
     Intervals,
     OpRecord,
     Peaks,
@@ -62,6 +66,7 @@ class _Books:
         self.waited = np.zeros(len(UNITS), dtype=np.int64)
         self.sent = self.received = self.noc_sent = self.noc_received = 0
         self.carried = (0, 0)
+        self.dram_busy = 0
         self.ahead = np.zeros((2, 0), dtype=np.int64)
         self._known: dict[int, tuple[int, int, int, int, float, str, dict[str, float]]] = {}
 
@@ -113,6 +118,7 @@ class _Books:
             self.record(step, op, int(starts[index]), int(ends[index]))
             stalled = sum(ps for _, ps in op.stalls_ps)
             busy[index, 0] -= stalled
+        self.dram_busy += int(busy[:, DRAM].sum())
         op_index, unit = np.nonzero(~absent)
         where = (op_index, unit)
         groups = np.array([op.cores // self.group for op in step.segment.ops])
@@ -184,15 +190,17 @@ def core_group(plan: Plan, device: Device) -> int:
 
 
 def _units(
-    plan: Plan, device: Device, latency_ps: int, waited: np.ndarray
+    plan: Plan, device: Device, latency_ps: int, books: _Books, *, by_command: bool
 ) -> tuple[UnitRecord, ...]:
     """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them.
 
-    Cores that a plan does not use are idle.
+    Cores that a plan does not use are idle. by_command: how long the memory was busy is known from
+    the run alone.
     """
-    records = []
+    records, waited = [], books.waited
     group = core_group(plan, device)
-    for index, (name, (busy, causes)) in enumerate(_unit_times(plan, group).items()):
+    for index, (name, (planned, causes)) in enumerate(_unit_times(plan, group).items()):
+        busy = books.dram_busy if by_command and index == DRAM else planned
         if name == "noc" and device.network is None:
             continue
         stalls = dict(causes)
@@ -380,6 +388,39 @@ def _traffic(plan: Plan, books: _Books, device: Device) -> dict[str, Traffic]:
     return traffic
 
 
+def _channel(plan: Plan, steps: Sequence[Step], device: Device) -> ChannelRecord | None:
+    """Return what one channel did in all steps, None where none was simulated."""
+    channels = device.memory
+    ran = [step.run.channel for step in steps if step.run is not None and step.run.channel]
+    if not ran or not isinstance(channels, Channels):
+        return None
+    commands = Counter[str]()
+    for run in ran:
+        commands.update(run.commands)
+    # Equal steps share their run.
+    energies = {id(run): energy_of(run, channels.standard) for run in ran}
+    joules = [energies[id(run)].total_j for run in ran]
+    return ChannelRecord(
+        standard=channels.standard.name,
+        channels=channels.channels,
+        access_bytes=channels.standard.access_bytes,
+        tick_ps=channels.standard.tick_ps,
+        requests=sum(run.requests for run in ran),
+        requests_closed_form=sum(
+            count * channels.bursts(access)
+            for count, op in _executions(plan)
+            for access in op.accesses
+        ),
+        row_hits=sum(run.row_hits for run in ran),
+        row_misses=sum(run.row_misses for run in ran),
+        row_conflicts=sum(run.row_conflicts for run in ran),
+        active_ticks=sum(run.active_ticks for run in ran),
+        commands=dict(commands),
+        energy_j=None if None in joules else channels.channels * math.fsum(filter(None, joules)),
+        energy_reason=energies[id(ran[0])].reason,
+    )
+
+
 def _spills(plan: Plan) -> tuple[Spill, ...]:
     """Return each spilled tensor with the bytes that it moves over all repeats."""
     return tuple(
@@ -419,7 +460,7 @@ def assemble(
             books.bounded(step)
         else:
             books.executed(step)
-    units = _units(plan, device, latency_ps, books.waited)
+    units = _units(plan, device, latency_ps, books, by_command=rung == "command")
     counts = total_counts(plan)
     states = _waiting(units, device, profile, plan)
     seconds = latency_ps / PS_PER_S
@@ -455,6 +496,7 @@ def assemble(
             version=version, device_hash=content_hash(device), workload_hash=workload.key
         ),
         spills=_spills(plan),
+        channel=_channel(plan, steps, device),
         warnings=(*workload.warnings, *_warnings(plan, device)),
         resolved={
             "device": resolved(device),

@@ -19,7 +19,18 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.dram import controller_kernel, mapping, streams_kernel, transfers_kernel
+from simulator.dram.transfers_kernel import queued_ps, serve
 from simulator.engine import tasks as task_graph
+from simulator.engine.commands import (
+    DESCRIBED,
+    END_STREAM,
+    FIRST_STREAM,
+    IN_FLIGHT,
+    SHARE,
+    SHARES,
+    Commanded,
+)
 from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.kernels import compiled
 
@@ -169,6 +180,15 @@ def choose(tasks: Array, order: Array, state: Array, queues: Array, a: int, b: i
 
 
 @register_jitable
+def moved(memory: Commanded, task: int, time: int) -> int:
+    """Move what a task moves through the channels; return when that is over, -1 for never."""
+    row = memory.tasks[task]
+    streams, start = (row[FIRST_STREAM], row[END_STREAM]), time + row[DESCRIBED]
+    end = serve(memory.transfers, *streams, row[SHARE], row[SHARES], start)
+    return max(end, start + row[IN_FLIGHT]) if end >= 0 else end
+
+
+@register_jitable
 def begin(
     tasks: Array,
     state: Array,
@@ -179,10 +199,17 @@ def begin(
     unit: int,
     task: int,
     time: int,
+    memory: Commanded | None,
 ) -> int:
     """Start a task on a unit; return the size of the heap."""
     count = tasks.shape[0]
     end = time + tasks[task, DURATION]
+    if memory is not None and unit == DRAM:
+        end = moved(memory, task, time)
+        if end < 0:
+            return size
+        if state[task, APART] == 1:
+            tasks[task, LATENCY] += queued_ps(memory.transfers)
     state[task, START] = time
     state[task, END] = end
     units[unit, RUNNING] = task
@@ -219,6 +246,7 @@ def dispatch(
     heap: Array,
     size: int,
     time: int,
+    memory: Commanded | None,
 ) -> int:
     """Start what can start on units that are free; return the size of the heap."""
     for unit in range(units.shape[0]):
@@ -228,16 +256,17 @@ def dispatch(
         if task >= 0:
             queues[tasks[task, QUEUE], HEAD] += 1
             books[tasks[task, OP], SENT] += tasks[task, SIZE]
-            size = begin(tasks, state, units, books, heap, size, unit, task, time)
+            size = begin(tasks, state, units, books, heap, size, unit, task, time, memory)
     return size
 
 
-@compiled(task_graph)
-def execute(t: Tables, heads: Array, own: int) -> tuple[int, int]:
+@compiled(task_graph, transfers_kernel, controller_kernel, streams_kernel, mapping)
+def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tuple[int, int]:
     """Run tasks 0..own-1 to completion, later ones as far as time allows.
 
-    heads: loads started before time 0. Returns (DONE or DEADLOCK, time) and leaves what happened
-    in the tables.
+    heads: loads started before time 0. memory: channels that say how long transfers take, else
+    their planned durations. Returns (DONE or DEADLOCK, time) and leaves what happened in the
+    tables.
     """
     tasks, state, units, heap = t.tasks, t.state, t.units, t.heap
     count = tasks.shape[0]
@@ -245,7 +274,7 @@ def execute(t: Tables, heads: Array, own: int) -> tuple[int, int]:
     left = own
     time = 0
     while left > 0:
-        size = dispatch(tasks, t.order, state, t.queues, units, t.books, heap, size, time)
+        size = dispatch(tasks, t.order, state, t.queues, units, t.books, heap, size, time, memory)
         if size == 0:
             return DEADLOCK, time
         time = heap[0, TIME]

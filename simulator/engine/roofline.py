@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import ceil
 
 from simulator.engine.bound import SegmentBound, Window
-from simulator.hardware.device import Device, IdealMemory
+from simulator.hardware.device import Device
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 
@@ -46,10 +46,8 @@ def _times(op: OpPlan, device: Device) -> tuple[int, int, int]:
         peaks = device.peak_macs_per_s
         rate = peaks[op.counts.macs[0][0]] if matrix else device.gemv_macs_per_s
         main = ceil(op.macs_useful * PS_PER_S / rate)
-    if isinstance(device.memory, IdealMemory):
-        return main, 0, 0
     load, store = (
-        ceil(moved * PS_PER_S / device.memory_bytes_per_s)
+        ceil(moved * device.bound_ps_per_byte)
         for moved in (op.least_load_bytes, op.least_store_bytes)
     )
     return main, load, store

@@ -1,7 +1,8 @@
 """Running a plan: SimPy walks through the segments, the executor runs each, equal ones once.
 
-A segment run is remembered under what it depends on: its own plan, the loads that follow it, and
-what the previous segment had already fetched (`Entry`). Memo on or off gives the same result.
+A segment run is remembered under what it depends on: its own plan, the loads that follow it, what
+the previous segment had already fetched (`Entry`), and on the command rung the phase of refresh.
+Memo on or off gives the same result.
 """
 
 from collections.abc import Generator, Iterator
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.dram.channel import Run
 from simulator.engine import executor, tasks
 from simulator.engine.bound import SegmentBound, bound_segment, useful_ahead_ps
+from simulator.engine.commands import channel_run, commanded, phase_of
 from simulator.engine.roofline import shares
 from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
 from simulator.errors import DeadlockError
@@ -41,6 +44,7 @@ class SegmentRun:
     unit did nothing). carried: memory time of loads for the next segment, spent before this one
     ended, and when the first of them started. tiles: unit, operation, start and end of each own
     task; ahead: start and end of each load for the next segment, as far as this one goes.
+    channel: what one channel of the memory did, on the command rung.
     """
 
     makespan_ps: int
@@ -57,6 +61,7 @@ class SegmentRun:
     exit: Entry
     tiles: tuple[Array, Array, Array, Array]
     ahead: tuple[Array, Array]
+    channel: Run | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +117,40 @@ def _goes_before(graph: TaskGraph, task: int, other: int) -> bool:
 
 
 def run_segment(
-    segment: SegmentPlan, following: OpPlan | None, entry: Entry, *, prefetch: bool
+    segment: SegmentPlan,
+    following: OpPlan | None,
+    entry: Entry,
+    *,
+    prefetch: bool,
+    device: Device | None = None,
+    phase: int = 0,
 ) -> SegmentRun:
-    """Execute one segment; DeadlockError names who waits for what."""
+    """Execute one segment; DeadlockError names who waits for what.
+
+    device: on the command rung, whose channels say how long transfers take; phase: of refresh.
+    """
     graph = tasks.expand(segment.ops, following, prefetch=prefetch)
     tables = executor.tables(graph)
     started = np.flatnonzero(graph.queue == LOAD)[: len(entry.ends)]
     heads = np.array([started, entry.ends, entry.arrivals], dtype=np.int64).T.copy()
-    status, makespan = executor.execute(tables, heads, graph.own)
+    memory = None
+    if device is not None:
+        memory = commanded(device, graph, segment.ops, following, phase)
+    status, makespan = executor.execute(tables, heads, graph.own, memory)
     if status == executor.DEADLOCK:
         raise _deadlock(graph, segment.ops, tables.state[:, executor.END], makespan)
-    return _measured(graph, segment, tables, makespan)
+    channel = None
+    if memory is not None and device is not None:
+        channel = channel_run(device, memory, makespan)
+    return _measured(graph, segment, tables, makespan, channel)
 
 
 def _measured(
-    graph: TaskGraph, segment: SegmentPlan, tables: executor.Tables, makespan: int
+    graph: TaskGraph,
+    segment: SegmentPlan,
+    tables: executor.Tables,
+    makespan: int,
+    channel: Run | None,
 ) -> SegmentRun:
     """Sum tasks to operations and units, and say what the next segment will find."""
     times = (executor.START, executor.END, executor.ARRIVAL)
@@ -146,7 +170,8 @@ def _measured(
     begun = np.flatnonzero(start[graph.own :] >= 0) + graph.own
     carried = np.minimum(end[begun], makespan) - start[begun]
     ends = np.maximum(end[begun] - makespan, 0)
-    late = np.where(arrival[begun] >= 0, -1, end[begun] + graph.latency[begun] - makespan)
+    latency = tables.tasks[begun, executor.LATENCY]
+    late = np.where(arrival[begun] >= 0, -1, end[begun] + latency - makespan)
     networked = np.array([op.network_bytes > 0 for op in segment.ops] + [False])
     return SegmentRun(
         makespan_ps=int(makespan),
@@ -163,6 +188,7 @@ def _measured(
         exit=Entry(tuple(ends.tolist()), tuple(late.tolist())),
         tiles=(unit[own], graph.op[own], start[own], end[own]),
         ahead=(start[begun], np.minimum(end[begun], makespan)),
+        channel=channel,
     )
 
 
@@ -175,23 +201,35 @@ def _executions(plan: Plan) -> Iterator[tuple[SegmentPlan, int, OpPlan | None]]:
 
 
 class Engine:
-    """Runs plans on one device; remembers segment runs unless told not to."""
+    """Runs plans on one device; remembers segment runs unless told not to.
 
-    def __init__(self, device: Device, *, memo: bool = True) -> None:
+    by_command: transfers are served by the channels of the device's memory, one command at a time.
+    """
+
+    def __init__(self, device: Device, *, memo: bool = True, by_command: bool = False) -> None:
         """Start with an empty memory."""
         self.prefetch = device.dma.prefetch
-        self.memo: dict[tuple[str, str, Entry], SegmentRun] | None = {} if memo else None
+        self.commanding = device if by_command else None
+        self.memo: dict[tuple[str, str, Entry, int], SegmentRun] | None = {} if memo else None
         self._bounded: tuple[Plan, list[Step], int] | None = None
 
-    def segment(self, segment: SegmentPlan, following: OpPlan | None, entry: Entry) -> SegmentRun:
-        """Return the run of a segment, from memory where it is known."""
-        if self.memo is None:
-            return run_segment(segment, following, entry, prefetch=self.prefetch)
+    def segment(
+        self, segment: SegmentPlan, following: OpPlan | None, entry: Entry, time_ps: int = 0
+    ) -> SegmentRun:
+        """Return the run of a segment that starts at a time, from memory where it is known."""
+        device, phase = self.commanding, 0
+        if device is not None:
+            phase = phase_of(device, segment.ops, time_ps)
         ahead = "" if following is None else following.key
-        key = (segment.key, ahead, entry)
-        if key not in self.memo:
-            self.memo[key] = run_segment(segment, following, entry, prefetch=self.prefetch)
-        return self.memo[key]
+        key = (segment.key, ahead, entry, phase)
+        if self.memo is not None and key in self.memo:
+            return self.memo[key]
+        run = run_segment(
+            segment, following, entry, prefetch=self.prefetch, device=device, phase=phase
+        )
+        if self.memo is not None:
+            self.memo[key] = run
+        return run
 
     def tile_steps(self, plan: Plan, progress: Any = None) -> tuple[list[Step], int]:
         """Walk through all segments in simulated time; return the steps and the end in ps."""
@@ -204,7 +242,7 @@ class Engine:
             """Run segment after segment; what one fetched ahead is there for the next."""
             entry = Entry()
             for segment, layer, following in _executions(plan):
-                run = self.segment(segment, following, entry)
+                run = self.segment(segment, following, entry, int(world.now))
                 steps.append(Step(segment, layer, int(world.now), run, None))
                 entry = run.exit
                 if progress is not None:

@@ -25,6 +25,8 @@ from simulator.config import (
     unknown,
 )
 from simulator.cost import PROFILE_FOLDER, VECTOR_FUNCTIONS
+from simulator.dram.channels import Channels
+from simulator.dram.profile import Profile, profile_of
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
@@ -103,7 +105,7 @@ class Dma(Part):
 
 
 class Dram(Part):
-    """Memory as bandwidth x efficiency + latency: no banks, no commands."""
+    """Memory as bandwidth x efficiency + latency: no banks, no commands (`Channels` has them)."""
 
     kind: Literal["dram"]
     capacity_bytes: Bytes = Field(alias="capacity")
@@ -156,7 +158,7 @@ class Device(Part):
     vector: VectorUnit
     scratchpad: Scratchpad
     dma: Dma
-    memory: Dram | IdealMemory = Field(discriminator="kind")
+    memory: Dram | Channels | IdealMemory = Field(discriminator="kind")
     network: Network | None = None
     energy: str
     die_area_mm2: SquareMillimetres | None = Field(default=None, alias="die_area")
@@ -222,17 +224,50 @@ class Device(Part):
         """Peak MACs per second that the vector units of the whole device do beside the matrix's."""
         return self.vector.lanes * self.cores * self.clock_hz if self.vector.gemv else 0
 
-    @property
-    def memory_bytes_per_s(self) -> float:
-        """Sustained memory bandwidth: efficiency and the DMA's in-flight limit included."""
-        if isinstance(self.memory, IdealMemory):
-            return float("inf")
-        rate = self.memory.bandwidth_bytes_per_s * self.memory.efficiency
-        if self.dma.in_flight_bytes is None or self.memory.latency_ps == 0:
-            return rate
-        return min(rate, self.cores * self.dma.in_flight_bytes * 1e12 / self.memory.latency_ps)
+    @cached_property
+    def memory_profile(self) -> Profile:
+        """What the memory sustains by shape of stream, and the time from a request to its data.
+
+        The DMA's in-flight limit is included. Channels are run for it, which loads Numba.
+        """
+        return self._memory.at_least(self.in_flight_ps_per_byte)
+
+    @cached_property
+    def _memory(self) -> Profile:
+        match self.memory:
+            case IdealMemory():
+                return Profile(0.0, 0)
+            case Dram() as dram:
+                rate = dram.bandwidth_bytes_per_s * dram.efficiency
+                return Profile(1e12 / rate, dram.latency_ps)
+            case Channels() as channels:
+                return profile_of(channels)
 
     @property
-    def memory_latency_ps(self) -> int:
-        """Time from a request to the first byte."""
-        return 0 if isinstance(self.memory, IdealMemory) else self.memory.latency_ps
+    def burst_bytes(self) -> int:
+        """What every contiguous piece is padded to: the DMA's burst, or that of the channels."""
+        burst = self.dma.burst_bytes
+        if isinstance(self.memory, Channels):
+            return max(burst, self.memory.standard.access_bytes)
+        return burst
+
+    @property
+    def in_flight_ps_per_byte(self) -> float:
+        """What a byte takes at least, as each core requests only so many before they come."""
+        if self.dma.in_flight_bytes is None:
+            return 0.0
+        return self._memory.latency_ps / (self.cores * self.dma.in_flight_bytes)
+
+    @property
+    def bound_ps_per_byte(self) -> float:
+        """What a byte takes at least on every rung: channels may for a while miss a refresh."""
+        if isinstance(self.memory, Channels):
+            peak = 1e12 / self.memory.bandwidth_bytes_per_s
+            return max(peak, self.in_flight_ps_per_byte)
+        return self.memory_profile.least_ps_per_byte
+
+    @property
+    def memory_bytes_per_s(self) -> float:
+        """Sustained memory bandwidth of the best stream; infinite where memory is ideal."""
+        least = self.memory_profile.least_ps_per_byte
+        return 1e12 / least if least else float("inf")

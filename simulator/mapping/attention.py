@@ -6,12 +6,15 @@ for all query tiles where they fit (`hold`), else for each query tile.
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.dram.channels import Access
+from simulator.dram.profile import Profile
 from simulator.hardware import equations
 from simulator.hardware.equations import (
     INPUT_STATIONARY,
@@ -288,6 +291,7 @@ def attention_choice(
     p: AttentionProblem,
     t: AttentionTotals,
     rates: Rates,
+    memory: Profile,
     heads: int,
     longest: int,
     q_tile: int,
@@ -301,8 +305,8 @@ def attention_choice(
     per_key = p.kv_memory_bits_per_key
     held_keys = longest if hold == 1 else kv_tile
     key_runs = max(1, t.keys_loaded // held_keys)
-    load = padded_bytes(t.keys_loaded * per_key, key_runs, rates.burst_bytes)
-    load += padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
+    kv_load = padded_bytes(t.keys_loaded * per_key, key_runs, rates.burst_bytes)
+    load = kv_load + padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
     store = padded_bytes(p.out_memory_bits, heads, rates.burst_bytes)
     tile = ceil_div(held_keys * per_key, 8)
     rows = q_tile * p.group_size
@@ -327,7 +331,13 @@ def attention_choice(
     ready = ceil_div(t.keys_most * p.ready_cycles_per_kilokey, 1024)
     softmax = ceil_div(t.scores_most * p.softmax_cycles_per_kiloscore, 1024)
     softmax += ceil_div(t.rescaled_most * (p.head_dim + 3) * p.mul_cycles, p.vector_lanes)
-    load_ps = int(np.ceil(load * rates.ps_per_byte))
+    # Keys and values of a head lie apart; queries and outputs of all heads one after the other.
+    accesses = (
+        Access(False, kv_load, 2 * key_runs, 0),
+        Access(False, load - kv_load, 1, 1),
+        Access(True, store, 1, 1),
+    )
+    load_ps = ceil(sum(memory.ps(access) for access in accesses[:2] if access.size_bytes))
     load_ps += ceil_div(2 * t.keys_loaded, held_keys * cores) * rates.descriptor_ps
     pipeline = Pipeline(
         steps,
@@ -340,13 +350,14 @@ def attention_choice(
         main - main // steps * steps,
         ceil_div(cycles_ps(rates, softmax), steps),
         ceil_div(both - main, steps),
-        ceil_div(int(np.ceil(store * rates.ps_per_byte)), steps),
+        ceil_div(ceil(memory.ps(accesses[2])) if store else 0, steps),
     )
     needed = static + tile + max(tile, slot)
     energy = energy_of(load, store, load, t.read_bits + t.write_bits, rates)
     footprint = needed if needed <= p.room_bytes else -1
     room = free + slot
-    return Choice(footprint, needed, energy, load, store, load, slot, room, 1, 0, pipeline)
+    moved = tuple(access for access in accesses if access.size_bytes)
+    return Choice(footprint, needed, energy, load, store, load, slot, room, 1, 0, pipeline, moved)
 
 
 def candidates(p: AttentionProblem, longest: int, most: int) -> list[list[Tiles]]:
@@ -368,7 +379,10 @@ def candidates(p: AttentionProblem, longest: int, most: int) -> list[list[Tiles]
 
 
 def search_attention(
-    p: AttentionProblem, rates: Rates, groups: Sequence[tuple[int, int, int]]
+    p: AttentionProblem,
+    rates: Rates,
+    memory: Profile,
+    groups: Sequence[tuple[int, int, int]],
 ) -> tuple[Choice, AttentionTotals, Tiles, int]:
     """Return the best tiling, what it issues, its (q_tile, kv_tile, hold) and its time in ps.
 
@@ -386,7 +400,7 @@ def search_attention(
         for tiles, totals in zip(tilings, attention_totals(p, groups, tilings), strict=True):
             if totals.pairs > MAX_TILES * heads:
                 continue
-            choice = attention_choice(p, totals, rates, heads, longest, *tiles)
+            choice = attention_choice(p, totals, rates, memory, heads, longest, *tiles)
             if choice.footprint_bytes >= 0:
                 found.append((pipeline_ps(choice.pipeline), choice, totals, tiles))
             elif smallest is None or choice.needed_bytes < smallest[0].needed_bytes:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from simulator.cost import added
+from simulator.dram.profile import Profile
 from simulator.formats import get
 from simulator.hardware.equations import MatrixWork, matrix_edges
 from simulator.hardware.matrix import pair_formats
@@ -23,10 +24,13 @@ from simulator.mapping.tiling import Choice, Rates
 
 @lru_cache(maxsize=4096)
 def cached_attention(
-    problem: AttentionProblem, rates: Rates, groups: tuple[tuple[int, int, int], ...]
+    problem: AttentionProblem,
+    rates: Rates,
+    memory: Profile,
+    groups: tuple[tuple[int, int, int], ...],
 ) -> tuple[Choice, AttentionTotals, tuple[int, int, int], int]:
     """Search attention tiles for (requests, queries, keys) groups; remembered."""
-    return search_attention(problem, rates, groups)
+    return search_attention(problem, rates, memory, groups)
 
 
 def plan_attention(target: Target, c: Context) -> OpPlan:
@@ -59,7 +63,7 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
         room_bytes=c.room_bytes,
     )
     groups = tuple((g.requests, g.queries, g.keys) for g in a.groups)
-    choice, totals, tiles, time = cached_attention(problem, target.rates, groups)
+    choice, totals, tiles, time = cached_attention(problem, target.rates, target.memory, groups)
     if time < 0:
         raise c.too_small(choice)
     return attention_plan(target, c, problem, choice, totals, tiles)

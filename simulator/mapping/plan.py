@@ -9,6 +9,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 from simulator.cost import Counts
+from simulator.dram.channels import Access
 from simulator.hardware.equations import Pipeline
 
 
@@ -20,7 +21,8 @@ class OpPlan:
     needs on chip. stored_by: operations whose stores the loads from step `free_loads` on need.
     room_bytes: scratchpad for loads in flight. cores: how many work on it. least_*_bytes: what no
     on-chip memory can avoid.
-    stalls_ps: how much of all main (and second) steps is not useful, by cause.
+    stalls_ps: how much of all main (and second) steps is not useful, by cause. accesses: what loads
+    and stores move, by operand, each step its share of every one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class OpPlan:
     counts: Counts
     tiling: str
     spills: tuple[tuple[str, int, str], ...]
+    accesses: tuple[Access, ...]
 
     @property
     def outputs(self) -> int:
@@ -57,7 +60,7 @@ class OpPlan:
             (
                 self.unit, tuple(self.pipeline), self.after, self.stored_by, self.free_loads,
                 self.slot_bytes, self.room_bytes, self.load_bytes, self.store_bytes,
-                self.network_bytes,
+                self.network_bytes, self.accesses,
             )
         )  # fmt: skip
 

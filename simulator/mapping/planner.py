@@ -102,7 +102,7 @@ def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> No
 def check_duration(workload: Workload, device: Device, macs_ps: float) -> None:
     """Refuse a run so long that its picoseconds would not fit into 64 bits, with room to spare."""
     bytes_s = (workload.weight_bytes_read + workload.kv_bytes_read) / device.memory_bytes_per_s
-    least_s = max(macs_ps / 1e12, bytes_s, device.memory_latency_ps / 1e12)
+    least_s = max(macs_ps / 1e12, bytes_s, device.memory_profile.latency_ps / 1e12)
     if least_s > LONGEST_S:
         raise InputError(
             f"{workload.name} takes at least {least_s:.3g} s on {device.name}; simulated time ends "

@@ -147,7 +147,7 @@ def tiled_product(target: Target, c: Context, gemm: Gemm, *, share_k: bool) -> T
     found = []
     for grid in grids:
         problem = problem_of(target, c, grid, gemm)
-        choice, tiles, time = cached_gemm(problem, target.rates)
+        choice, tiles, time = cached_gemm(problem, target.rates, target.memory)
         if time >= 0:
             rest = sum(pipeline_ps(p.pipeline) for p in after_partials(target, c, grid, problem))
             found.append(Tiled(grid, problem, choice, tiles, rest))
@@ -330,6 +330,7 @@ def matrix_plan(
         counts=counts,
         tiling=issue.tiling,
         spills=c.spills(),
+        accesses=choice.accesses,
     )
 
 

@@ -1,6 +1,7 @@
 """Plans of what is no product: streams through the vector unit, exchanges over the network."""
 
 from simulator.cost import Counts
+from simulator.dram.channels import Access
 from simulator.errors import InputError
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import OpPlan
@@ -16,8 +17,10 @@ STREAM_STEPS = 64
 def plan_stream(target: Target, c: Context) -> OpPlan:
     """Plan an operation of the vector unit: load what is in memory, work, store."""
     op, source = c.op, c.op.sources[0]
-    load, load_pieces = c.moved_bytes(op.inputs, source.rows_read)
-    store, store_pieces = c.moved_bytes(op.outputs, source.rows_written, source.runs_written)
+    loaded = Access(False, *c.moved_bytes(op.inputs, source.rows_read), 0)
+    moved = c.moved_bytes(op.outputs, source.rows_written, source.runs_written)
+    stored = Access(True, *moved, 0)
+    load, store = loaded.size_bytes, stored.size_bytes
     most = max(load, store)
     steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), -(-4 * most // c.room_bytes))
     read = sum(c.tensor(n).bits for n in op.inputs if n in c.kept)
@@ -28,13 +31,13 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
         every=1,
         slots=max(1, min(steps, 2)),
         latency=rates.latency_ps if load else 0,
-        load=target.transfer_ps(load, load_pieces, steps),
+        load=target.transfer_ps(loaded, steps),
         ready=0,
         main=-(-cycles_ps(rates, target.vector_cycles(op.work)) // steps),
         extra=0,
         post=0,
         second=0,
-        store=target.transfer_ps(store, store_pieces, steps),
+        store=target.transfer_ps(stored, steps),
     )
     counts = Counts(
         vector_ops=op.work,
@@ -66,6 +69,7 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
         counts=counts,
         tiling=f"{steps} pieces",
         spills=c.spills(),
+        accesses=tuple(access for access in (loaded, stored) if access.size_bytes),
     )
 
 
@@ -120,4 +124,5 @@ def _exchange(
         counts=counts,
         tiling=f"ring of {ring}",
         spills=(),
+        accesses=(),
     )

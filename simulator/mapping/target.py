@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from math import ceil
 
 from simulator.cost import EnergyProfile
+from simulator.dram.channels import Access
+from simulator.dram.profile import LONG
 from simulator.errors import InfeasibleError
 from simulator.formats import Format
 from simulator.hardware.device import Device, IdealMemory
@@ -18,14 +19,14 @@ from simulator.workload import Graph, Role, Tensor
 
 def rates_of(device: Device, profile: EnergyProfile) -> Rates:
     """Return the speeds and prices by which tilings are judged on a device."""
-    ideal = isinstance(device.memory, IdealMemory)
+    ideal, memory = isinstance(device.memory, IdealMemory), device.memory_profile
     descriptor_ps = -(-device.dma.descriptor_cycles * 10**12 // device.clock_hz)
     return Rates(
         clock_hz=device.clock_hz,
-        ps_per_byte=0.0 if ideal else 1e12 / device.memory_bytes_per_s,
-        latency_ps=device.memory_latency_ps,
+        read_ps_per_byte=memory.ps_per_byte(LONG[0]),
+        latency_ps=memory.latency_ps,
         descriptor_ps=0 if ideal else descriptor_ps,
-        burst_bytes=device.dma.burst_bytes,
+        burst_bytes=device.burst_bytes,
         pj_per_memory_bit=profile.dram_read_pj_per_bit.nominal,
         pj_per_scratchpad_bit=profile.scratchpad_read_pj_per_bit.nominal,
     )
@@ -42,7 +43,7 @@ class Target:
     def __init__(self, device: Device, profile: EnergyProfile) -> None:
         """Derive rates from the parts."""
         self.device = device
-        self.rates = rates_of(device, profile)
+        self.rates, self.memory = rates_of(device, profile), device.memory_profile
         self._units: dict[tuple[str, int], MatrixModel] = {}
 
     def unit(self, pair: str, group: int = 0) -> MatrixModel:
@@ -65,14 +66,16 @@ class Target:
         """Return one core's cycles for vector work that all cores share."""
         return -(-self.device.vector.cycles(work) // self.device.cores)
 
-    def transfer_ps(self, size: int, pieces: int, steps: int) -> int:
-        """Return the ps of one of `steps` equal parts of a transfer, descriptors included.
+    def transfer_ps(self, access: Access, steps: int) -> int:
+        """Return the ps of one of `steps` equal parts of an access, descriptors included.
 
-        Every core has a DMA and describes its share of the pieces.
+        Every core has a DMA and describes its share of the runs.
         """
-        described = -(-pieces // self.device.cores) * self.rates.descriptor_ps
-        total = int(np.ceil(size * self.rates.ps_per_byte)) + described
-        return -(-total // steps)
+        if not access.size_bytes:
+            return 0
+        moving = self.memory.ps(access)
+        described = -(-access.runs // self.device.cores) * self.rates.descriptor_ps
+        return -(-(ceil(moving) + described) // steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.dram.channels import Access
+from simulator.dram.profile import Profile
 from simulator.hardware import equations
 from simulator.hardware.equations import (
     INPUT_STATIONARY,
@@ -50,12 +52,12 @@ ORDERS = ("n k m", "m k n", "m n k", "n m k")
 class Rates(NamedTuple):
     """Speeds and prices that tilings are judged by.
 
-    ps_per_byte is of the memory as the device sustains it. Energies are pJ per bit and only break
-    ties.
+    read_ps_per_byte is of what lies in one piece; what does not is priced by the memory's profile.
+    Energies are pJ per bit and only break ties.
     """
 
     clock_hz: int
-    ps_per_byte: float
+    read_ps_per_byte: float
     latency_ps: int
     descriptor_ps: int
     burst_bytes: int
@@ -102,7 +104,7 @@ class Choice(NamedTuple):
 
     needed_bytes: what it takes at least; fill_bytes: what loads write into the scratchpads of all
     cores, copies included; slot_bytes: scratchpad that one load step takes; ring_bytes: scratchpad
-    that all load steps in flight may take.
+    that all load steps in flight may take; accesses: what is loaded and stored, by operand.
     """
 
     footprint_bytes: int
@@ -116,6 +118,7 @@ class Choice(NamedTuple):
     temporal_tiles: int
     k_spills: int
     pipeline: Pipeline
+    accesses: tuple[Access, ...]
 
 
 @register_jitable
@@ -185,6 +188,8 @@ class Traffic(NamedTuple):
     """What a tiling moves and holds, before its cycles are counted; see `Choice`.
 
     load_ps, store_ps: of all transfers; w_loads: passes over the weights; slots as in `Pipeline`.
+    a_bytes, a_runs, store_runs: of the loads of activations, and of all stores, whose contiguous
+    runs are parts of rows where K, or N, is cut.
     """
 
     load_bytes: int
@@ -200,6 +205,30 @@ class Traffic(NamedTuple):
     slots: int
     slot_bytes: int
     ring_bytes: int
+    a_bytes: int
+    a_runs: int
+    store_runs: int
+
+
+class Edges(NamedTuple):
+    """ps of a byte of activations, and of outputs, as far as a tiling cuts their rows."""
+
+    a_ps_per_byte: float
+    out_ps_per_byte: float
+
+
+def a_ps_per_byte(p: GemmProblem, rates: Rates, memory: Profile, tiles_k: int) -> float:
+    """Return the ps of a byte of activations whose rows are cut into so many parts."""
+    runs = p.products * p.m * tiles_k * p.a_shards if tiles_k > 1 else 1
+    size = padded_bytes(p.a_memory_bits, runs, rates.burst_bytes)
+    return memory.ps_per_byte(Access(False, size, runs, tiles_k)) if size else 0.0
+
+
+def out_ps_per_byte(p: GemmProblem, rates: Rates, memory: Profile, tiles_n: int) -> float:
+    """Return the ps of a byte of outputs whose rows are cut into so many parts."""
+    runs = p.products * p.m * tiles_n if tiles_n > 1 else 1
+    size = padded_bytes(p.out_memory_bits, runs, rates.burst_bytes)
+    return memory.ps_per_byte(Access(True, size, runs, tiles_n)) if size else 0.0
 
 
 @register_jitable
@@ -213,7 +242,7 @@ def held_sum_bytes(unit: MatrixModel) -> int:
 
 @register_jitable
 def gemm_traffic(
-    p: GemmProblem, rates: Rates, tile_m: int, tile_n: int, tile_k: int, order: int
+    p: GemmProblem, rates: Rates, edges: Edges, tile_m: int, tile_n: int, tile_k: int, order: int
 ) -> Traffic:
     """Return what crosses the memory and what lies in the scratchpad for one tiling."""
     tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
@@ -229,7 +258,8 @@ def gemm_traffic(
     out_pieces = p.products * (p.m * tiles_n if tiles_n > 1 else tiles_m)
     store = padded_bytes(p.out_memory_bits, out_pieces, burst)
     side = padded_bytes(p.side_memory_bits, p.products * tiles_m * tiles_n, burst)
-    load = a_loads * p.a_copies * a_once + w_loads * p.w_copies * w_once + side
+    a_bytes = a_loads * p.a_copies * a_once
+    load = a_bytes + w_loads * p.w_copies * w_once + side
     fill = a_loads * p.a_readers * a_once + w_loads * p.w_readers * w_once + side
     a_core, w_core = ceil_div(a_once, p.a_shards), ceil_div(w_once, p.w_shards)
     tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * tiles_m * tiles_k)
@@ -256,14 +286,18 @@ def gemm_traffic(
         descriptors += a_loads * p.products * tiles_m * tiles_k
     if w_once > 0:
         descriptors += w_loads * w_pieces
-    load_ps = int(np.ceil(load * rates.ps_per_byte)) + descriptors * rates.descriptor_ps
-    store_ps = int(np.ceil(store * rates.ps_per_byte))
+    # Tiles of weights lie one after the other, as do whole rows; parts of rows do not.
+    a_runs = a_loads * p.a_copies * a_pieces * p.a_shards if tiles_k > 1 else 1
+    store_runs = out_pieces if tiles_n > 1 else 1
+    moving = a_bytes * edges.a_ps_per_byte + (load - a_bytes) * rates.read_ps_per_byte
+    load_ps = int(np.ceil(moving)) + descriptors * rates.descriptor_ps
+    store_ps = int(np.ceil(store * edges.out_ps_per_byte))
     if store > 0:
         store_ps += p.products * tiles_m * tiles_n * rates.descriptor_ps
     needed = static + tile + (max(tile, slot) if steps > 1 else 0)
     return Traffic(
         load, store, fill, load_ps, store_ps, w_loads, k_spills, needed, outputs, every,
-        max(1, min(slots, steps)), slot, free + slot,
+        max(1, min(slots, steps)), slot, free + slot, a_bytes, a_runs, store_runs,
     )  # fmt: skip
 
 
@@ -309,11 +343,21 @@ def energy_of(load: int, store: int, fill: int, scratchpad_bits: int, rates: Rat
 
 
 def gemm_choice(
-    p: GemmProblem, rates: Rates, tile_m: int, tile_n: int, tile_k: int, order: int
+    p: GemmProblem,
+    rates: Rates,
+    memory: Profile,
+    tile_m: int,
+    tile_n: int,
+    tile_k: int,
+    order: int,
 ) -> Choice:
     """Price one tiling of a product; see the classes for units."""
-    t = gemm_traffic(p, rates, tile_m, tile_n, tile_k, order)
-    pieces = temporal_pieces(p, ceil_div(p.m, tile_m), ceil_div(p.n, tile_n), ceil_div(p.k, tile_k))
+    tiles_n, tiles_k = ceil_div(p.n, tile_n), ceil_div(p.k, tile_k)
+    edges = Edges(
+        a_ps_per_byte(p, rates, memory, tiles_k), out_ps_per_byte(p, rates, memory, tiles_n)
+    )
+    t = gemm_traffic(p, rates, edges, tile_m, tile_n, tile_k, order)
+    pieces = temporal_pieces(p, ceil_div(p.m, tile_m), tiles_n, tiles_k)
     cycles, bits = gemm_work(p, pieces, t.k_spills)
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
@@ -327,7 +371,18 @@ def gemm_choice(
         pieces,
         t.k_spills,
         gemm_pipeline(p, rates, t, cycles),
+        _accesses(t, tiles_n, tiles_k),
     )
+
+
+def _accesses(t: Traffic, tiles_n: int, tiles_k: int) -> tuple[Access, ...]:
+    """Return the activations, then weights and what joined operations read, then the outputs."""
+    found = (
+        Access(False, t.a_bytes, t.a_runs, tiles_k),
+        Access(False, t.load_bytes - t.a_bytes, 1, 1),
+        Access(True, t.store_bytes, t.store_runs, tiles_n),
+    )
+    return tuple(access for access in found if access.size_bytes)
 
 
 @register_jitable
@@ -378,9 +433,17 @@ def tile_size(extent: int, folds: int, grain: int, cut: int) -> int:
 
 @compiled(equations)
 def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a candidate
-    p: GemmProblem, rates: Rates, found: NDArray[np.int64], energies: NDArray[np.float64]
+    p: GemmProblem,
+    rates: Rates,
+    a_ps: NDArray[np.float64],
+    out_ps: NDArray[np.float64],
+    found: NDArray[np.int64],
+    energies: NDArray[np.float64],
 ) -> tuple[tuple[int, int, int, int], int]:
-    """Look at all tilings; see `search_gemm`. `found` and `energies` are room to work in."""
+    """Look at all tilings; see `search_gemm`. `found` and `energies` are room to work in.
+
+    a_ps, out_ps: of a byte, by the cut of K and of N.
+    """
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
     folds_k = ceil_div(p.k, grain_k)
@@ -400,8 +463,9 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
                 if tiles_m * tiles_n * tiles_k > MAX_TILES:
                     break
                 pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
+                edges = Edges(a_ps[cut_k], out_ps[cut_n])
                 for order in range(4 if tile_k < p.k else 2):
-                    t = gemm_traffic(p, rates, tile_m, tile_n, tile_k, order)
+                    t = gemm_traffic(p, rates, edges, tile_m, tile_n, tile_k, order)
                     if t.needed_bytes > p.room_bytes:
                         if least_needed < 0 or t.needed_bytes < least_needed:
                             least_needed = t.needed_bytes
@@ -430,14 +494,26 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
     return taken, time
 
 
-def search_gemm(p: GemmProblem, rates: Rates) -> tuple[Choice, tuple[int, int, int, int], int]:
+def search_gemm(
+    p: GemmProblem, rates: Rates, memory: Profile
+) -> tuple[Choice, tuple[int, int, int, int], int]:
     """Return the best tiling, its (tile_m, tile_n, tile_k, order) and its time alone in ps.
 
     Where nothing fits, the tiling that needs least and -1.
     """
-    grains = zip((p.m, p.n, p.k), granules(p.unit), strict=True)
-    most = 4 * prod(cuts(ceil_div(extent, grain)) for extent, grain in grains)
+    _, grain_n, grain_k = grains = granules(p.unit)
+    extents = zip((p.m, p.n, p.k), grains, strict=True)
+    most = 4 * prod(cuts(ceil_div(extent, grain)) for extent, grain in extents)
+    a_ps = [a_ps_per_byte(p, rates, memory, tiles) for tiles in tile_counts(p.k, grain_k)]
+    out_ps = [out_ps_per_byte(p, rates, memory, tiles) for tiles in tile_counts(p.n, grain_n)]
     found, energies = np.empty((most, FOUND), dtype=np.int64), np.empty(most)
     # Only the tiles come out of the kernel: whole choices would take Numba seconds to compile.
-    tiles, time = scan_gemm(p, rates, found, energies)
-    return gemm_choice(p, rates, *tiles), tiles, time
+    tiles, time = scan_gemm(p, rates, np.array(a_ps), np.array(out_ps), found, energies)
+    return gemm_choice(p, rates, memory, *tiles), tiles, time
+
+
+def tile_counts(extent: int, grain: int) -> list[int]:
+    """Return into how many tiles each cut of a dimension cuts it."""
+    folds = ceil_div(extent, grain)
+    sizes = [tile_size(extent, folds, grain, cut) for cut in range(cuts(folds))]
+    return [ceil_div(extent, size) for size in sizes]

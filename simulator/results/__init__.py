@@ -7,6 +7,7 @@ A `Result` is made by the engine and never changes. `result.check()` proves its 
 from simulator.results.checks import Law, laws
 from simulator.results.kinds import KindRow, by_kind
 from simulator.results.records import (
+    ChannelRecord,
     Intervals,
     OpRecord,
     Peaks,
@@ -22,6 +23,7 @@ from simulator.results.summary import Summary
 from simulator.results.tables import Table, engineering
 
 __all__ = [
+    "ChannelRecord",
     "Intervals",
     "KindRow",
     "Law",

@@ -49,7 +49,9 @@ Violations = Iterator[str]
 
 def laws(result: "Result") -> tuple[Law, ...]:
     """Judge every conservation law on `result`, and its arithmetic where that was sampled."""
-    asked = (*_LAWS, _NUMERICS) if result.numerics else _LAWS
+    asked = [*_LAWS]
+    asked += [_NUMERICS] if result.numerics else []
+    asked += [_CHANNEL] if result.channel is not None else []
     return tuple(
         Law(name, statement(result), _listed(check(result))) for name, statement, check in asked
     )
@@ -211,6 +213,20 @@ def _numerics(result: "Result") -> Violations:
             )
 
 
+def _channel(result: "Result") -> Violations:
+    channel = result.channel
+    assert channel is not None
+    if channel.requests != channel.requests_closed_form:
+        yield f"{channel.requests} bursts, closed form {channel.requests_closed_form}"
+    moved = channel.requests * channel.access_bytes * channel.channels
+    sent = result.traffic["dram"].bytes_sent
+    if moved < sent:
+        yield f"bursts of all channels move {moved} B, DRAM moved {sent} B"
+    served = channel.row_hits + channel.row_misses + channel.row_conflicts
+    if served > channel.requests:
+        yield f"{served} bursts found a row hit, miss or conflict, {channel.requests} were served"
+
+
 def _equal(first: float, second: float) -> bool:
     return abs(first - second) <= ENERGY_TOLERANCE * max(abs(first), abs(second))
 
@@ -251,4 +267,9 @@ _NUMERICS: _Judged = (
     "numerics",
     lambda r: f"sampled tiles of {len(r.numerics)} distinct products are bit-exact",
     _numerics,
+)
+_CHANNEL: _Judged = (
+    "channel",
+    lambda r: "bursts served by a channel = those of its share of every access",
+    _channel,
 )

@@ -116,6 +116,32 @@ class SampledProduct:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChannelRecord:
+    """What one channel of the memory did where each transfer was served by its commands.
+
+    All `channels` have equal shares of every access. `requests` are bursts of `access_bytes`;
+    `requests_closed_form` those of the plan. Rows as the first command of a request found them;
+    requests without one were served from a queued write. `energy_j` is of all channels, by their
+    commands, None with a reason; the energy of the result is by its profile. `tick_ps` and
+    `active_ticks` (a row is open, summed over ranks) are of one channel.
+    """
+
+    standard: str
+    channels: int
+    access_bytes: int
+    tick_ps: int
+    requests: int
+    requests_closed_form: int
+    row_hits: int
+    row_misses: int
+    row_conflicts: int
+    active_ticks: int
+    commands: Mapping[str, int]
+    energy_j: float | None
+    energy_reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Peaks:
     """What the device can do at most: MACs per second of all units together, DRAM bytes/s.
 

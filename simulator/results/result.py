@@ -19,6 +19,7 @@ from simulator.clock import ClockDomain
 from simulator.errors import CheckError
 from simulator.results.checks import laws
 from simulator.results.records import (
+    ChannelRecord,
     Intervals,
     OpRecord,
     Peaks,
@@ -52,8 +53,9 @@ class Result:
     `roofline_bound_ps` is the least time that the peaks allow and `roofline_by` the peak that sets
     it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators)
     by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
-    types. `numerics` are the products whose arithmetic was checked, none unless asked for. `tiles`
-    are the busy intervals of single tasks where the run was traced; they are not saved.
+    types. `numerics` are the products whose arithmetic was checked, none unless asked for.
+    `channel` is what a channel of the memory did on the command rung. `tiles` are the busy
+    intervals of single tasks where the run was traced; they are not saved.
     """
 
     device: str
@@ -77,6 +79,7 @@ class Result:
     spills: tuple[Spill, ...] = ()
     warnings: tuple[str, ...] = ()
     numerics: tuple[SampledProduct, ...] = ()
+    channel: ChannelRecord | None = None
     resolved: Mapping[str, Any] = field(default_factory=dict)
     wall_time_s: float = field(default=0.0, compare=False)
     host: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -211,6 +214,7 @@ class Result:
             "spills": [asdict(spill) for spill in self.spills],
             "warnings": list(self.warnings),
             "numerics": [asdict(product) for product in self.numerics],
+            "channel": None if self.channel is None else asdict(self.channel),
             "resolved": dict(self.resolved),
             "host": dict(self.host),
         }

@@ -19,6 +19,7 @@ import numpy as np
 
 from simulator.errors import INFEASIBLE, InfeasibleError, InputError
 from simulator.results.records import (
+    ChannelRecord,
     Intervals,
     OpRecord,
     Peaks,
@@ -228,6 +229,7 @@ def _from_content(content: Mapping[str, Any], folder: Path) -> Result:
             SampledProduct(**{**product, "ops": tuple(product["ops"])})
             for product in content.get("numerics", ())
         ),
+        channel=ChannelRecord(**content["channel"]) if content.get("channel") else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simulator.cost import STATES
 from simulator.results.checks import laws
 from simulator.results.kinds import by_kind
-from simulator.results.records import UnitRecord
+from simulator.results.records import ChannelRecord, UnitRecord
 from simulator.results.tables import WIDTH, Table, engineering
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def summarise(result: "Result") -> Summary:
             _states(result),
             _kinds(result),
             *([_numerics(result)] if result.numerics else []),
+            *([_channel(result.channel)] if result.channel is not None else []),
         ),
         notes=tuple((name, lines) for name, lines in _notes(result) if lines),
     )
@@ -118,6 +119,22 @@ def _memories(result: "Result") -> Table:
         for name, moved in result.bytes.items()
     )
     return Table("Bytes moved", ("memory", "bytes", "average rate"), rows, "<>>")
+
+
+def _channel(channel: ChannelRecord) -> Table:
+    """Say what one channel did; rows by the first command of a burst."""
+    energy = channel.energy_reason or engineering(channel.energy_j or 0.0, "J")
+    rows = (
+        ("bursts", f"{channel.requests:,} of {channel.access_bytes} B"),
+        (
+            "rows",
+            f"{channel.row_hits:,} hits, {channel.row_misses:,} misses, "
+            f"{channel.row_conflicts:,} conflicts",
+        ),
+        ("commands", ", ".join(f"{name} {count:,}" for name, count in channel.commands.items())),
+        ("energy", f"{energy} of all channels, by their commands; not in the energy above"),
+    )
+    return Table(f"One of {channel.channels} channels of {channel.standard}", (), rows, "<<")
 
 
 def _energy(result: "Result") -> Table:

@@ -7,6 +7,7 @@ import pytest
 
 from simulator.api import device_names, load_device, load_model, simulate
 from simulator.cost import load_profile
+from simulator.dram.channels import Channels
 from simulator.errors import InfeasibleError
 from simulator.hardware import Device
 from simulator.mapping.plan import Plan
@@ -46,7 +47,7 @@ def workload(model: str, phase: str, formats: str) -> Workload:
 
 def check_books(result: Result, work: Workload) -> None:
     """Compare what a result says of itself with the workload and with its own operations."""
-    assert len(result.check()) == 11
+    assert len(result.check()) == 11 + (result.rung == "command")
     assert result.macs == work.macs_useful
     assert sum(record.bytes_moved for record in result.records) == result.bytes["dram"]
     assert result.bytes["dram"] >= work.compulsory_bytes
@@ -98,6 +99,11 @@ def test_runs_with_balanced_books_or_is_refused(
     assert roofline <= analytic <= tile
     assert results["roofline"].bytes["dram"] == work.compulsory_bytes
     assert {results[rung].roofline_bound_ps for rung in RUNGS} == {roofline}
+    if isinstance(device.memory, Channels):
+        command = simulate(device, work, "command", attention=attention)
+        check_books(command, work)
+        assert command.latency_ps >= roofline
+        assert command.latency_ps == pytest.approx(tile, rel=0.05)
 
 
 def test_the_refused_cases_are_cases_of_the_matrix() -> None:

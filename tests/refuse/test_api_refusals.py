@@ -33,7 +33,7 @@ def product(weights: str, activations: str) -> Workload:
         ),
         (
             "command",
-            "rung 'command' needs the command-level DRAM model, which this version does not have; use 'tile'",
+            "rung 'command' needs a memory of kind 'channels', tpu_v4 has one of kind 'dram'; use 'tile', or a device with a DRAM standard",
         ),
     ],
 )

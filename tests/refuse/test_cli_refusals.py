@@ -108,8 +108,8 @@ REFUSALS = {
     ),
     "command rung": (
         (*DECODE, "--rung", "command"),
-        "rung 'command' needs the command-level DRAM model, which this version does not have; "
-        "use 'tile'",
+        "rung 'command' needs a memory of kind 'channels', generic_npu_128 has one of kind "
+        "'dram'; use 'tile', or a device with a DRAM standard",
     ),
     "unknown attention": (
         (*DECODE, "--attention", "flash"),

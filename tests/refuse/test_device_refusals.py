@@ -9,6 +9,7 @@ import yaml
 
 from simulator.api import load_device
 from simulator.config import dump_yaml, replace
+from simulator.dram import load_standard, standard_names
 from simulator.errors import InputError
 
 GOOD: dict[str, Any] = yaml.safe_load(dump_yaml(load_device("generic_npu_128")))
@@ -125,7 +126,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
             "matrix.kind", "sistolic",
             "matrix.kind: unknown kind 'sistolic'; did you mean 'systolic'? known: adder_tree, systolic, throughput",
         ),
-        ("memory.kind", "hbm", "memory.kind: unknown kind 'hbm'; known: dram, ideal"),
+        ("memory.kind", "hbm", "memory.kind: unknown kind 'hbm'; known: channels, dram, ideal"),
         ("matrix.weight_buffers", 3, "matrix.weight_buffers: must be one of 1, 2, got 3"),
         ("matrix.weight_buffers", "2", "matrix.weight_buffers: must be one of 1, 2, got '2'"),
         (
@@ -151,6 +152,63 @@ def test_a_matrix_unit_of_another_kind_does_not_take_the_keys_of_an_array(
     ]
 
 
+CHANNELS = {
+    "kind": "channels", "standard": "hbm2_2000", "channels": 4, "interleave": "256 B",
+    "capacity": "1 GiB", "latency": "0 ns", "source": "test",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"standard": "hbm2_200"},
+            "memory.standard: unknown DRAM standard 'hbm2_200'; did you mean 'hbm2_2000'? known: "
+            + ", ".join(standard_names()),
+        ),
+        ({"standard": 5}, "memory.standard: expected a mapping, got 5"),
+        ({"channels": 0}, "memory.channels: must be >= 1, got 0"),
+        ({"refresh": "some"}, "memory.refresh: unknown refresh 'some'; known: all_bank, none, per_bank"),
+        (
+            {"standard": "gddr6_14000", "refresh": "per_bank", "interleave": "32 B"},
+            "memory: refresh 'per_bank': gddr6_14000 has no refresh bank by bank",
+        ),
+        ({"bandwidth": "1 TB/s"}, "memory.bandwidth: unknown key"),
+        (
+            {"interleave": "48 B"},
+            "memory: interleave must be whole bursts of 32 bytes, got 48",
+        ),
+        (
+            {"capacity": "9 GiB"},
+            "memory: capacity 9663676416 bytes is more than 4 channels of hbm2_2000 have, "
+            "8589934592",
+        ),
+        (
+            {"mapping": "RoBaBgCo"},
+            "memory: mapping 'RoBaBgCo': does not cover the address: PseudoChannel missing",
+        ),
+        (
+            {"mapping": "RoBaBgCoXx", "interleave": "1 B"},
+            "memory: interleave must be whole bursts of 32 bytes, got 1; mapping 'RoBaBgCoXx': "
+            "unknown level 'Xx'; known: Ba, Bg, Ch, Co, Pc, Ro",
+        ),
+    ],
+)  # fmt: skip
+def test_channels_that_cannot_be(
+    changes: dict[str, object], problem: str, refusal: Refusal
+) -> None:
+    assert refusal({"memory": {**CHANNELS, **changes}}) == [f"my.yaml: {problem}"]
+
+
+def test_channels_of_a_standard_that_has_several(refusal: Refusal, tmp_path: Path) -> None:
+    two = tmp_path / "two.yaml"
+    two.write_text(dump_yaml(replace(load_standard("ddr4_3200"), {"levels.Channel": 2})))
+    assert refusal({"memory": {**CHANNELS, "standard": str(two)}}) == [
+        "my.yaml: memory: standard must be of one channel, ddr4_3200 has 2; say how many with "
+        "channels",
+    ]
+
+
 def test_an_ideal_memory_has_no_bandwidth(refusal: Refusal) -> None:
     memory = {"kind": "ideal", "capacity": "1 GB", "bandwidth": "1 TB/s", "source": "test"}
     assert refusal({"memory": memory}) == ["my.yaml: memory.bandwidth: unknown key"]
@@ -162,7 +220,7 @@ def test_all_problems_of_a_device_come_at_once(refusal: Refusal) -> None:
         "my.yaml: clock: '1' has no unit; write for example '1 MHz'",
         "my.yaml: cores: must be >= 1, got -1",
         "my.yaml: matrix.weight_buffers: must be one of 1, 2, got 3",
-        "my.yaml: memory.kind: unknown kind 'hbm'; known: dram, ideal",
+        "my.yaml: memory.kind: unknown kind 'hbm'; known: channels, dram, ideal",
     ]
 
 

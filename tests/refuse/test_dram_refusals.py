@@ -97,6 +97,29 @@ def test_a_constraint_that_is_missing(index: int, row: list[Any], missing: str) 
     assert problems == (f"replace: constraints: missing constraint: {missing}",)
 
 
+ROW_COMMANDS = ["ACT", "PREpb", "PREab", "REFab", "REFpb"]
+
+
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [
+        (["Channel", ["ACT"], ROW_COMMANDS[:-1], 2], ["REFpb"]),
+        (["Channel", ["ACT"], ROW_COMMANDS, 1], ROW_COMMANDS),
+        (["Channel", ["ACT"], ROW_COMMANDS, 2, 2], ROW_COMMANDS),
+        (["Channel", ["ACT"], ROW_COMMANDS, 2, 1, True], ROW_COMMANDS),
+        (["PseudoChannel", ["ACT"], ROW_COMMANDS, 2], ROW_COMMANDS),
+    ],
+)
+def test_a_bus_that_is_held_for_longer_needs_rows(row: list[Any], missing: list[str]) -> None:
+    """HBM2's ACT holds the row bus for two ticks; RD and WR are on the other one."""
+    words = "no row of Channel from ACT to {} of the 2 ticks that ACT holds its bus"
+    problems = "; ".join(f"missing constraint: {words.format(after)}" for after in missing)
+    hbm2 = load_standard("hbm2_2000")
+    assert refused(lambda: replace(hbm2, {"constraints.0": row})) == (
+        f"replace: constraints: {problems}",
+    )
+
+
 def test_a_row_of_an_outer_level_covers_the_bank() -> None:
     row = ["Rank", ["ACT"], ["RD", "WR", "RDA", "WRA"], 22]
     assert replace(DDR4, {f"constraints.{ACT_TO_COLUMN}": row}) != DDR4

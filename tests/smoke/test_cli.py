@@ -183,6 +183,19 @@ def test_describe_device_derives_peaks() -> None:
     assert content["description"]["memory"]["capacity"] == "32 GiB"
 
 
+def test_describe_device_with_channels() -> None:
+    text = nibblesim("describe", "npu_hbm2").stdout
+    assert "  standard    hbm2_2000: HBM2, 8 Gb, 2000 MT/s" in text
+    assert "  memory, peak       1.024 TB/s\n" in text
+    assert "Memory by stream, on rungs without commands\n" in text
+    runs = parsed("describe", "npu_hbm2")["derived"]["memory_by_run"]
+    assert [run["run_bytes"] for run in runs] == [32 * 8**i for i in range(7)]
+    # Refresh takes 350 of 3,900 ticks.
+    assert 0.89 < runs[-1]["reads"] / 1.024e12 < 0.91
+    assert runs[1]["scattered_reads"] < 0.5 * runs[1]["reads"]
+    assert parsed("describe", "tpu_v4")["derived"]["memory_by_run"] == []
+
+
 def test_describe_device_without_a_memory_limit(tmp_path: Path) -> None:
     lines = nibblesim("describe", "generic_npu_128", "--yaml").stdout.splitlines()
     limits = ("  bandwidth:", "  efficiency:", "  latency:")

@@ -8,6 +8,7 @@ import pytest
 from plans import variant
 
 from simulator.cost import load_profile
+from simulator.dram.profile import Profile
 from simulator.hardware.equations import matrix_work, pipeline_ps
 from simulator.hardware.models import matrix_model
 from simulator.mapping.attention import (
@@ -25,6 +26,7 @@ from simulator.workload import Attention, AttentionGroup
 DEVICE = variant("generic_npu_128", {"matrix.rows": 4, "matrix.columns": 2})
 UNIT = matrix_model(DEVICE, "int8xint8")
 RATES = rates_of(DEVICE, load_profile(DEVICE.energy))
+MEMORY = DEVICE.memory_profile
 HEAD_DIM = 8
 
 ONE = (AttentionGroup(1, 6, 6),)
@@ -223,10 +225,12 @@ def test_the_search_finds_the_best_of_all_candidates(name: str) -> None:
             kv_tile = min(longest, folds * UNIT.columns)
             for hold in range(2 if q_tile < most else 1):
                 [t] = attention_totals(p, groups(a), [(q_tile, kv_tile, hold)])
-                choice = attention_choice(p, t, RATES, heads, longest, q_tile, kv_tile, hold)
+                choice = attention_choice(
+                    p, t, RATES, MEMORY, heads, longest, q_tile, kv_tile, hold
+                )
                 if choice.needed_bytes <= room:
                     choices.append(choice)
-        choice, found, tiles, time = search_attention(p, RATES, groups(a))
+        choice, found, tiles, time = search_attention(p, RATES, MEMORY, groups(a))
         assert (time >= 0) == bool(choices)
         if not choices:
             continue
@@ -239,7 +243,7 @@ def test_the_search_finds_the_best_of_all_candidates(name: str) -> None:
         assert time == pipeline_ps(choice.pipeline)
         assert choice.footprint_bytes == choice.needed_bytes <= room
         assert [found] == attention_totals(p, groups(a), [tiles])
-        assert choice == attention_choice(p, found, RATES, heads, longest, *tiles)
+        assert choice == attention_choice(p, found, RATES, MEMORY, heads, longest, *tiles)
     assert feasible >= 2
 
 
@@ -285,11 +289,11 @@ def test_keys_are_held_where_room_allows_and_only_there() -> None:
     Where memory is slow, to hold 4 KiB of keys and values is faster than to load them again.
     """
     a = Attention(1, 1, HEAD_DIM, (AttentionGroup(1, 256, 256),), causal=False)
-    slow = RATES._replace(ps_per_byte=10**5)
+    slow = Profile(1e5, 20_000)
     loaded = {}
     for room in (4000, 16_000):
         p = problem(a, room)
-        _, t, tiles, time = search_attention(p, slow, groups(a))
+        _, t, tiles, time = search_attention(p, RATES, slow, groups(a))
         assert time > 0
         assert tiles[0] < 256
         assert tiles[2] == (room == 16_000)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.config import replace
-from simulator.dram.checker import MOST_LISTED, Issued, Report, check_commands, read_commands
+from simulator.dram.checker import (
+    MOST_LISTED,
+    Checker,
+    Issued,
+    Report,
+    check_commands,
+    read_commands,
+)
 from simulator.dram.standard import Constraint, Standard, load_standard, standard_names
 from simulator.dram.streams import STREAM_NAMES
 
@@ -214,6 +221,32 @@ def test_rows_equal_their_definition_pair_by_pair(name: str, data: st.DataObject
         assert found <= expected
 
 
+@pytest.mark.parametrize("name", ["hbm2_2000", "lpddr4_3200", "lpddr5_6400"])
+@given(data=st.data(), pieces=st.lists(st.integers(0, 40), min_size=1), block=st.integers(1, 7))
+def test_a_trace_may_come_in_pieces(
+    name: str, data: st.DataObject, pieces: list[int], block: int
+) -> None:
+    """What is found, and what is remembered of the commands before, knows no border."""
+    standard = two_of_each(name)
+    trace = data.draw(traces(standard))
+    checker, rest = Checker(standard, 1, bank_by_bank=True), iter(trace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.dram.checker._BLOCK", block)
+        for piece in [*pieces, len(trace)]:
+            checker(islice(rest, piece))
+    assert checker.report() == check_commands(standard, trace, 1, bank_by_bank=True)
+
+
+def test_what_is_not_in_the_memory_is_held_against_nothing_else() -> None:
+    outside = (0, 0, 4, 0, 5, 0)
+    trace = [(0, "ACT", outside), (0, "ACT", outside), (1, "ACT", HERE), (2, "PREab", (0, 9))]
+    assert rules(trace) == [
+        "BankGroup 4 is not within 0 to 3",
+        "BankGroup 4 is not within 0 to 3",
+        "Rank 9 is not within 0 to 0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("trace", "rule"),
     [
@@ -235,10 +268,26 @@ def test_faults_that_are_no_row(trace: list[Issued], rule: str) -> None:
 
 
 def test_ticks_in_order() -> None:
-    assert rules([(5, "PREpb", HERE), (4, "PREpb", HERE)]) == [
-        "comes after a command of tick 5",
-        "too early by 2: the command bus is held",
-    ]
+    first = [(5, "PREpb", HERE), (2, "PREpb", HERE)]
+    found = ["comes after a command of tick 5", "too early by 4: the command bus is held"]
+    assert rules(first) == found
+    # The latest tick counts, not the last one.
+    assert rules([*first, (4, "PREpb", HERE)]) == [*found, "comes after a command of tick 5"]
+
+
+@pytest.mark.parametrize("first", [(0, 2), (2, 0)])
+def test_of_siblings_the_latest_counts(first: tuple[int, int]) -> None:
+    """Six ticks after a read of another rank; there are three."""
+    standard = replace(DDR4, {"levels.Rank": 3})
+    banks = [(0, rank, 0, 0, 5, 0) for rank in range(3)]
+    opened = [(100 * rank, "ACT", bank) for rank, bank in enumerate(banks)]
+    reads = [(400 + 20 * i, "RD", banks[rank]) for i, rank in enumerate(first)]
+    assert rules([*opened, *reads, (426, "RD", banks[1])], standard) == []
+    (late,) = rules([*opened, *reads, (425, "RD", banks[1])], standard)
+    assert late.startswith("too early by 1:")
+    assert late.endswith("Rank RD/RDA -> RD/WR/RDA/WRA 6 ticks, sibling")
+    # One that was not read has no say.
+    assert rules([*opened, reads[0], (405, "RD", banks[1])], standard) == [late]
 
 
 def test_what_is_allowed() -> None:

@@ -4,6 +4,9 @@ import csv
 import gzip
 import os
 from collections.abc import Iterable
+from functools import partial
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from simulator.dram import (
     Strided,
     channel,
     controller,
+    controller_kernel,
     load_standard,
     named_stream,
     read_requests,
@@ -30,7 +34,7 @@ from simulator.dram import (
     run_stream,
     standard_names,
 )
-from simulator.dram.checker import check_commands
+from simulator.dram.checker import Report, check_commands
 from simulator.dram.repeats import Repeats
 from simulator.dram.streams import addresses
 from simulator.errors import InputError
@@ -39,6 +43,18 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("NIBBLESIM_DATA", ROOT.parent / "shared" / "data")) / "simulators"
 RECORDED = ("ddr4_3200", "ddr5_4800", "gddr6_14000", "hbm2_2000")
 STILL = Settings(refresh="none")
+#: Memories whose banks can be refreshed one by one, and every memory, page and refresh.
+BY_BANK = [name for name in standard_names() if load_standard(name).bank_refresh]
+CHOICES = [
+    (name, page, refresh)
+    for name, page, refresh in product(standard_names(), controller.PAGES, controller.REFRESHES)
+    if refresh != "per_bank" or name in BY_BANK
+]
+
+
+def made(**given: Any) -> Settings:
+    """Return settings whose texts are drawn."""
+    return Settings(**given)
 
 
 def recorded(name: str) -> Path:
@@ -106,48 +122,161 @@ def test_totals_are_those_of_ramulator(name: str, refresh: str, stream: str, cou
     assert run.bandwidth_bytes_per_s == pytest.approx(1e9 * gigabytes, rel=1e-3)
 
 
+def checked(name: str, choice: Settings, commands: list[Command]) -> Report:
+    """Return what the checker says of a run; no refresh may be late by more than an interval."""
+    late = None if choice.refresh == "none" else 1
+    by_bank = choice.refresh == "per_bank"
+    return check_commands(load_standard(name), commands, late, bank_by_bank=by_bank)
+
+
 @pytest.mark.parametrize("order", controller.ORDERS)
 @pytest.mark.parametrize("stream", STREAM_NAMES)
-@pytest.mark.parametrize("name", standard_names())
-def test_no_constraint_is_broken(name: str, stream: str, order: str) -> None:
-    standard = load_standard(name)
-    run, commands = traced(stream, standard, 2000, Settings(order=order))  # type: ignore[arg-type]
-    report = check_commands(standard, commands)
+@pytest.mark.parametrize(("name", "page", "refresh"), CHOICES)
+def test_no_constraint_is_broken(
+    name: str, page: str, refresh: str, stream: str, order: str
+) -> None:
+    choice = made(order=order, page=page, refresh=refresh)
+    run, commands = traced(stream, load_standard(name), 1000, choice)
+    report = checked(name, choice, commands)
     assert report.violations == ()
     assert report.commands == run.commands
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
-    name=st.sampled_from(standard_names()),
+    choice=st.sampled_from(CHOICES),
     seed=st.integers(0, 2**32),
     write_every=st.integers(0, 4),
     order=st.sampled_from(controller.ORDERS),
     queue=st.integers(1, 64),
 )
 def test_no_random_stream_breaks_a_constraint(
-    name: str, seed: int, write_every: int, order: str, queue: int
+    choice: tuple[str, str, str], seed: int, write_every: int, order: str, queue: int
 ) -> None:
-    standard, commands = load_standard(name), list[Command]()
-    given_settings = Settings(order=order, queue=queue)  # type: ignore[arg-type]
+    (name, page, refresh), commands = choice, list[Command]()
+    chosen = made(order=order, queue=queue, page=page, refresh=refresh)
     stream = Random(write_every=write_every, seed=seed)
-    run = run_stream(stream, standard, 500, given_settings, commands.extend)
-    assert check_commands(standard, commands).violations == ()
+    run = run_stream(stream, load_standard(name), 500, chosen, commands.extend)
+    assert checked(name, chosen, commands).violations == ()
     assert run.requests == 500
     # Every request is served once, but for reads of what a write holds.
     assert 495 <= run.commands.get("RD", 0) + run.commands.get("WR", 0) <= 500
 
 
+def bank_row(standard: Standard, before: str, after: str) -> int:
+    """Return the ticks that a row of the bank has between two commands."""
+    return max(
+        row.ticks for row in standard.constraints
+        if row.level == "Bank" and before in row.before and after in row.after
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_closed_page_is_precharged_as_soon_as_it_may_be(name: str) -> None:
+    """After the only read of its row, which it is open for as short as can be."""
+    standard, commands = load_standard(name), list[Command]()
+    machine = controller.machine_of(standard, Settings(refresh="none", page="closed"))
+    state, block = controller.state_of(machine), channel.of_stream(
+        named_stream("seq_row", standard), standard, 2
+    )  # fmt: skip
+    serve = partial(channel.serve, controller_kernel, standard, (machine, state))
+    serve(block(0, 1), False, commands.extend)
+    state.k[controller_kernel.NOT_BEFORE] = 1000
+    serve(block(1, 1), True, commands.extend)
+    reads = 1 + bank_row(standard, "ACT", "RD")
+    closes = max(1 + bank_row(standard, "ACT", "PREpb"), reads + bank_row(standard, "RD", "PREpb"))
+    found = [(each.tick, each.name, each.address[:-2]) for each in commands]
+    bank = found[0][2]
+    assert found[:3] == [(1, "ACT", bank), (reads, "RD", bank), (closes, "PREpb", bank)]
+    assert found[3] == (1000, "ACT", bank)
+
+
+@pytest.mark.parametrize("name", standard_names())
+def test_no_row_is_closed_that_a_queued_request_wants(name: str) -> None:
+    """A sequential stream always wants its row, until the last request of it is served."""
+    standard = load_standard(name)
+    stream, closed = named_stream("seq_row", standard), made(page="closed", refresh="none")
+    run = run_stream(stream, standard, 2000, closed)
+    assert run.row_conflicts == 0
+    assert run.row_misses == -(-2000 // standard.bursts_per_row)
+    assert run.ticks <= run_stream(stream, standard, 2000, STILL).ticks
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_closed_page_turns_conflicts_into_misses(name: str) -> None:
+    standard = load_standard(name)
+    stream = named_stream("random", standard)
+    opened, closed = (
+        run_stream(stream, standard, 5000, made(page=page, refresh="none", queue=1))
+        for page in controller.PAGES
+    )
+    assert opened.row_conflicts == 5000 - standard.banks_per_channel
+    assert closed.row_conflicts < 0.25 * opened.row_conflicts
+    assert closed.ticks < opened.ticks
+    assert closed.active_ticks / closed.ticks < opened.active_ticks / opened.ticks
+
+
+@pytest.mark.parametrize("name", BY_BANK)
+def test_a_refresh_of_a_bank_takes_its_time_from_that_bank_only(name: str) -> None:
+    """One bank, a new row each time."""
+    standard = load_standard(name)
+    stream, refresh = named_stream("conflict", standard), standard.bank_refresh
+    assert refresh is not None
+    still = run_stream(stream, standard, 20_000, STILL)
+    run = run_stream(stream, standard, 20_000, made(refresh="per_bank"))
+    inside = standard.banked_levels[standard.banked_levels.index(refresh.level) + 1 :]
+    turns = prod(standard.levels[level] for level in inside)
+    at_once = standard.banks_per_channel // turns
+    assert run.commands["REFpb"] == pytest.approx(
+        at_once * run.ticks / refresh.interval_ticks, abs=2 * at_once
+    )
+    # As long as a refresh lasts in all of its turns, and at most a tick of the bus in others.
+    once, rounds = standard.timing["nRFCpb"], run.ticks / (turns * refresh.interval_ticks)
+    longer = run.ticks - still.ticks
+    assert (rounds - 1) * once <= longer <= (rounds + 1) * once + run.commands["REFpb"]
+
+
+def test_refresh_bank_by_bank_needs_a_standard_that_has_it() -> None:
+    standard = load_standard("ddr4_3200")
+    with pytest.raises(InputError) as caught:
+        run_stream(named_stream("random", standard), standard, 8, made(refresh="per_bank"))
+    assert str(caught.value) == "ddr4_3200 has no bank_refresh, which refresh per_bank needs"
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_an_unloaded_read_takes_an_activation_and_the_read_latency(name: str) -> None:
     standard = load_standard(name)
-    opens = max(
-        row.ticks for row in standard.constraints
-        if row.level == "Bank" and "ACT" in row.before and "RD" in row.after
-    )  # fmt: skip
+    opens = bank_row(standard, "ACT", "RD")
     run = run_stream(named_stream("seq_row", standard), standard, 1, STILL)
     assert run.ticks == 1 + opens + standard.read_latency_ticks
     assert run.latency_max_ticks == run.ticks
+
+
+@pytest.mark.parametrize("tracing", [False, True])
+@pytest.mark.parametrize("name", standard_names())
+def test_a_late_request_waits_while_the_channel_goes_on(name: str, tracing: bool) -> None:
+    """Its refreshes come due in the gap, and it takes what a read takes that nothing delays."""
+    standard, commands = load_standard(name), list[Command]()
+    interval = standard.refresh.interval_ticks
+    trace = commands.extend if tracing else None
+    stream = named_stream("seq_row", standard)
+    alone = run_stream(stream, standard, 1, STILL).ticks
+    machine = controller.machine_of(standard, Settings())
+    state, block = controller.state_of(machine), channel.of_stream(stream, standard, 2)
+    serve = partial(channel.serve, controller_kernel, standard, (machine, state))
+    serve(block(0, 1), False, trace)
+    # Half an interval after the last refresh that is due in the gap.
+    late = 7 * interval // 2
+    state.k[controller_kernel.NOT_BEFORE] = late
+    serve(block(1, 1), True, trace)
+    assert state.k[controller_kernel.LAST] == late - 1 + alone
+    assert state.latencies.nonzero()[0].tolist() == [alone]
+    assert state.counts[controller_kernel.REFRESH] == 3 * len(machine.scopes)
+    if tracing:
+        assert check_commands(standard, commands).violations == ()
+        refreshes = [each.tick for each in commands if each.name == standard.refresh.command]
+        assert len(refreshes) == 3 * len(machine.scopes)
+        assert all(interval <= tick < late for tick in refreshes)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -211,7 +340,8 @@ def test_a_read_of_what_is_to_be_written_is_served_from_there() -> None:
     ("wrong", "message"),
     [
         ({"order": "lifo"}, "order must be one of fr_fcfs, in_order, got 'lifo'"),
-        ({"refresh": "some"}, "refresh must be one of all_bank, none, got 'some'"),
+        ({"page": "shut"}, "page must be one of open, closed, got 'shut'"),
+        ({"refresh": "some"}, "refresh must be one of all_bank, none, per_bank, got 'some'"),
         ({"queue": 0}, "queue must be 1 to 64 entries, got 0"),
         ({"low": 0.9}, "needs 0 < low <= high <= 1, got 0.9 and 0.8"),
         ({"low": 0.0}, "needs 0 < low <= high <= 1, got 0 and 0.8"),
@@ -236,13 +366,12 @@ def test_wrong_requests_are_refused() -> None:
 
 
 @pytest.mark.parametrize("stream", ["seq_row", "seq_bg", "conflict", "mix21_seq"])
-@pytest.mark.parametrize("refresh", controller.REFRESHES)
-@pytest.mark.parametrize("name", standard_names())
+@pytest.mark.parametrize(("name", "page", "refresh"), CHOICES)
 def test_what_repeats_is_jumped_over_to_the_same_result(
-    name: str, refresh: str, stream: str, monkeypatch: pytest.MonkeyPatch
+    name: str, page: str, refresh: str, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the scheduler gives it request by request, at lengths that are no whole rounds."""
-    standard, given = load_standard(name), Settings(refresh=refresh)  # type: ignore[arg-type]
+    standard, given = load_standard(name), made(page=page, refresh=refresh)
     walk = named_stream(stream, standard)
     counts = (30_001, 40_960)
     fast = [run_stream(walk, standard, count, given) for count in counts]
@@ -250,23 +379,29 @@ def test_what_repeats_is_jumped_over_to_the_same_result(
     assert fast == [run_stream(walk, standard, count, given) for count in counts]
 
 
-@pytest.mark.parametrize("stream", ["seq_row", "seq_bg", "conflict"])
+@pytest.mark.parametrize(
+    ("stream", "refresh"),
+    [("seq_row", "none"), ("seq_bg", "none"), ("conflict", "none"), ("conflict", "all_bank")],
+)
 @pytest.mark.parametrize("name", standard_names())
 def test_regular_streams_are_jumped_over(
-    name: str, stream: str, monkeypatch: pytest.MonkeyPatch
+    name: str, stream: str, refresh: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without refresh, few requests are served one by one, whatever the length."""
-    standard, offered = load_standard(name), list[int]()
+    """Few requests are served one by one, whatever the length."""
+    standard, done = load_standard(name), 0
     serve = channel.serve
 
     def counted(*given: Any) -> None:
-        offered.append(len(given[3]))
+        nonlocal done
+        k = given[2][1].k
+        before = k[controller_kernel.OFFERED]
         serve(*given)
+        done += k[controller_kernel.OFFERED] - before
 
     monkeypatch.setattr(channel, "serve", counted)
-    run = run_stream(named_stream(stream, standard), standard, 10_000_000, STILL)
+    run = run_stream(named_stream(stream, standard), standard, 10_000_000, made(refresh=refresh))
     assert run.requests == 10_000_000
-    assert sum(offered) < 20_000
+    assert done < 30_000
 
 
 @settings(max_examples=25, deadline=None)
@@ -275,14 +410,15 @@ def test_regular_streams_are_jumped_over(
     write_every=st.integers(0, 3),
     rows=st.integers(1, 40),
     queue=st.integers(1, 40),
+    page=st.sampled_from(controller.PAGES),
     refresh=st.sampled_from(controller.REFRESHES),
 )
 def test_any_stride_is_jumped_over_to_the_same_result(
-    stride: int, write_every: int, rows: int, queue: int, refresh: str
+    stride: int, write_every: int, rows: int, queue: int, page: str, refresh: str
 ) -> None:
     """Of few rows too, around the last of which a stream goes many times."""
     standard = replace(load_standard("hbm2_2000"), {"levels.Row": rows})
-    given = Settings(refresh=refresh, queue=queue)  # type: ignore[arg-type]
+    given = made(page=page, refresh=refresh, queue=queue)
     stride_bytes = stride * standard.access_bytes
     stream = Strided("RoBaCoBgPc", stride_bytes, write_every=write_every)
     fast = run_stream(stream, standard, 5000, given)

@@ -18,6 +18,7 @@ from simulator.dram import (
     STREAM_NAMES,
     Command,
     Random,
+    Run,
     Standard,
     channel,
     load_standard,
@@ -26,7 +27,6 @@ from simulator.dram import (
 )
 from simulator.dram.checker import check_commands
 from simulator.dram.dramsim3 import (
-    Dramsim3Run,
     Dramsim3Settings,
     run_dramsim3,
     run_dramsim3_requests,
@@ -68,7 +68,7 @@ RUNS = list(product(PRESETS, ("noref", "ref"), STREAM_NAMES, (1_000, 10_000, 100
 
 def traced(
     stream: str, standard: Standard, count: int, given: Dramsim3Settings | None = None
-) -> tuple[Dramsim3Run, list[Command]]:
+) -> tuple[Run, list[Command]]:
     """Return a run of a named stream and its commands."""
     commands = list[Command]()
     run = run_dramsim3(named_stream(stream, standard), standard, count, given, commands.extend)
@@ -201,7 +201,7 @@ def places(*given: tuple[str, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def served(
     *given: tuple[str, int, int, int], settings: Dramsim3Settings = STILL
-) -> tuple[Dramsim3Run, list[Command]]:
+) -> tuple[Run, list[Command]]:
     commands = list[Command]()
     standard = load_standard("dramsim3_ddr4_3200")
     run = run_dramsim3_requests(*places(*given), standard, settings, commands.extend)

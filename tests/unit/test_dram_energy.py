@@ -2,31 +2,32 @@
 
 import csv
 import os
+from collections.abc import Iterable
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simulator.config import replace
 from simulator.dram import (
     STREAM_NAMES,
+    Command,
+    Dramsim3Settings,
+    Random,
     Run,
     Settings,
     Standard,
+    controller,
     load_standard,
     named_stream,
+    run_dramsim3,
     run_stream,
     standard_names,
 )
-from simulator.dram.dramsim3 import Dramsim3Run, Dramsim3Settings, run_dramsim3
-from simulator.dram.energy import (
-    Standby,
-    StandbyMeter,
-    energy_of,
-    load_memory_energy,
-    memory_energy_names,
-)
+from simulator.dram.energy import energy_of, load_memory_energy, memory_energy_names
 from simulator.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,8 @@ COLUMNS = {
     "active_standby": "act_stb_pJ",
     "idle_standby": "pre_stb_pJ",
 }
+#: Roles that close a bank.
+CLOSES = ("close", "read_close", "write_close")
 
 
 @cache
@@ -61,7 +64,7 @@ def rows() -> dict[tuple[str, str, str, int], dict[str, str]]:
 
 def run_of(
     name: str, stream: str = "mix21_random", count: int = 3000, refresh: str = "ref"
-) -> tuple[Standard, Dramsim3Run]:
+) -> tuple[Standard, Run]:
     standard = load_standard(name)
     given = Dramsim3Settings(refresh="all_bank" if refresh == "ref" else "none")
     return standard, run_dramsim3(named_stream(stream, standard), standard, count, given)
@@ -103,7 +106,7 @@ def test_components_are_those_of_dramsim3(
 def test_an_activation_and_a_read_by_hand(name: str, activation_pj: float, read_pj: float) -> None:
     standard = load_standard(name)
     run = run_stream(named_stream("conflict", standard), standard, 10, Settings(refresh="none"))
-    parts = energy_of(run, standard, Standby(active_ticks=1, idle_ticks=1)).components
+    parts = energy_of(run, standard).components
     assert 1e12 * parts["activate"] / 10 == pytest.approx(activation_pj, rel=1e-12)
     assert 1e12 * parts["read"] / 10 == pytest.approx(read_pj, rel=1e-12)
     assert (parts["write"], parts["refresh"]) == (0, 0)
@@ -130,27 +133,102 @@ def test_a_wrong_current_changes_what_it_pays_for(
     figures = load_memory_energy(name)
     given = getattr(figures.currents, current)
     wrong = replace(figures, {f"currents.{current}": 1.05 * given})
-    right, planted = energy_of(run, standard).components, energy_of(run, standard, None, wrong)
+    right, planted = energy_of(run, standard).components, energy_of(run, standard, wrong)
     assert {key for key in COLUMNS if planted.components[key] != right[key]} == changed
+
+
+class StandbyMeter:
+    """Measures how long ranks stand by, from commands alone: to be given as a `trace`."""
+
+    def __init__(self, standard: Standard) -> None:
+        """Take note of nothing yet."""
+        self._standard = standard
+        self._depth = standard.banked_levels.index(standard.refresh_level) + 1
+        self._open: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+        self._since: dict[tuple[int, ...], int] = {}
+        self._active = 0
+
+    def __call__(self, commands: Iterable[Command]) -> None:
+        """Take note of commands, in order."""
+        banked = self._standard.banked_levels
+        for tick, name, address in commands:
+            command = self._standard.commands[name]
+            if command.role == "open":
+                rank = address[: self._depth]
+                banks = self._open.setdefault(rank, set())
+                if not banks:
+                    self._since[rank] = tick
+                banks.add(address[: len(banked)])
+            elif command.role in CLOSES:
+                path = address[: banked.index(command.level) + 1]
+                for rank, banks in self._open.items():
+                    closed = {bank for bank in banks if bank[: len(path)] == path}
+                    if closed and closed == banks:
+                        self._active += tick - self._since[rank]
+                    banks -= closed
+
+    def standby(self, ticks: int) -> tuple[int, int]:
+        """Return the ticks with a row open and with none, over the ticks of the run."""
+        still = sum(ticks + 1 - self._since[rank] for rank, banks in self._open.items() if banks)
+        ranks = 1
+        for level in self._standard.banked_levels[1 : self._depth]:
+            ranks *= self._standard.levels[level]
+        active = self._active + still
+        return active, ranks * ticks - active
 
 
 @pytest.mark.parametrize("name", ["dramsim3_ddr4_3200", "hbm2_2000", "hbm3_6400"])
 @pytest.mark.parametrize("stream", STREAM_NAMES)
-def test_the_meter_measures_what_the_run_says(name: str, stream: str) -> None:
+def test_dramsim3_stands_by_as_its_trace_says(name: str, stream: str) -> None:
     standard = load_standard(name)
     meter = StandbyMeter(standard)
     run = run_dramsim3(named_stream(stream, standard), standard, 3000, None, meter)
-    assert meter.standby(run.ticks) == Standby(
-        active_ticks=run.active_ticks, idle_ticks=run.idle_ticks
-    )
+    assert (run.active_ticks, run.idle_ticks) == meter.standby(run.ticks)
+
+
+@pytest.mark.parametrize("page", controller.PAGES)
+@pytest.mark.parametrize("stream", STREAM_NAMES)
+@pytest.mark.parametrize(
+    ("name", "refresh"),
+    [
+        (name, refresh)
+        for name, refresh in product(standard_names(), controller.REFRESHES)
+        if refresh != "per_bank" or load_standard(name).bank_refresh
+    ],
+)
+def test_a_channel_stands_by_as_its_trace_says(
+    name: str, stream: str, refresh: str, page: str
+) -> None:
+    standard = load_standard(name)
+    given = Settings(refresh=refresh, page=page)  # type: ignore[arg-type]
+    meter, walk = StandbyMeter(standard), named_stream(stream, standard)
+    run = run_stream(walk, standard, 5000, given, meter)
+    assert (run.active_ticks, run.idle_ticks) == meter.standby(run.ticks)
+    # Without a trace, what repeats is jumped over.
+    assert run_stream(walk, standard, 5000, given) == run
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(standard_names()),
+    seed=st.integers(0, 2**32),
+    order=st.sampled_from(["fr_fcfs", "in_order"]),
+    queue=st.integers(1, 64),
+)
+def test_any_channel_stands_by_as_its_trace_says(
+    name: str, seed: int, order: str, queue: int
+) -> None:
+    standard = load_standard(name)
+    meter, made = StandbyMeter(standard), Settings(order=order, queue=queue)  # type: ignore[arg-type]
+    run = run_stream(Random(write_every=3, seed=seed), standard, 500, made, meter)
+    assert (run.active_ticks, run.idle_ticks) == meter.standby(run.ticks)
 
 
 @pytest.mark.parametrize("name", ["ddr4_3200", "hbm2_2000", "gddr6_14000"])
-def test_a_run_of_the_other_controller_is_measured_by_its_trace(name: str) -> None:
+def test_the_other_controller_costs_the_same_by_command(name: str) -> None:
     standard = load_standard(name)
-    meter, stream = StandbyMeter(standard), named_stream("mix21_random", standard)
-    run = run_stream(stream, standard, 5000, None, meter)
-    energy = energy_of(run, standard, meter.standby(run.ticks))
+    run = run_stream(named_stream("mix21_random", standard), standard, 5000)
+    energy = energy_of(run, standard)
     assert energy.total_j == pytest.approx(sum(energy.components.values()))
     assert all(energy.components[key] > 0 for key in COLUMNS)
     _, other = run_of(name, count=5000)
@@ -179,15 +257,14 @@ def test_what_is_not_sourced_is_none_with_a_reason(name: str) -> None:
     assert energy.reason == f"neither currents nor the energy of a bit are sourced for {name}"
 
 
-def test_without_standby_and_with_refreshes_of_a_bank_there_is_no_total() -> None:
+def test_with_refreshes_of_a_bank_there_is_no_total() -> None:
     standard = load_standard("hbm2_2000")
-    run = run_stream(named_stream("random", standard), standard, 100)
+    given = Settings(refresh="per_bank")
+    run = run_stream(named_stream("random", standard), standard, 1000, given)
+    assert run.commands["REFpb"] > 0
     energy = energy_of(run, standard)
-    assert (energy.total_j, energy.reason) == (None, "the run does not say how long rows were open")
-    assert set(energy.components) == {"activate", "read", "write", "refresh"}
-    by_bank = Run(**{**vars(run), "commands": {**run.commands, "REFpb": 3}})
-    energy = energy_of(by_bank, standard, Standby(active_ticks=1, idle_ticks=1))
     assert (energy.total_j, energy.reason) == (None, "no current of REFpb is sourced")
+    assert set(energy.components) == set(COLUMNS) - {"refresh"}
 
 
 def test_every_energy_is_of_a_standard() -> None:

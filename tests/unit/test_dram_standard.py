@@ -3,13 +3,14 @@
 import json
 import os
 from itertools import product
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simulator.config import content_hash, dump_yaml, replace
+from simulator.dram.energy import load_memory_energy
 from simulator.dram.mapping import abbreviation
 from simulator.dram.standard import (
     COLUMN_BUS,
@@ -102,6 +103,122 @@ def test_derived_figures(name: str) -> None:
     assert standard.refresh_level == refreshed
     bits = prod(standard.counts) * standard.channel_width_bits
     assert standard.capacity_bytes == bits // 8
+
+
+#: JESD209-4 at 3200 MT/s and 8 Gb a channel: ns of each parameter, ticks where it has those.
+LPDDR4_NS = {
+    "nRCD": 18, "nRP": 18, "nRPab": 21, "nRAS": 42, "nRRD": 10, "nFAW": 40, "nWR": 18, "nWTR": 10,
+    "nRTP": 7.5, "nDQSCK": 3.5, "nRFC": 280, "nRFCpb": 140,
+}  # fmt: skip
+LPDDR4_TICKS = {
+    "nBL": 8, "nCL": 28, "nCWL": 14, "nCCD": 8, "nPPD": 4, "nWPRE": 2, "nRPST": 0, "nRTRS": 1,
+}  # fmt: skip
+
+
+def test_lpddr4_has_the_times_of_its_standard() -> None:
+    standard = load_standard("lpddr4_3200")
+    times = standard.timing
+    assert {name: times[name] for name in LPDDR4_NS} == {
+        name: ceil(1000 * ns / standard.tick_ps) for name, ns in LPDDR4_NS.items()
+    }
+    assert {name: times[name] for name in LPDDR4_TICKS} == LPDDR4_TICKS
+    assert times["nRC"] == times["nRAS"] + times["nRP"]
+    # Refresh comes every 3,904 ns at most.
+    assert times["nREFI"] == standard.refresh.interval_ticks == 3_904_000 // 625
+    assert standard.bank_refresh is not None
+    assert times["nREFIpb"] == standard.bank_refresh.interval_ticks == 3_904_000 // 625 // 8
+    assert set(times) == {
+        *LPDDR4_NS, *LPDDR4_TICKS, "rate", "nRC", "nREFI", "nREFIpb",
+    }  # fmt: skip
+    assert standard.peak_bytes_per_s == 3200e6 * 16 / 8
+    # 8 Gb, in rows of 2 KiB.
+    assert standard.capacity_bytes == 2**30
+    assert standard.bursts_per_row * standard.access_bytes == 2048
+    assert standard.read_latency_ticks == 3 + times["nCL"] + times["nDQSCK"] + times["nBL"]
+
+
+def test_lpddr4_rows_are_those_of_dramsys() -> None:
+    """From one start of a command to the next: ACT, RD and WR take 4 ticks, PRE and REF 2."""
+    standard = load_standard("lpddr4_3200")
+    t = {name[1:]: ticks for name, ticks in standard.timing.items()}
+    read_to_close = t["RTP"] + t["BL"] - 6
+    write_to_close = t["CWL"] + t["BL"] + 1 + t["WR"] + 2
+    read_to_write = t["CL"] + t["DQSCK"] + t["BL"] - t["CWL"] + t["WPRE"] + t["RPST"]
+    write_to_read = t["CWL"] + 1 + t["BL"] + t["WTR"]
+    columns = {"RD": "RD", "RDA": "RD", "WR": "WR", "WRA": "WR"}
+    turn = {("RD", "WR"): read_to_write, ("WR", "RD"): write_to_read}
+    across = {("RD", "WR"): t["CL"] + t["BL"] + t["RTRS"] - t["CWL"], ("WR", "RD"): 0}
+    expected = {
+        ("Rank", "ACT", "ACT", 1): t["RRD"],
+        ("Rank", "ACT", "ACT", 4): t["FAW"],
+        ("Rank", "PREpb", "PREpb", 1): t["PPD"],
+        ("Rank", "PREpb", "PREab", 1): t["PPD"],
+        ("Rank", "ACT", "PREab", 1): t["RAS"] + 2,
+        ("Rank", "PREab", "ACT", 1): t["RPab"] - 2,
+        ("Rank", "ACT", "REFab", 1): t["RC"] + 2,
+        ("Rank", "RDA", "REFab", 1): read_to_close + t["RP"],
+        ("Rank", "WRA", "REFab", 1): write_to_close + t["RP"],
+        ("Rank", "PREpb", "REFab", 1): t["RP"],
+        ("Rank", "PREab", "REFab", 1): t["RPab"],
+        ("Rank", "PREab", "REFpb", 1): t["RPab"],
+        ("Rank", "REFab", "ACT", 1): t["RFC"] - 2,
+        ("Rank", "REFab", "REFab", 1): t["RFC"],
+        ("Rank", "REFab", "REFpb", 1): t["RFC"],
+        ("Rank", "REFpb", "PREab", 1): t["RFCpb"],
+        ("Rank", "REFpb", "REFab", 1): t["RFCpb"],
+        ("Rank", "REFpb", "REFpb", 1): t["RFCpb"],
+        ("Rank", "REFpb", "ACT", 1): t["RRD"] - 2,
+        ("Rank", "ACT", "REFpb", 1): t["RRD"] + 2,
+        ("Rank", "ACT", "REFpb", 4): t["FAW"] + 2,
+        ("Bank", "ACT", "ACT", 1): t["RC"],
+        ("Bank", "ACT", "PREpb", 1): t["RAS"] + 2,
+        ("Bank", "PREpb", "ACT", 1): t["RP"] - 2,
+        ("Bank", "RD", "PREpb", 1): read_to_close,
+        ("Bank", "WR", "PREpb", 1): write_to_close,
+        ("Bank", "WR", "RDA", 1): write_to_close - read_to_close,
+        ("Bank", "RDA", "ACT", 1): t["RTP"] + t["BL"] - 8 + t["RP"],
+        ("Bank", "WRA", "ACT", 1): write_to_close - 2 + t["RP"],
+        ("Bank", "REFpb", "ACT", 1): t["RFCpb"] - 2,
+        ("Bank", "ACT", "REFpb", 1): t["RC"] + 2,
+        ("Bank", "PREpb", "REFpb", 1): t["RP"],
+        ("Bank", "RDA", "REFpb", 1): read_to_close + t["RP"],
+        ("Bank", "WRA", "REFpb", 1): write_to_close + t["RP"],
+    }
+    for before, kind in columns.items():
+        expected["Bank", "ACT", before, 1] = t["RCD"]
+        expected["Rank", before, "PREab", 1] = read_to_close if kind == "RD" else write_to_close
+        for after, other in columns.items():
+            expected["Rank", before, after, 1] = turn.get((kind, other), t["BL"])
+            expected["sibling", before, after, 1] = across.get((kind, other), t["BL"] + t["RTRS"])
+    for before, held in standard.commands.items():
+        for after in standard.commands:
+            expected["Channel", before, after, 1] = held.cycles
+    found = {
+        ("sibling" if row.sibling else row.level, before, after, row.window): row.ticks
+        for row in standard.constraints
+        for before, after in product(row.before, row.after)
+    }
+    assert found == {key: ticks for key, ticks in expected.items() if ticks}
+    long = {"ACT", "RD", "WR", "RDA", "WRA"}
+    assert {name: each.cycles for name, each in standard.commands.items()} == {
+        name: 4 if name in long else 2 for name in standard.commands
+    }
+
+
+def test_lpddr4_currents_are_those_of_both_supplies() -> None:
+    """(VDD1 mA, VDD2 mA) of DRAMSys, at 1.8 V and 1.1 V."""
+    both = {
+        "idd0_ma": (3.5, 45), "idd2n_ma": (2, 27), "idd3n_ma": (2.25, 30),
+        "idd4r_ma": (2.25, 275), "idd4w_ma": (2.25, 210), "idd5ab_ma": (10, 90),
+    }  # fmt: skip
+    amps = load_memory_energy("lpddr4_3200").currents
+    assert amps is not None
+    found = amps.model_dump()
+    assert (found.pop("devices"), found.pop("vdd_v")) == (1, 1.1)
+    assert found == {
+        name: pytest.approx(second + first * 1.8 / 1.1, abs=5e-4)
+        for name, (first, second) in both.items()
+    }
 
 
 def test_peak_takes_the_tightest_of_bus_window_and_rows() -> None:

@@ -9,6 +9,8 @@ from plans import variant
 from simulator.api import device_names, load_device
 from simulator.config import content_hash, dump_yaml, load_part, replace, resolved
 from simulator.cost import load_profile
+from simulator.dram.channels import Access
+from simulator.dram.profile import Profile
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.hardware import Device, ProcessingElement, VectorUnit
@@ -46,7 +48,8 @@ def test_bytes_in_flight_over_latency_limit_the_bandwidth(
 ) -> None:
     device = npu(memory__efficiency=0.9, memory__latency=latency, dma__in_flight=in_flight)
     assert device.memory_bytes_per_s == pytest.approx(bytes_per_s)
-    assert device.memory_latency_ps == {"100 ns": 100_000, "0 ns": 0, "400 ps": 400}[latency]
+    latencies = {"100 ns": 100_000, "0 ns": 0, "400 ps": 400}
+    assert device.memory_profile.latency_ps == latencies[latency]
 
 
 def test_each_core_has_bytes_in_flight_of_its_own() -> None:
@@ -60,9 +63,9 @@ def test_an_ideal_memory_answers_at_once() -> None:
     memory = {"kind": "ideal", "capacity": "1 TB", "source": "test"}
     device = npu(memory=memory, dma__in_flight="1 B", dma__descriptor_cycles=7)
     assert device.memory_bytes_per_s == float("inf")
-    assert device.memory_latency_ps == 0
     rates = rates_of(device, load_profile(device.energy))
-    assert (rates.ps_per_byte, rates.latency_ps, rates.descriptor_ps) == (0.0, 0, 0)
+    assert device.memory_profile == Profile(0.0, 0)
+    assert (rates.latency_ps, rates.descriptor_ps) == (0, 0)
 
 
 def test_rates_of_a_device() -> None:
@@ -71,9 +74,9 @@ def test_rates_of_a_device() -> None:
     assert rates.clock_hz == 940_000_000
     assert rates.descriptor_ps == 3192  # 3 / 0.94 GHz is 3,191.49 ps
     assert rates.burst_bytes == 64
-    assert rates.ps_per_byte == 1.0
+    assert rates.read_ps_per_byte == device.memory_profile.least_ps_per_byte == 1.0
     slow = npu(memory__latency="10 ns", dma__in_flight="5 kB")
-    assert rates_of(slow, load_profile(slow.energy)).ps_per_byte == 2.0
+    assert rates_of(slow, load_profile(slow.energy)).read_ps_per_byte == 2.0
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_cores_share_vector_work() -> None:
     device = npu(vector__lanes=10, cores=4, network=NETWORK)
     target = Target(device, load_profile(device.energy))
     assert target.vector_cycles((("add", 100),)) == 3
-    assert target.transfer_ps(1000, 2, 3) == 334
+    assert target.transfer_ps(Access(False, 1000, 2, 0), 3) == 334
 
 
 def test_ports_of_a_scratchpad_add_up() -> None:

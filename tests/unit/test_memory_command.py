@@ -49,6 +49,25 @@ def test_json_has_what_the_run_has() -> None:
     assert json.loads(still.stdout)["ticks"] == expected.ticks
 
 
+def test_pages_and_refreshes_are_chosen() -> None:
+    given = ("hbm2_2000", "--stream", "random", "--requests", "3000", "--json")
+    content = json.loads(nibblesim(*given, "--page", "closed", "--refresh", "per_bank").stdout)
+    chosen = Settings(page="closed", refresh="per_bank")
+    run = run_stream(named_stream("random", HBM2), HBM2, 3000, chosen)
+    assert (content["ticks"], content["commands"]) == (run.ticks, run.commands)
+    assert content["commands"]["REFpb"] > 0
+    assert (content["energy_j"], content["energy_reason"]) == (
+        None,
+        "no current of REFpb is sourced",
+    )
+
+
+def test_energy_by_currents_is_known_of_the_first_controller() -> None:
+    content = json.loads(nibblesim("hbm2_2000", "--requests", "100000", "--json").stdout)
+    assert content["energy_j"] == pytest.approx(sum(content["energy_by_component_j"].values()))
+    assert content["energy_reason"] is None
+
+
 def test_the_table_has_bandwidth_rows_and_latencies() -> None:
     result = nibblesim("ddr4_3200", "--requests", "1000", "--no-refresh")
     assert result.exit_code == 0, result.stderr
@@ -128,6 +147,23 @@ def test_a_picture_has_what_comes_first_and_rows_from_open_to_close() -> None:
         (
             ("ddr4_3200", "--controller", "dramsim3", "--in-order"),
             "--in-order is of controller ramulator; dramsim3 has no such policy",
+        ),
+        (
+            ("ddr4_3200", "--controller", "dramsim3", "--page", "closed"),
+            "--page is of controller ramulator; dramsim3 has no such policy",
+        ),
+        (
+            ("hbm2_2000", "--controller", "dramsim3", "--refresh", "per_bank"),
+            "refresh must be one of all_bank, none, got 'per_bank'",
+        ),
+        (("ddr4_3200", "--page", "shut"), "page must be one of open, closed, got 'shut'"),
+        (
+            ("ddr4_3200", "--refresh", "per_bank"),
+            "ddr4_3200 has no bank_refresh, which refresh per_bank needs",
+        ),
+        (
+            ("ddr4_3200", "--refresh", "none", "--no-refresh"),
+            "give --refresh or --no-refresh, not both",
         ),
         (("ddr4_3200", "--requests", "0"), "requests must be >= 1, got 0"),
         (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from plans import variant
 
+from simulator.dram.profile import Profile
 from simulator.hardware.equations import (
     ADDER_TREE,
     INPUT_STATIONARY,
@@ -40,13 +41,14 @@ from simulator.mapping.tiling import (
 
 RATES = Rates(
     clock_hz=10**9,
-    ps_per_byte=1.0,
+    read_ps_per_byte=1.0,
     latency_ps=20_000,
     descriptor_ps=3000,
     burst_bytes=32,
     pj_per_memory_bit=4.0,
     pj_per_scratchpad_bit=0.1,
 )
+MEMORY = Profile(1.0, 20_000)
 ARRAY = matrix_model(
     variant("generic_npu_128", {"matrix.rows": 8, "matrix.columns": 4}), "int8xint8"
 )
@@ -105,7 +107,7 @@ def candidates(p: GemmProblem) -> Iterator[tuple[Choice, tuple[int, int, int, in
     extents = zip((p.m, p.n, p.k), granules(p.unit), strict=True)
     for m, n, k in product(*(sizes(extent, grain) for extent, grain in extents)):
         for order in range(4 if k < p.k else 2):
-            yield gemm_choice(p, RATES, m, n, k, order), (m, n, k, order)
+            yield gemm_choice(p, RATES, MEMORY, m, n, k, order), (m, n, k, order)
 
 
 def fitting(p: GemmProblem) -> list[Choice]:
@@ -128,7 +130,7 @@ def test_the_search_finds_the_best_of_all_candidates(
     for room in (300, 700, 1500, 4000, 10_000, 100_000):
         p = problem(UNITS[name], *shape, room, ready_cycles=ready_cycles)
         found = fitting(p)
-        choice, tiles, time = search_gemm(p, RATES)
+        choice, tiles, time = search_gemm(p, RATES, MEMORY)
         if not found:
             assert time == -1
             continue
@@ -139,7 +141,7 @@ def test_the_search_finds_the_best_of_all_candidates(
             rank(other) for other in found if pipeline_ps(other.pipeline) <= limit
         )
         assert time == pipeline_ps(choice.pipeline)
-        assert choice == gemm_choice(p, RATES, *tiles)
+        assert choice == gemm_choice(p, RATES, MEMORY, *tiles)
         assert choice.footprint_bytes == choice.needed_bytes <= room
     assert feasible >= 2
 
@@ -151,7 +153,7 @@ def test_where_nothing_fits_the_tiling_that_needs_least_comes_back_without_a_tim
 ) -> None:
     """Not always the smallest tiles: a K cut short pads each row of activations to a burst."""
     p = problem(UNITS[name], *shape, 100)
-    choice, _, time = search_gemm(p, RATES)
+    choice, _, time = search_gemm(p, RATES, MEMORY)
     assert time == -1
     assert choice.footprint_bytes == -1
     assert choice.needed_bytes == min(found.needed_bytes for found, _ in candidates(p)) > 100
@@ -163,9 +165,12 @@ def test_a_tile_needs_room_for_operands_two_outputs_two_widened_weights_and_part
     p = problem(unit, 8, 8, 64, 10**6, ready_cycles=1)
     operands = 2 * (8 * 32 + 8 * 32 + 32)
     outputs, widened, sums = 2 * 8 * 8, 2 * 8 * 32, 8 * 8 * 4
-    whole = gemm_choice(p._replace(out_memory_bits=0, ready_cycles=0), RATES, 8, 8, 32, 2)
+    whole = gemm_choice(p._replace(out_memory_bits=0, ready_cycles=0), RATES, MEMORY, 8, 8, 32, 2)
     assert whole.needed_bytes == operands + sums
-    assert gemm_choice(p, RATES, 8, 8, 32, 2).needed_bytes == operands + sums + outputs + widened
+    assert (
+        gemm_choice(p, RATES, MEMORY, 8, 8, 32, 2).needed_bytes
+        == operands + sums + outputs + widened
+    )
 
 
 @pytest.mark.parametrize("order", range(4))
@@ -192,7 +197,7 @@ def test_bytes_from_memory_are_loads_times_padded_operands(order: int) -> None:
     a_loads, w_loads = tile_loads(order, 2, 4, 4)
     a_once = 32 * 4 * 32  # 32 rows in 4 pieces of 16 bytes, each padded to a burst of 32
     w_once = 16 * (64 + 32)  # 16 tiles of 64 bytes, with 2 bytes of scales padded to 32
-    choice = gemm_choice(p, RATES, 16, 4, 16, order)
+    choice = gemm_choice(p, RATES, MEMORY, 16, 4, 16, order)
     assert choice.load_bytes == a_loads * a_once + w_loads * w_once
     assert choice.store_bytes == 32 * 4 * 32  # 4 bytes of a row at a time
 
@@ -213,11 +218,11 @@ def test_a_cut_k_hands_partial_sums_on_through_the_scratchpad(name: str, order: 
     p = problem(unit, 32, 16, 64, 10**6)
     held = {0: 32 * 4, 1: 8 * 16, 2: 8 * 4, 3: 8 * 4}[order] * 4
     assert partial_sum_bytes(p, order, 8, 4) == held
-    cut = gemm_choice(p, RATES, 8, 4, 16, order)
+    cut = gemm_choice(p, RATES, MEMORY, 8, 4, 16, order)
     assert cut.k_spills == 3
     room = p._replace(unit=unit._replace(accumulator_entries=10**6))
-    assert cut.needed_bytes - held == gemm_choice(room, RATES, 8, 4, 16, order).needed_bytes
-    assert gemm_choice(p, RATES, 8, 4, 64, order % 2).k_spills == 0
+    assert cut.needed_bytes - held == gemm_choice(room, RATES, MEMORY, 8, 4, 16, order).needed_bytes
+    assert gemm_choice(p, RATES, MEMORY, 8, 4, 64, order % 2).k_spills == 0
 
 
 def test_partial_sums_cross_the_scratchpad_once_each_way_per_spill_at_accumulator_width() -> None:
@@ -241,18 +246,21 @@ def test_sums_that_fit_in_the_accumulators_stay_there() -> None:
     """Order 2 holds 8 x 4 sums: 8 entries in each of 4 columns; order 0 holds 32 x 4."""
     for entries, order, spills in ((8, 2, 0), (7, 2, 3), (8, 0, 3), (32, 0, 0)):
         p = problem(ARRAY._replace(accumulator_entries=entries), 32, 16, 64, 10**6)
-        assert gemm_choice(p, RATES, 8, 4, 16, order).k_spills == spills, (entries, order)
+        assert gemm_choice(p, RATES, MEMORY, 8, 4, 16, order).k_spills == spills, (entries, order)
 
 
 def test_an_output_stationary_array_keeps_as_many_sums_in_place_as_it_has_elements() -> None:
     """8 x 4 elements: order 2 holds 8 x 4 sums, order 0 holds 32 x 4, order 1 8 x 16."""
     unit = UNITS["output stationary"]._replace(accumulator_entries=0)
     p = problem(unit, 32, 16, 64, 10**6)
-    spills = [gemm_choice(p, RATES, 8, 4, 16, order).k_spills for order in range(4)]
+    spills = [gemm_choice(p, RATES, MEMORY, 8, 4, 16, order).k_spills for order in range(4)]
     assert spills == [3, 3, 0, 0]
     assert held_sum_bytes(unit) == 8 * 4 * 4
     four = p._replace(unit=unit._replace(arrays=4))
-    assert [gemm_choice(four, RATES, 8, 4, 16, order).k_spills for order in (0, 1)] == [0, 0]
+    assert [gemm_choice(four, RATES, MEMORY, 8, 4, 16, order).k_spills for order in (0, 1)] == [
+        0,
+        0,
+    ]
     assert temporal_pieces(p, 4, 4, 4) == 4
 
 
@@ -287,17 +295,20 @@ def test_of_tilings_within_a_ten_thousandth_the_one_with_least_energy_is_taken()
 
 def test_small_tiles_are_looked_at_although_large_ones_fit() -> None:
     """Rows of activations in one fold each may be the best of all: nothing is left out for size."""
-    sizes = {search_gemm(problem(ARRAY, 512, 64, 64, room), RATES)[1][0] for room in (900, 10**6)}
+    sizes = {
+        search_gemm(problem(ARRAY, 512, 64, 64, room), RATES, MEMORY)[1][0] for room in (900, 10**6)
+    }
     assert min(sizes) < STREAMED < max(sizes)
 
 
 def test_among_tilings_equally_fast_the_search_takes_the_one_with_least_traffic() -> None:
     """Memory answers at once and the array is slow: time is the same, traffic is not."""
-    rates = RATES._replace(ps_per_byte=0.0, latency_ps=0, descriptor_ps=0)
+    at_once = Profile(0.0, 0)
+    rates = RATES._replace(read_ps_per_byte=0.0, latency_ps=0, descriptor_ps=0)
     unit = ARRAY._replace(kind=ADDER_TREE, passes=100, accumulator_entries=0, latency=0)
     p = problem(unit, 32, 16, 64, 1200)._replace(post_cycles=0, out_memory_bits=0)
-    choice, _, time = search_gemm(p, rates)
-    found = [gemm_choice(p, rates, *tiles) for choice, tiles in candidates(p)]
+    choice, _, time = search_gemm(p, rates, at_once)
+    found = [gemm_choice(p, rates, at_once, *tiles) for choice, tiles in candidates(p)]
     found = [other for other in found if other.needed_bytes <= p.room_bytes]
     assert len({other.energy_pj for other in found if pipeline_ps(other.pipeline) == time}) > 1
     assert (time, choice.energy_pj) == min((pipeline_ps(c.pipeline), c.energy_pj) for c in found)
