@@ -29,7 +29,7 @@ bench: .venv/.installed-test ## timed runs; figures in out/bench.json
 	mkdir -p out
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-json=out/bench.json
 
-reproduce: .venv/.installed ## every experiment, 1 minute; writes experiments/summary.csv and .png
+reproduce: .venv/.installed ## every experiment, some 5 minutes; writes experiments/summary.csv and .png
 	$(BIN)/nibblesim reproduce --all --out out/reproduce
 	cp out/reproduce/summary.csv out/reproduce/summary.png experiments/
 

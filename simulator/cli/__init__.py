@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.cli import catalogue, compare, describe, memory, output, reproduce, run, verify
+from simulator.cli import (
+    catalogue,
+    compare,
+    describe,
+    memory,
+    output,
+    pim,
+    reproduce,
+    run,
+    verify,
+)
 from simulator.errors import NibblesimError
 
 
@@ -72,6 +82,7 @@ app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(compare.explain)
 app.command()(memory.memory)
+app.add_typer(pim.pim, name="pim")
 app.command()(reproduce.reproduce)
 
 

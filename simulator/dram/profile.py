@@ -7,7 +7,6 @@ there is what experiments/memory_profile shows.
 """
 
 from dataclasses import dataclass, replace
-from math import ceil
 
 from simulator.config import content_hash
 from simulator.dram.channels import Access, Channels, Shape
@@ -93,9 +92,7 @@ class Shapes:
         channels, shape = self._channels, self._channels.shape(access)
         if shape not in self._served:
             self._served[shape] = _burst_ps(channels, shape)
-        run_bytes = ceil(access.size_bytes / access.runs)
-        bursts = ceil(run_bytes / channels.standard.access_bytes)
-        return self._served[shape] / channels.channels * bursts / run_bytes
+        return self._served[shape] * channels.bursts(access) / access.size_bytes
 
 
 def _burst_ps(channels: Channels, shape: Shape) -> float:

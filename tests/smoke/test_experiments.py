@@ -24,7 +24,7 @@ ROWS = {
     "int_vs_fp": 26,
     "l_mul": 40,
     "lut_tensor_core": 25,
-    "memory_profile": 29,
+    "memory_profile": 33,
     "mixpe": 7,
     "one_table": 17,
     "onnxim": 7,
