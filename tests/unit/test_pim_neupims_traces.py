@@ -43,6 +43,49 @@ def test_no_command_could_have_come_a_tick_earlier(mode: str) -> None:
         assert (index in sent) == check_pim_commands(PART, mode, moved).passed, (index, issued)
 
 
+@pytest.mark.parametrize(("tokens", "softmax"), [(64, 5), (128, 12)])
+def test_outputs_start_when_all_scores_are_stored(tokens: int, softmax: int) -> None:
+    """A read takes 16 ticks and 2 to the NPU, a store 5, the next stage one more and then 3.
+
+    Softmax of 128 values (bytes): 2 trees of a tick, 3 passes; of 256, 2 trees of 2 + 1 and 6.
+    """
+    _, commands = traced("dual", [(tokens, 0)], hidden=128, heads=1, tp=1)
+    places = [i for i, each in enumerate(commands) if each.name == "GWRITE"]
+    last = commands[places[1] - 1]
+    assert last.name == "COMPS_READRES"
+    assert commands[places[1]].tick == last.tick + 16 + 2 + softmax + 5 + 1 + 3
+
+
+#: Before the first refresh, what the guard lets go in time: a model, requests, how many GWRITE
+#: before, the command after them, its estimate.
+GUARDED = [
+    # 96 of the GWRITE, 14 to close and 14 to open its bank.
+    (TINY, 64, 0, "ACT", 96 + 28),
+    # 8 groups of two ranks, 4 heads of 8 steps, 4 results.
+    (TINY, 64, 1, "P_HEADER", 30 * 3 + 14 + 2 * 32 + 2 * 3),
+    # The same of a head with 5 steps, shown as 8, after 32 banks of another row.
+    ({"hidden": 128, "heads": 1, "tp": 1}, 72, 2, "PIM_PRECHARGE", 5 * 32 + 30 * 3 + 14 + 2 * 8),
+]
+
+
+@pytest.mark.parametrize(("model", "tokens", "gwrites", "name", "estimate"), GUARDED)
+def test_the_guard_lets_go_what_is_done_before_the_refresh(
+    model: dict[str, int], tokens: int, gwrites: int, name: str, estimate: int
+) -> None:
+    def tick(start: int) -> int:
+        commands = list[Issued]()
+        run_attention(PART, "dual", [(tokens, 0)], **model, start_tick=start, trace=commands.extend)
+        places = [i for i, each in enumerate(commands) if each.name == "GWRITE"]
+        after = places[gwrites - 1] if gwrites else -1
+        return commands[first(commands, name, after + 1)].tick
+
+    # The estimate is less than what is left after that tick.
+    latest = PART.turn_ticks - estimate - 2
+    offset = tick(0)
+    assert tick(latest - offset) == latest
+    assert tick(latest - offset + 1) > PART.turn_ticks
+
+
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=12)
 @given(
