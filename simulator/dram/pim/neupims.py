@@ -1,0 +1,421 @@
+"""NeuPIMs: attention of one token for each request, in the memory that holds its keys and values.
+
+Modelled after casys-kaist/NeuPIMs @f299af3 (ASPLOS'24, arXiv 2403.00579) and its NewtonSim. All of
+a request is on one channel: where and by which commands, `neupims_program` says; when they are
+issued, `neupims_kernel`.
+
+The NPU sends the scores of all requests, turns those of a head to probabilities when all are there,
+and stores them; when all are stored it sends the outputs of all, adds up the chunks of each tile,
+and stores those. Its vector unit and its stores each start one thing a tick, in order. The vector
+unit counts bytes as values, as NeuPIMs' does.
+
+Energies are NewtonSim's: E_act = VDD (IDD0 tRC - IDD3N tRAS - IDD2N tRP), E_read = VDD (IDD4R -
+IDD3N) tBL; a GWRITE is as many reads as a row has bursts, G_ACT an activation of each of its banks,
+a step of a GEMV four reads, a result the reads of what it moves.
+
+Left out: reads and writes of the NPU and what they cost PIM (with sub-batches, 5 to 8 % of its busy
+ticks), its stores too; rows that are open at the start; sub-batches; queues, which hold up
+nothing when PIM is alone; keys and values of a new token; layers beside the one; energy of refresh
+and of standing by.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.config import csv_rows
+from simulator.dram.pim import neupims_program as program
+from simulator.dram.pim.neupims_part import BANKED, Issued, NeuPims, Role, load_neupims
+from simulator.dram.pim.neupims_program import Shape, Stage, shape_of, stages
+from simulator.dram.pim.run import PimRun
+from simulator.dram.request_file import MOST_PROBLEMS, text_lines
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.dram.pim.neupims_kernel import Machine, State
+
+__all__ = [
+    "AttentionRun",
+    "Issued",
+    "NeuPims",
+    "assign_channels",
+    "estimate_ticks",
+    "load_neupims",
+    "read_requests",
+    "run_attention",
+]
+
+Ints = NDArray[np.int64]
+#: Tokens that a request attends to, and its channel, None for one of `assign_channels`' choice.
+Request: TypeAlias = tuple[int, int | None]
+#: What is given all commands, in order on each channel, block by block.
+Trace: TypeAlias = Callable[[Iterable[Issued]], object] | None
+#: Commands of a block of a trace.
+_BLOCK = 1 << 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionRun(PimRun):
+    """The attention of one layer.
+
+    cycles: until all is stored. commands: refreshes of all channels until then are among them.
+    channel_cycles: those in which a channel has PIM commands to issue. energy_j: gwrite, gact, comp
+    and readres of all channels.
+    """
+
+    mode: str
+    energy_j: dict[str, float]
+
+    @property
+    def mha_cycles(self) -> int:
+        """Cycles until all is stored."""
+        return self.cycles
+
+    @property
+    def pim_busy_cycles(self) -> tuple[int, ...]:
+        """Cycles in which each channel has PIM commands to issue."""
+        return self.channel_cycles
+
+
+def run_attention(
+    part: NeuPims,
+    mode: str,
+    requests: Sequence[Request],
+    *,
+    hidden: int,
+    heads: int,
+    tp: int,
+    start_tick: int = 0,
+    trace: Trace = None,
+) -> AttentionRun:
+    """Attend with one token of each request to its keys and values.
+
+    requests: (tokens, channel), in order. hidden, heads: of the model; tp: devices that share it,
+    of which this is one. start_tick: where the stage starts between refreshes, whose ticks are
+    counted from 0. trace: is given all commands.
+    Raises InputError for an unknown mode, a model that the rows do not take, requests that are
+    wrong, and a part in which nothing can move; InfeasibleError for more keys and values than a
+    channel holds.
+    """
+    shape, how = shape_of(part, hidden, heads, tp), part.mode(mode)
+    if start_tick < 0:
+        raise InputError(f"start_tick must be >= 0, got {start_tick}")
+    placed = _by_channel(part, _assigned(part, shape, requests))
+    every = 1 if how.sends == "one_a_tick" else 0
+    memory = _Memory(part, mode, start_tick, trace)
+    now, busy = start_tick, np.zeros(part.channels, np.int64)
+    for stage in stages(part, mode, shape, placed):
+        now, stage_busy = _run_stage(memory, stage, now, every)
+        busy += stage_busy
+    # The stage is seen to be over one tick after the last of it.
+    now += 1
+    memory.refresh_until(now)
+    commands, steps = memory.counted()
+    return AttentionRun(
+        part=part.name,
+        cycles=now - start_tick,
+        tick_ps=part.tick_ps,
+        channels=part.channels,
+        commands=commands,
+        bursts=steps,
+        operations=sum(2 * tokens * shape.own_hidden for tokens, _ in requests),
+        operations_per_burst=part.units.multipliers * part.banks,
+        channel_cycles=tuple(busy.tolist()),
+        mode=mode,
+        energy_j=_energies(part, commands, steps),
+    )
+
+
+def estimate_ticks(part: NeuPims, tokens: int, *, hidden: int, heads: int, tp: int) -> int:
+    """Return Algorithm 1's estimate of the attention of a request; errors as `run_attention`."""
+    shape = shape_of(part, hidden, heads, tp)
+    _refuse_requests(part, [(tokens, None)])
+    return _estimate(part, shape, tokens)
+
+
+def assign_channels(
+    part: NeuPims, requests: Sequence[Request], *, hidden: int, heads: int, tp: int
+) -> list[tuple[int, int]]:
+    """Return requests with a channel each: Algorithm 2, for those that have none.
+
+    The longest first, each to the channel with the least estimate so far, the first of equals.
+    Errors as `run_attention`.
+    """
+    return _assigned(part, shape_of(part, hidden, heads, tp), requests)
+
+
+def read_requests(path: Path) -> list[Request]:
+    """Return the requests of a CSV file with columns seq_len and ch_idx, which may be left out.
+
+    Raises InputError with the line of every problem, 20 at most.
+    """
+    text = "\n".join(line for _, line in text_lines(path))
+    requests, problems, columns = list[Request](), list[str](), list[str]()
+    for number, cells in csv_rows(text, str(path)):
+        if not columns:
+            columns = cells
+            if columns not in (["seq_len", "ch_idx"], ["seq_len"]):
+                given = ",".join(cells)[:80]
+                raise InputError(f"{path}:{number}: expected seq_len[,ch_idx], got {given}")
+            continue
+        wrong = _wrong_cells(cells, columns)
+        if wrong:
+            problems.append(f"{path}:{number}: {wrong}")
+            if len(problems) == MOST_PROBLEMS:
+                break
+            continue
+        requests.append((int(cells[0]), int(cells[1]) if len(cells) > 1 else None))
+    if problems:
+        raise InputError(problems)
+    if not requests:
+        raise InputError(f"{path}: has no requests")
+    return requests
+
+
+def _wrong_cells(cells: list[str], columns: list[str]) -> str:
+    """Return what is wrong with the cells of a request, "" for nothing."""
+    if len(cells) != len(columns):
+        return f"expected {len(columns)} cells, got {len(cells)}"
+    for name, cell in zip(columns, cells, strict=True):
+        if not (cell.isascii() and cell.isdecimal() and len(cell) < 10):
+            return f"{name}: expected an integer, got {cell!r}"
+    return "" if int(cells[0]) else "seq_len: must be >= 1, got 0"
+
+
+def _refuse_requests(part: NeuPims, requests: Sequence[Request]) -> None:
+    problems = [] if requests else ["requests must be >= 1, got 0"]
+    for index, (tokens, channel) in enumerate(requests):
+        if tokens < 1:
+            problems.append(f"requests[{index}]: seq_len must be >= 1, got {tokens}")
+        if channel is not None and not 0 <= channel < part.channels:
+            problems.append(
+                f"requests[{index}]: channel {channel} is not within 0 to {part.channels - 1}"
+            )
+    if problems:
+        raise InputError(problems[:MOST_PROBLEMS])
+
+
+def _estimate(part: NeuPims, shape: Shape, tokens: int) -> int:
+    """Return the estimate of a request: of each chunk, a GWRITE and its tiles."""
+    scores = ceil(shape.own_hidden / part.row_values), ceil(tokens / part.banks)
+    outputs = (
+        ceil(tokens / part.row_values) * shape.own_heads,
+        ceil(shape.head_dim / part.banks),
+    )
+    each = part.estimate
+    return sum(
+        chunks * (each.gwrite_ticks + tiles * each.tile_ticks)
+        for chunks, tiles in (scores, outputs)
+    )
+
+
+def _assigned(part: NeuPims, shape: Shape, requests: Sequence[Request]) -> list[tuple[int, int]]:
+    _refuse_requests(part, requests)
+    channels = [channel for _, channel in requests]
+    estimates = [_estimate(part, shape, tokens) for tokens, _ in requests]
+    loads = [0] * part.channels
+    for channel, estimate in zip(channels, estimates, strict=True):
+        if channel is not None:
+            loads[channel] += estimate
+    for index in sorted(range(len(requests)), key=lambda index: -requests[index][0]):
+        if channels[index] is None:
+            least = loads.index(min(loads))
+            channels[index] = least
+            loads[least] += estimates[index]
+    return [
+        (tokens, channel)
+        for (tokens, _), channel in zip(requests, channels, strict=True)
+        if channel is not None
+    ]
+
+
+def _by_channel(part: NeuPims, requests: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the tokens of the requests of each channel, in order."""
+    placed = [list[int]() for _ in range(part.channels)]
+    for tokens, channel in requests:
+        placed[channel].append(tokens)
+    return placed
+
+
+class _Memory:
+    """The channels of a run."""
+
+    def __init__(self, part: NeuPims, mode: str, start_tick: int, trace: Trace) -> None:
+        self.part = part
+        self._trace = trace
+        self._names = {use: name for name, use in _uses(part, mode).items()}
+        self._machine = _machine(part, mode)
+        self._states = [_state(self._machine, start_tick) for _ in range(part.channels)]
+
+    def serve(self, channel: int, ops: Ints, first: int, every: int) -> Ints:
+        """Return the tick of each command of a list, as `neupims_kernel.serve`."""
+        return self._advance(channel, ops, first, every, until=0)
+
+    def refresh_until(self, tick: int) -> None:
+        """Issue the refreshes that are due before a tick on all channels."""
+        for channel in range(self.part.channels):
+            self._advance(channel, np.zeros((0, program.FIELDS), np.int64), 0, 0, until=tick)
+
+    def counted(self) -> tuple[dict[str, int], int]:
+        """Return the commands of all channels by name, and the steps of all GEMVs."""
+        from simulator.dram.pim import neupims_kernel as kernel
+
+        counts = np.sum([state.counts for state in self._states], axis=0)
+        steps = sum(int(state.k[kernel.STEPS_DONE]) for state in self._states)
+        return {name: int(counts[use]) for use, name in self._names.items() if counts[use]}, steps
+
+    def _advance(self, channel: int, ops: Ints, first: int, every: int, *, until: int) -> Ints:
+        from simulator.dram.pim import neupims_kernel as kernel
+
+        state, machine = self._states[channel], self._machine
+        state.k[kernel.NEXT] = 0
+        issued = np.zeros(len(ops), np.int64)
+        room = np.zeros((_BLOCK if self._trace else 0, kernel.TRACE_FIELDS), np.int64)
+        ended = kernel.FULL
+        while ended == kernel.FULL:
+            ended = kernel.serve(machine, state, ops, first, every, until, issued, room)
+            if self._trace is not None:
+                self._trace(self._commands(channel, room[: state.k[kernel.TRACED]]))
+                state.k[kernel.TRACED] = 0
+        if ended == kernel.STUCK:
+            raise InputError(f"{self.part.name}: no command can follow; is a row wrong?")
+        return issued
+
+    def _commands(self, channel: int, block: Ints) -> Iterator[Issued]:
+        """Yield the commands of a block of the kernel's trace."""
+        counts = [self.part.levels[level] for level in BANKED[1:]]
+        banks = np.stack(np.unravel_index(block[:, 2], counts), axis=1).tolist()
+        for (tick, use, _, row, steps), bank in zip(block.tolist(), banks, strict=True):
+            yield Issued(tick, self._names[use], (channel, *bank, row), steps)
+
+
+def _run_stage(memory: _Memory, stage: Stage, now: int, every: int) -> tuple[int, Ints]:
+    """Run a stage that starts now; return when the next may start, and busy ticks by channel.
+
+    every: ticks from one command sent to the next, of all channels one after the other.
+    """
+    npu, busy = memory.part.npu, np.zeros(memory.part.channels, np.int64)
+    wanted, end, sent = np.zeros(len(stage.vector_ticks), np.int64), now, 0
+    for channel, ops in enumerate(stage.ops):
+        if not len(ops):
+            continue
+        first = now + npu.request_ticks + every * sent
+        issued = memory.serve(channel, ops, first, every)
+        sent += len(ops)
+        busy[channel] = issued[-1] - first + 1
+        results = np.isin(ops[:, program.USE], (program.RESULT, program.COMPOSITE))
+        seen = issued[results] + memory.part.read_ticks + npu.answer_ticks
+        end = max(end, int(seen.max()))
+        items = ops[results, program.ITEM]
+        np.maximum.at(wanted, items[items >= 0], seen[items >= 0])
+    if len(wanted):
+        stored = _one_a_tick(_one_a_tick(wanted) + stage.vector_ticks) + npu.store_ticks
+        end = max(end, int(stored[-1]))
+    return end + 1, busy
+
+
+def _one_a_tick(wanted: Ints) -> Ints:
+    """Return when a queue lets each pass: in order, not before it is wanted, one a tick."""
+    order = np.arange(len(wanted))
+    return np.maximum.accumulate(wanted - order) + order
+
+
+def _energies(part: NeuPims, commands: dict[str, int], steps: int) -> dict[str, float]:
+    """Return the joules of gwrite, gact, comp and readres; volts x mA x ps are fJ."""
+    amps, timing = part.energy.currents, part.timing
+    ras, rp = timing["nRAS"], timing["nRP"]
+    per_tick = amps.vdd_v * amps.devices * part.tick_ps * 1e-15
+    activation = amps.idd0_ma * (ras + rp) - amps.idd3n_ma * ras - amps.idd2n_ma * rp
+    read = (amps.idd4r_ma - amps.idd3n_ma) * timing["nBL"]
+
+    def count(role: Role) -> int:
+        return commands.get(part.command(role), 0)
+
+    results = count("compute_and_read") + count("read_result")
+    result_reads = part.banks * part.value_bytes / part.burst_bytes
+    row_reads = part.row_bytes / part.burst_bytes
+    return {
+        "gwrite": count("write_buffer") * row_reads * read * per_tick,
+        "gact": count("open_group") * part.levels["Bank"] * activation * per_tick,
+        "comp": steps * part.energy.step_reads * read * per_tick,
+        "readres": results * result_reads * read * per_tick,
+    }
+
+
+def _uses(part: NeuPims, mode: str) -> dict[str, int]:
+    """Return the use of each command that a mode issues."""
+    unused = part.mode(mode).unused_roles
+    return {part.command(role): use for role, use in program.USE_OF.items() if role not in unused}
+
+
+def _machine(part: NeuPims, mode: str) -> "Machine":
+    from simulator.dram.pim import neupims_kernel as kernel
+
+    uses, units, timing = _uses(part, mode), part.units, part.timing
+    counts = [1, *(part.levels[level] for level in BANKED[1:])]
+    instances = [prod(counts[: depth + 1]) for depth in range(len(counts))]
+    banks = np.arange(part.banks)
+    nodes = [
+        sum(instances[:depth]) + banks // (part.banks // instances[depth])
+        for depth in range(len(counts))
+    ]
+    fixed = {
+        kernel.PIM_ROWS: part.mode(mode).row_buffers - 1,
+        kernel.TURN: part.turn_ticks,
+        kernel.GWRITE_TICKS: part.gwrite_ticks,
+        kernel.CADENCE: units.cadence_ticks,
+        kernel.ADDER_STEPS: units.adder_steps,
+        kernel.FIRST_TO_RESULT: units.first_step_to_result_ticks,
+        kernel.GUARD_CLOSE: timing["nRTP"],
+        kernel.GUARD_GROUPS: timing["nFAW"],
+        kernel.GUARD_OPEN: timing["nRCDRD"],
+        kernel.GUARD_RESULT: max(timing["nBL"], timing["nCCDL"]),
+        kernel.GUARD_MISS: timing["nRP"] + timing["nRCDRD"],
+    }
+    scopes = np.zeros(program.USES, np.int64)
+    for name, use in uses.items():
+        scopes[use] = BANKED.index(part.commands[name].level)
+    rows = _rows(part, mode, uses)
+    starts = np.searchsorted(rows[:, 0], np.arange(program.USES + 1)).astype(np.int64)
+    return kernel.Machine(
+        fixed=np.array([fixed[i] for i in range(len(fixed))], np.int64),
+        nodes=np.stack(nodes, axis=1),
+        rows=rows[:, 1:].copy(),
+        starts=starts,
+        scopes=scopes,
+    )
+
+
+def _rows(part: NeuPims, mode: str, uses: dict[str, int]) -> Ints:
+    """Return use before, level, use after, ticks, window of the rows between commands in use."""
+    rows = [
+        (uses[before], BANKED.index(row.level), uses[after], row.ticks, row.window)
+        for row in part.rows(mode)
+        for before in row.before
+        for after in row.after
+        if before in uses and after in uses
+    ]
+    return np.array(sorted(rows), np.int64)
+
+
+def _state(machine: "Machine", start_tick: int) -> "State":
+    from simulator.dram.pim import neupims_kernel as kernel
+
+    nodes, windows = int(machine.nodes.max()) + 1, int(machine.rows[:, kernel.WINDOW].max())
+    k = np.zeros(kernel.SCALARS, np.int64)
+    turn = int(machine.fixed[kernel.TURN])
+    # A refresh that is due at the start is still to come.
+    k[kernel.TURNS] = max(0, ceil(start_tick / turn) - 1)
+    return kernel.State(
+        k=k,
+        ready=np.zeros((program.USES, nodes), np.int64),
+        history=np.full((len(machine.rows), nodes, windows), -kernel.NEVER, np.int64),
+        rings=np.zeros((len(machine.rows), nodes), np.int64),
+        opened=np.full((2, len(machine.nodes)), kernel.CLOSED, np.int64),
+        counts=np.zeros(program.USES, np.int64),
+    )
