@@ -27,7 +27,7 @@ HeadsOption = Annotated[int, typer.Option("--heads", metavar="H")]
 
 @pim.callback()
 def kernels() -> None:
-    """Run a kernel on a device with processing in its memory, command by command."""
+    """Run a kernel in a memory that computes."""
 
 
 @pim.command()
