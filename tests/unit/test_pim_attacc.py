@@ -20,16 +20,9 @@ import pytest
 from simulator.config import dump_yaml, replace
 from simulator.dram import Command
 from simulator.dram.pim import attacc_kernel as kernel
-from simulator.dram.pim.attacc import (
-    BANKED,
-    AttAcc,
-    Attention,
-    AttentionRun,
-    Units,
-    load_attacc,
-    program_of,
-    run_attention,
-)
+from simulator.dram.pim.attacc import AttAcc, AttentionRun, load_attacc, run_attention
+from simulator.dram.pim.attacc_part import BANKED, Units
+from simulator.dram.pim.attacc_program import Attention, program_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("NIBBLESIM_DATA", ROOT.parent / "shared" / "data")) / "attacc"
