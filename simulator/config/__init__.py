@@ -2,6 +2,7 @@
 
 from simulator.config.csv_rows import csv_rows
 from simulator.config.loading import (
+    by_name,
     content_hash,
     data_root,
     dump_yaml,
@@ -43,6 +44,7 @@ __all__ = [
     "Picoseconds",
     "SquareMillimetres",
     "Watts",
+    "by_name",
     "content_hash",
     "csv_rows",
     "data_root",

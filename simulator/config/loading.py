@@ -6,12 +6,12 @@ an editable install. A file may take another as `base:`, one level deep, and ove
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import AfterValidator, Discriminator, Tag, ValidationError
 
 from simulator.config.part import FOLDER, UNITS_REQUIRED, Part
 from simulator.config.problems import describe, did_you_mean, unknown
@@ -59,6 +59,25 @@ def load_part(
     if document.problems:
         raise InputError(document.problems)
     return part
+
+
+def by_name(schema: type[PartT], load: Callable[[str], PartT]) -> Any:
+    """Return the type of a part that is written out, or given by its name or file and loaded."""
+
+    def loaded(given: str) -> PartT:
+        try:
+            return load(given)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    def how_given(given: object) -> str:
+        return "str" if isinstance(given, str) else schema.__name__
+
+    return Annotated[
+        Annotated[schema, Tag(schema.__name__)]
+        | Annotated[str, AfterValidator(loaded), Tag("str")],
+        Discriminator(how_given),
+    ]
 
 
 def replace(part: PartT, changes: Mapping[str, Any]) -> PartT:

@@ -12,9 +12,9 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from simulator.config import Bytes, NonNegativePicoseconds, Part
+from simulator.config import Bytes, NonNegativePicoseconds, Part, by_name
 from simulator.dram.mapping import parse_mapping
 from simulator.dram.standard import Standard, load_standard
 from simulator.dram.streams import SEED, Gather, Strided, Tile, group_first
@@ -24,26 +24,11 @@ if TYPE_CHECKING:
     from simulator.dram.controller import Settings
 
 
-def _named(given: str) -> Standard:
-    """Load a standard that is given by its name, or by its file."""
-    try:
-        return load_standard(given)
-    except InputError as error:
-        raise ValueError(str(error)) from error
-
-
-def _how_given(given: object) -> str:
-    return "str" if isinstance(given, str) else "Standard"
-
-
 if TYPE_CHECKING:
     Named: TypeAlias = Standard
 else:
     #: A standard written out, or the name or file of one; it is loaded.
-    Named = Annotated[
-        Annotated[Standard, Tag("Standard")] | Annotated[str, AfterValidator(_named), Tag("str")],
-        Discriminator(_how_given),
-    ]
+    Named = by_name(Standard, load_standard)
 
 
 class Access(NamedTuple):

@@ -295,7 +295,8 @@ def _find(
         keys[which, need, bank] = NEVER
     if opened < 0:
         need = OPEN_FIRST if opened == CLOSED and fixed[OPEN_WITHIN] else OPEN
-        # The second half of an activation is of the row of the first.
+        # The second half of an activation is of the row of the first. (Ramulator 2.0 lets any
+        # request of the bank issue it: CMU-SAFARI/ramulator2 @0b89cad, LPDDR5.cpp.)
         while slot >= 0 and opened == HALF_OPEN and requests[slot, ROW] != banks[HALF_ROW, bank]:
             slot = requests[slot, FOLLOWER]
         if slot >= 0:

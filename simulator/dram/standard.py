@@ -15,7 +15,17 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    get_args,
+)
 
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
@@ -200,7 +210,7 @@ class Standard(Part):
     ) -> dict[str, Command]:
         levels = info.data.get("levels")
         problems = [] if levels is None else _wrong_levels(commands, levels)
-        _refuse([*problems, *_wrong_roles(commands)])
+        refuse([*problems, *_wrong_roles(commands)])
         return commands
 
     @field_validator("constraints")
@@ -213,11 +223,11 @@ class Standard(Part):
             problems = [
                 f"[{index}]{problem}"
                 for index, row in enumerate(rows)
-                for problem in _wrong_row(row, commands, _banked(levels))
+                for problem in wrong_row(row, commands, _banked(levels))
             ]
             problems += _missing_rows(rows, commands, _banked(levels))
             two_buses = info.data.get("buses") == "row and column"
-            _refuse([*problems, *_missing_bus_rows(rows, commands, two_buses)])
+            refuse([*problems, *_missing_bus_rows(rows, commands, two_buses)])
         return rows
 
     @field_validator("refresh")
@@ -225,7 +235,7 @@ class Standard(Part):
     def _refresh_known(cls, refresh: Refresh, info: ValidationInfo) -> Refresh:
         commands: Mapping[str, Command] | None = info.data.get("commands")
         if commands is not None:
-            _refuse(_wrong_refresh(refresh.command, commands))
+            refuse(_wrong_refresh(refresh.command, commands))
         return refresh
 
     @field_validator("bank_refresh")
@@ -235,7 +245,7 @@ class Standard(Part):
     ) -> BankRefresh | None:
         levels, commands = info.data.get("levels"), info.data.get("commands")
         if refresh is not None and levels is not None and commands is not None:
-            _refuse(_wrong_bank_refresh(refresh, commands, _banked(levels)))
+            refuse(_wrong_bank_refresh(refresh, commands, _banked(levels)))
         return refresh
 
     @model_validator(mode="after")
@@ -247,7 +257,7 @@ class Standard(Part):
         ]
         if _holders(self.commands, "sync_read") and self.data_clock is None:
             problems.append("commands start a data clock, but there is no data_clock")
-        _refuse(problems)
+        refuse(problems)
         return self
 
     @property
@@ -430,7 +440,8 @@ def _named(given: Any, keys: tuple[str, ...], *, least: int) -> Any:
     return dict(zip(keys, entries, strict=False))
 
 
-def _refuse(problems: list[str]) -> None:
+def refuse(problems: list[str]) -> None:
+    """Raise ValueError of a validator for all problems, if there are any."""
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -467,9 +478,17 @@ def _wrong_roles(commands: Mapping[str, Command]) -> list[str]:
     return problems
 
 
-def _wrong_row(
-    row: Constraint, commands: Mapping[str, Command], levels: tuple[str, ...]
+class _Levelled(Protocol):
+    """A command of a table, whatever it does."""
+
+    @property
+    def level(self) -> str: ...
+
+
+def wrong_row(
+    row: Constraint, commands: Mapping[str, _Levelled], levels: tuple[str, ...]
 ) -> list[str]:
+    """Return what is wrong with a row between commands, of a PIM part's too."""
     problems = []
     if row.level not in levels:
         problems.append(f".level: {unknown('level', row.level, levels)}")

@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from simulator.config import FOLDER, Bytes, Part, did_you_mean, load_part, unknown
+from simulator.config import FOLDER, Bytes, Part, by_name, did_you_mean, load_part, unknown
 from simulator.errors import InputError
 from simulator.formats import Format, get
 from simulator.numerics.own import Source, arithmetic, pair_problem
@@ -334,27 +331,14 @@ class Accumulators(Part):
     source: str
 
 
-def _named_element(given: str) -> ProcessingElement:
-    """Load an element that is given by its name, or by its file."""
-    try:
-        return load_part(ProcessingElement, given, PE_FOLDER, noun="PE")
-    except InputError as error:
-        raise ValueError(str(error)) from error
-
-
-def _how_given(given: object) -> str:
-    return "str" if isinstance(given, str) else "ProcessingElement"
-
-
 if TYPE_CHECKING:
     Element: TypeAlias = ProcessingElement
 else:
     #: An element written out, or the name or file of one; it is loaded.
-    Element = Annotated[
-        Annotated[ProcessingElement, Tag("ProcessingElement")]
-        | Annotated[str, AfterValidator(_named_element), Tag("str")],
-        Discriminator(_how_given),
-    ]
+    Element = by_name(
+        ProcessingElement,
+        lambda given: load_part(ProcessingElement, given, PE_FOLDER, noun="PE"),
+    )
 
 
 class _Matrix(Part):

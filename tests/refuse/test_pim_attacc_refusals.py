@@ -70,7 +70,7 @@ OPENED = "Channel ACTAB -> MACAB 19 ticks"
         ({f"constraints.{ROW_AT[OPENED]}": ["Channel", ["ACTAB"], ["ACTAB"], 19]}, ["units.bank: missing constraint: no row from ACTAB to MACAB"]),
         ({f"constraints.{ROW_AT[OPENED]}": ["Rank", ["ACTSB"], ["MACAB"], 19]}, [f"constraints[{ROW_AT[OPENED]}].after: MACAB addresses no single Rank"]),
         ({f"constraints.{ROW_AT[OPENED]}": ["Chanel", ["ACTAB"], ["MACAB"], 19]}, [f"constraints[{ROW_AT[OPENED]}].level: unknown level 'Chanel'; did you mean 'Channel'? known: Bank, BankGroup, Channel, PseudoChannel, Rank"]),
-        ({f"constraints.{ROW_AT[OPENED]}": ["Channel", ["ACTAB"], ["MACAB"], 19, 4]}, [f"constraints[{ROW_AT[OPENED]}] must be of no window, siblings or negative ticks, got Channel ACTAB -> MACAB 19 ticks, window 4"]),
+        ({f"constraints.{ROW_AT[OPENED]}": ["Channel", ["ACTAB"], ["MACAB"], 19, 4]}, [f"constraints[{ROW_AT[OPENED]}] must be of no window or siblings, got Channel ACTAB -> MACAB 19 ticks, window 4"]),
         ({f"constraints.{ROW_AT[REFRESHED]}": ["Bank", ["REFab"], ["ACTSB"], 456]}, [f"constraints[{ROW_AT[REFRESHED]}].before: REFab addresses no single Bank"]),
         ({f"constraints.{ROW_AT[REFRESHED]}": ["PseudoChannel", ["REFab"], ["ACTAB", "ACTSB"], 456]}, ["units.buffer: missing constraint: no row from REFab to ACTPB"]),
         ({"cadences.full.0": ["Channel", ["MACAB"], ["MACSB"], 4]}, ["units.bank: missing constraint: no row from MACAB to MACAB"]),

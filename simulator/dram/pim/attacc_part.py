@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from simulator.config import Bytes, Part, load_part, unknown
-from simulator.dram.standard import Constraint, Refresh
+from simulator.dram.standard import Constraint, Refresh, refuse, wrong_row
 
 PIM_FOLDER = "hw_configs/parts/pim"
 LEVELS = ("Channel", "PseudoChannel", "Rank", "BankGroup", "Bank", "Row", "Column")
@@ -176,7 +176,7 @@ class AttAcc(Part):
         closers = [name for name, command in commands.items() if _closes_all(command)]
         if len(closers) != 1:
             problems.append(f"needs one command that closes a Channel, got {len(closers)}")
-        _refuse(problems)
+        refuse(problems)
         return commands
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ class AttAcc(Part):
             for problem in _wrong_row(row, self.commands)
         ]
         problems += [*_wrong_units(self), *_wrong_refresh(self), *_wrong_paths(self)]
-        _refuse(problems or _missing_rows(self))
+        refuse(problems or _missing_rows(self))
         return self
 
     @property
@@ -240,33 +240,15 @@ def spans_of(part: AttAcc) -> dict[str, int]:
     return dict(zip(reversed(BANKED), outwards, strict=True))
 
 
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
 def _closes_all(command: PimCommand) -> bool:
     return command.role == "close" and command.level == "Channel"
 
 
 def _wrong_row(row: Constraint, commands: Mapping[str, PimCommand]) -> list[str]:
-    problems = []
-    if row.level not in BANKED:
-        problems.append(f".level: {unknown('level', row.level, BANKED)}")
-    for side, listed in (("before", row.before), ("after", row.after)):
-        problems += [] if listed else [f".{side}: must name a command"]
-        for name in listed:
-            if name not in commands:
-                problems.append(f".{side}: {unknown('command', name, commands)}")
-            elif row.level in BANKED and not _reaches(commands[name].level, row.level):
-                problems.append(f".{side}: {name} addresses no single {row.level}")
-    if row.window != 1 or row.sibling or row.ticks < 0:
-        problems.append(f" must be of no window, siblings or negative ticks, got {row.words()}")
+    problems = wrong_row(row, commands, BANKED)
+    if row.window > 1 or row.sibling:
+        problems.append(f" must be of no window or siblings, got {row.words()}")
     return problems
-
-
-def _reaches(command_level: str, level: str) -> bool:
-    return BANKED.index(command_level) >= BANKED.index(level)
 
 
 def _missing_rows(part: AttAcc) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_serializer, m
 
 from simulator.config import Bytes, Part, load_part, unknown
 from simulator.dram.energy import Currents
-from simulator.dram.standard import Constraint, Refresh
+from simulator.dram.standard import Constraint, Refresh, refuse, wrong_row
 from simulator.errors import InputError
 
 PIM_FOLDER = "hw_configs/parts/pim"
@@ -206,7 +206,7 @@ class NeuPims(Part):
                     f"{name}: role '{command.role}' is of a {_LEVEL_OF[command.role]}, "
                     f"not a {command.level}"
                 )
-        _refuse(problems)
+        refuse(problems)
         return commands
 
     @field_validator("timing")
@@ -222,7 +222,7 @@ class NeuPims(Part):
     def _rows_known(
         cls, rows: tuple[Constraint, ...], info: ValidationInfo
     ) -> tuple[Constraint, ...]:
-        _refuse(_wrong_rows(rows, info.data.get("commands")))
+        refuse(_wrong_rows(rows, info.data.get("commands")))
         return rows
 
     @field_validator("modes")
@@ -235,7 +235,7 @@ class NeuPims(Part):
             if not wrong and commands is not None and common is not None:
                 wrong = _missing_rows((*common, *mode.constraints), commands, mode)
             problems += [f"{name}: {each}" for each in wrong]
-        _refuse(problems)
+        refuse(problems)
         return modes
 
     @model_validator(mode="after")
@@ -262,7 +262,7 @@ class NeuPims(Part):
         ):
             if whole % part:
                 problems.append(f"row must be whole {of} of {part} bytes, got {whole} bytes")
-        _refuse(problems)
+        refuse(problems)
         return self
 
     @property
@@ -308,11 +308,6 @@ def load_neupims(name_or_path: str = "neupims") -> NeuPims:
     return load_part(NeuPims, name_or_path, PIM_FOLDER, noun="NeuPIMs part")
 
 
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
 def _wrong_rows(
     rows: tuple[Constraint, ...], commands: Mapping[str, PimCommand] | None
 ) -> list[str]:
@@ -326,24 +321,10 @@ def _wrong_rows(
 
 
 def _wrong_row(row: Constraint, commands: Mapping[str, PimCommand]) -> list[str]:
-    problems = []
-    if row.level not in BANKED:
-        problems.append(f".level: {unknown('level', row.level, BANKED)}")
-    for side, listed in (("before", row.before), ("after", row.after)):
-        problems += [] if listed else [f".{side}: must name a command"]
-        for name in listed:
-            if name not in commands:
-                problems.append(f".{side}: {unknown('command', name, commands)}")
-            elif row.level in BANKED and not _reaches(commands[name].level, row.level):
-                problems.append(f".{side}: {name} addresses no single {row.level}")
-            elif row.sibling and commands[name].role not in ("read", "write"):
-                problems.append(f".sibling: is of reads and writes only, not of {name}")
-    problems += [f".ticks: must be >= 0, got {row.ticks}"] if row.ticks < 0 else []
-    return problems + ([f".window: must be >= 1, got {row.window}"] if row.window < 1 else [])
-
-
-def _reaches(command_level: str, level: str) -> bool:
-    return BANKED.index(command_level) >= BANKED.index(level)
+    roles = {name: commands[name].role for name in (*row.before, *row.after) if name in commands}
+    others = [name for name, role in roles.items() if role not in ("read", "write")]
+    siblings = [f".sibling: is of reads and writes only, not of {name}" for name in others]
+    return wrong_row(row, commands, BANKED) + (siblings if row.sibling else [])
 
 
 def _missing_rows(
