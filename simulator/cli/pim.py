@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from simulator.cli import output
 from simulator.cli.options import JsonOption
+from simulator.config import unknown
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.dram.pim import PimRun
@@ -16,7 +19,18 @@ KERNELS = ("gemv", "add", "mul", "relu")
 LEVELS = ("bank", "bank_group", "buffer")
 MODES = ("blocked", "dual")
 
-pim = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+class Devices(TyperGroup):
+    """Commands, one for each device; refuses others by name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that arguments name; raises InputError for none."""
+        if self.get_command(ctx, args[0]) is None:
+            raise InputError(unknown("PIM device", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+pim = typer.Typer(cls=Devices, no_args_is_help=True, rich_markup_mode=None)
 
 PartOption = Annotated[
     str | None, typer.Option("--part", metavar="NAME|FILE", help="Other figures, as a YAML file.")
@@ -129,6 +143,38 @@ def neupims(
     _show(run, began, as_json, own)
 
 
+@pim.command()
+def upmem(
+    out: OutOption,
+    inputs: Annotated[int, typer.Option("--in", metavar="N", help="Inputs.")],
+    bits: Annotated[
+        int, typer.Option("--bits", metavar="8|16|32", help="Of a weight, of an input.")
+    ] = 8,
+    tasklets: Annotated[int, typer.Option("--tasklets", metavar="T", help="Of each DPU.")] = 16,
+    dpus: Annotated[int | None, typer.Option("--dpus", metavar="D", help="Else all.")] = None,
+    value_bits: Annotated[
+        float | None,
+        typer.Option("--value-bits", metavar="B", help="In use of the smaller factor; else all."),
+    ] = None,
+    part: PartOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """UPMEM: a matrix of integers times a vector, as PrIM does it."""
+    from simulator.dram.pim.upmem import load_upmem, run_gemv
+
+    began = time.perf_counter()
+    run = run_gemv(
+        load_upmem(part or "upmem"),
+        out,
+        inputs,
+        bits=bits,
+        tasklets=tasklets,
+        dpus=dpus,
+        value_bits=value_bits,
+    )
+    _show(run, began, as_json, {"transfer_s": run.transfer_s})
+
+
 def _show(run: "PimRun", began: float, as_json: bool, own: dict[str, Any] | None = None) -> None:
     """Print a run; `own`: what only this device has."""
     wall_s = time.perf_counter() - began
@@ -166,5 +212,9 @@ def _table(run: "PimRun", wall_s: float) -> str:
     if energies is not None:
         parts = ", ".join(f"{name} {engineering(each, 'J', 3)}" for name, each in energies.items())
         rows.append(("energy", parts))
+    moved: dict[str, float] | None = getattr(run, "transfer_s", None)
+    if moved is not None:
+        parts = ", ".join(f"{name} {engineering(each, 's', 3)}" for name, each in moved.items())
+        rows.append(("host moves", parts))
     rows.append(("wall time", engineering(wall_s, "s", 3)))
     return Table(f"{run.part}, {run.channels} channels", ("", ""), tuple(rows), "<<", "").text()

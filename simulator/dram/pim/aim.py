@@ -11,15 +11,17 @@ the end they are read, from all channels at once or, as recorded, from one after
 Left out: commands of single banks beside those of all; sums of partial results on the way back
 (CENT's other order can be given to `run_program`); the host before the DMA, whose buffers never
 starve a channel; element-wise addition, which takes no time; the thread bit of the accumulators.
+Energy is by the command, and by how long rows are open; a refresh takes what standing by does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from simulator.config import Part, load_part, unknown
 from simulator.dram import standard as dram
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from simulator.dram.pim.aim_kernel import Machine, State
 
 Ints = NDArray[np.int64]
+Figure = Annotated[float, Field(ge=0)]
 PIM_FOLDER = "hw_configs/parts/pim"
 #: What a command does: it opens or closes all banks, needs a row, needs one and closes it, moves
 #: data of registers or the buffer, changes the mode, refreshes. In the kernel's order.
@@ -91,6 +94,15 @@ class Refresh(Part):
     source: Text
 
 
+class Energy(Part):
+    """pJ of each command on one channel, and mW of a channel with and without a row open."""
+
+    pj_per_command: dict[str, Figure]
+    open_mw: Figure
+    closed_mw: Figure
+    source: Text
+
+
 class Aim(Part):
     """A memory of `channels` channels of one standard, with commands of all banks of a channel.
 
@@ -109,10 +121,11 @@ class Aim(Part):
     commands: dict[str, Kind]
     timing: dict[str, NonNegative]
     constraints: tuple[Constraint, ...]
+    energy: Energy
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        problems = [*_wrong_commands(self), *_wrong_rows(self)]
+        problems = [*_wrong_commands(self), *_wrong_rows(self), *_wrong_energy(self)]
         memory, units = self.memory, self.units
         if units.lanes * units.operand_bytes != memory.access_bytes:
             problems.append(
@@ -162,6 +175,13 @@ class Aim(Part):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class AimRun(PimRun):
+    """A program on AiM. energy_j: of all channels, by command, and standing by."""
+
+    energy_j: dict[str, float]
+
+
 class Instruction(NamedTuple):
     """A command of a part as the host sends it: bursts, to one channel or all, and to which row.
 
@@ -188,7 +208,7 @@ def run_gemv(
     latches: int = 1,
     reads: Literal["each", "all"] = "each",
     trace: Trace = None,
-) -> PimRun:
+) -> AimRun:
     """Multiply a matrix with `batch` vectors, one after the other.
 
     latches: accumulators of a bank, each of an output. reads: results of "each" channel by an
@@ -206,7 +226,7 @@ def run_program(
     *,
     operations: int | None = None,
     trace: Trace = None,
-) -> PimRun:
+) -> AimRun:
     """Run instructions, the end of the program included, on all channels.
 
     operations: what was wanted of the bursts, by default all. Raises InputError for an unknown
@@ -222,10 +242,11 @@ def run_program(
     bursts = sum(counts.get(name, 0) for name, kind in part.commands.items() if kind == "row")
     clocks = state.channels[kernel.CLOCK]
     per_burst = part.operations_per_burst
-    return PimRun(
+    # The end is sent a tick after the last command, and calls back another one later.
+    cycles = max(int(state.k[kernel.FREE]), int(clocks.max()) + 1) + 1
+    return AimRun(
         part=part.name,
-        # The end is sent a tick after the last command, and calls back another one later.
-        cycles=max(int(state.k[kernel.FREE]), int(clocks.max()) + 1) + 1,
+        cycles=cycles,
         tick_ps=part.memory.tick_ps,
         channels=part.channels,
         commands=counts,
@@ -233,6 +254,7 @@ def run_program(
         operations=bursts * per_burst if operations is None else operations,
         operations_per_burst=per_burst,
         channel_cycles=tuple((clocks + 1).tolist()),
+        energy_j=_energies(part, counts, cycles, state),
     )
 
 
@@ -278,6 +300,31 @@ def _wrong_rows(part: Aim) -> list[str]:
             f"{longest} ticks, which a refresh may wait for"
         )
     return problems
+
+
+def _wrong_energy(part: Aim) -> list[str]:
+    return [
+        f"energy.pj_per_command: {unknown('command', name, part.commands)}"
+        for name in part.energy.pj_per_command
+        if name not in part.commands
+    ]
+
+
+def _energies(part: Aim, counts: dict[str, int], cycles: int, state: "State") -> dict[str, float]:
+    """Return the joules of all channels; mW x ps are fJ."""
+    from simulator.dram.pim import aim_kernel as kernel
+
+    energy, channels = part.energy, state.channels
+    is_open = channels[kernel.OPENED] != kernel.CLOSED
+    last = (cycles - channels[kernel.OPENED_AT])[is_open]
+    open_ticks = int(channels[kernel.OPEN_TICKS].sum() + last.sum())
+    closed_ticks = cycles * part.channels - open_ticks
+    standing = open_ticks * energy.open_mw + closed_ticks * energy.closed_mw
+    by_command = energy.pj_per_command.items()
+    return {
+        **{name: counts[name] * pj * 1e-12 for name, pj in by_command if name in counts},
+        "standby": standing * part.memory.tick_ps * 1e-15,
+    }
 
 
 def _gemv(
@@ -414,7 +461,7 @@ def _state(part: Aim) -> "State":
 
     state = kernel.State(
         k=np.zeros(kernel.SCALARS, np.int64),
-        channels=np.zeros((4, part.channels), np.int64),
+        channels=np.zeros((kernel.CHANNEL_SCALARS, part.channels), np.int64),
         last=np.full((part.channels, len(part.commands)), -kernel.NEVER, np.int64),
         counts=np.zeros(len(part.commands), np.int64),
     )

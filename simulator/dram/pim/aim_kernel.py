@@ -35,8 +35,10 @@ BEFORE, TICKS = range(2)
 #: What a part fixes: the commands that the rules add; ticks from a read of registers to its call
 #: back; the refresh interval, 0 for none.
 OPENER, CLOSER, MODER, REFRESHER, READ_TICKS, INTERVAL = range(6)
-#: Rows of `State.channels`: tick of the last command, open row, mode, the next refresh.
-CLOCK, OPENED, IN_REGISTERS, REFRESH_AT = range(4)
+#: Rows of `State.channels`: tick of the last command, open row, mode, the next refresh; the tick at
+#: which the row was opened, and ticks for which those before it were open.
+CLOCK, OPENED, IN_REGISTERS, REFRESH_AT, OPENED_AT, OPEN_TICKS = range(6)
+CHANNEL_SCALARS = 6
 #: The scalars: the run that is next, and of it the channel; the tick from which the DMA can send;
 #: that at which all that was sent has called back.
 NEXT, AT, FREE, CALLED_BACK, TRACED = range(5)
@@ -108,8 +110,10 @@ def _issue(
     state.counts[issued] += 1
     if machine.kinds[issued] == OPEN:
         state.channels[OPENED, channel] = row
+        state.channels[OPENED_AT, channel] = tick
     elif machine.kinds[issued] in (CLOSE, ROW_CLOSE):
         state.channels[OPENED, channel] = CLOSED
+        state.channels[OPEN_TICKS, channel] += tick - state.channels[OPENED_AT, channel]
     if len(trace):
         line = state.k[TRACED]
         trace[line, 0], trace[line, 1], trace[line, 2] = tick, channel, issued

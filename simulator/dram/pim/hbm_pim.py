@@ -17,10 +17,14 @@ channels do the same, so one is simulated.
   are there; every operand starts on channel 0, which has the most of each.
 
 Left out: reading results and writing operands, which lie in the banks; ranks with PIM beside the
-first; other precisions than FP16; the addition of partial sums in trees (GEMVTREE); power.
+first; other precisions than FP16; the addition of partial sums in trees (GEMVTREE).
+
+Energy, by currents as `dram.energy` has it: an activation in HAB is one of a bank of each block; a
+command that all blocks execute takes that of some reads or writes. Left out: standing by.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +34,9 @@ from simulator.dram.pim.hbm_pim_part import HbmPim, load_hbm_pim
 from simulator.dram.pim.hbm_pim_program import (
     COMPUTES,
     COUNT,
+    IS_WRITE,
     KERNELS,
+    ROW,
     Call,
     Ints,
     call_runs,
@@ -43,7 +49,14 @@ from simulator.errors import InputError
 if TYPE_CHECKING:
     from simulator.dram.pim.hbm_pim_kernel import Machine, State
 
-__all__ = ["KERNELS", "Call", "HbmPim", "load_hbm_pim", "run_calls", "run_kernel"]
+__all__ = ["KERNELS", "Call", "HbmPim", "HbmPimRun", "load_hbm_pim", "run_calls", "run_kernel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HbmPimRun(PimRun):
+    """Kernels on HBM-PIM. energy_j: activate, read, write, execute, refresh, of all channels."""
+
+    energy_j: dict[str, float]
 
 
 def run_kernel(
@@ -55,7 +68,7 @@ def run_kernel(
     pim: bool = True,
     batch: int = 1,
     trace: Trace = None,
-) -> PimRun:
+) -> HbmPimRun:
     """Run gemv, add, mul or relu alone, on the blocks or, without `pim`, by reads and writes.
 
     out, inputs: sizes, equal if element-wise. batch: vectors, of gemv with `pim`. trace: is given
@@ -70,7 +83,7 @@ def run_kernel(
     return _run(part, stream_runs(part, call), call.operations, watched=False, trace=trace)
 
 
-def run_calls(part: HbmPim, calls: Sequence[Call], *, trace: Trace = None) -> PimRun:
+def run_calls(part: HbmPim, calls: Sequence[Call], *, trace: Trace = None) -> HbmPimRun:
     """Run kernels one after the other, each as soon as the one before is done, on the blocks.
 
     trace and errors as `run_kernel`; also refused are heads that do not divide the channels.
@@ -82,7 +95,7 @@ def run_calls(part: HbmPim, calls: Sequence[Call], *, trace: Trace = None) -> Pi
     return _run(part, np.concatenate(runs), operations, watched=True, trace=trace)
 
 
-def _run(part: HbmPim, runs: Ints, operations: int, *, watched: bool, trace: Trace) -> PimRun:
+def _run(part: HbmPim, runs: Ints, operations: int, *, watched: bool, trace: Trace) -> HbmPimRun:
     """Issue runs on one channel; watched: whether rows change the mode."""
     from simulator.dram.pim import hbm_pim_kernel as kernel
 
@@ -97,9 +110,10 @@ def _run(part: HbmPim, runs: Ints, operations: int, *, watched: bool, trace: Tra
     if ended == kernel.STUCK:
         raise InputError(f"{part.name}: no command can follow; is a row or a bank wrong?")
     names = list(part.memory.commands)
-    counts = zip(machine.commands.tolist(), state.counts.tolist(), strict=True)
+    counts = zip(machine.commands.tolist(), state.counts.sum(axis=0).tolist(), strict=True)
     computing = runs[:, COUNT] @ runs[:, COMPUTES]
-    return PimRun(
+    executed = runs[:, ROW] < part.parking.row if watched else np.zeros(len(runs), bool)
+    return HbmPimRun(
         part=part.name,
         cycles=int(state.k[kernel.TICK]),
         tick_ps=part.memory.tick_ps,
@@ -108,7 +122,34 @@ def _run(part: HbmPim, runs: Ints, operations: int, *, watched: bool, trace: Tra
         bursts=int(computing) * part.channels,
         operations=operations,
         operations_per_burst=part.units.blocks * part.units.lanes,
+        energy_j=_energies(part, state.counts, runs[executed]),
     )
+
+
+def _energies(part: HbmPim, counts: Ints, executed: Ints) -> dict[str, float]:
+    """Return the joules of all channels; volts x mA x ps are fJ.
+
+    counts: commands of a channel by mode and use. executed: the runs that all blocks execute.
+    """
+    from simulator.dram.pim import hbm_pim_kernel as kernel
+
+    amps, timing = part.energy.currents, part.memory.timing
+    ras, rp = timing["tRAS"], timing["tRP"]
+    read, write = amps.idd4r_ma - amps.idd3n_ma, amps.idd4w_ma - amps.idd3n_ma
+    burst = timing["tCCDS"]  # For so long it has the data bus.
+    in_all = [int(executed[executed[:, IS_WRITE] == which, COUNT].sum()) for which in (0, 1)]
+    alone, hab = counts
+    both = alone + hab
+    milliamp_ticks = {
+        "activate": (alone[kernel.OPEN] + part.units.blocks * hab[kernel.OPEN])
+        * (amps.idd0_ma * (ras + rp) - amps.idd3n_ma * ras - amps.idd2n_ma * rp),
+        "read": (both[kernel.READ] - in_all[0]) * read * burst,
+        "write": (both[kernel.WRITE] - in_all[1]) * write * burst,
+        "execute": part.energy.execute_columns * (in_all[0] * read + in_all[1] * write) * burst,
+        "refresh": both[kernel.REFRESH] * (amps.idd5ab_ma - amps.idd3n_ma) * timing["tRFC"],
+    }
+    each = amps.vdd_v * amps.devices * part.memory.tick_ps * 1e-15 * part.channels
+    return {name: float(amount) * each for name, amount in milliamp_ticks.items()}
 
 
 def _commands(memory: Standard, rows: Ints) -> Iterator[Command]:
@@ -182,7 +223,7 @@ def _state(part: HbmPim, runs: Ints) -> "State":
         queue=np.zeros(part.queue.entries + 1, np.int64),
         left=runs[:, COUNT].copy(),
         marks=np.zeros((3, banks), np.int64),
-        counts=np.zeros(kernel.USES, np.int64),
+        counts=np.zeros((2, kernel.USES), np.int64),
     )
     k, refresh = state.k, part.refresh
     k[kernel.HAB_AT] = k[kernel.SB_AT] = kernel.NEVER

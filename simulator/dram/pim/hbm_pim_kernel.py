@@ -94,7 +94,8 @@ class State(NamedTuple):
 
     k: scalars. last: tick of the last command, by place and use. opened: rows of the banks, or
     CLOSED. queue: numbers of the runs in it. left: of each run, commands not yet issued. marks: of
-    each bank, whether it was opened to enter HAB, closed to leave it. counts: commands by use.
+    each bank, whether it was opened to enter HAB, closed to leave it. counts: of SB, then of HAB,
+    commands by use.
     """
 
     k: Ints
@@ -351,7 +352,7 @@ def _burst(machine: Machine, state: State, runs: Ints, use: int, tick: int) -> i
         return tick
     last = tick + many * step
     _note(machine, state, use, bank, last)
-    state.counts[use] += many
+    state.counts[k[HAB], use] += many
     _serve(machine, state, runs, 0, many, last)
     _enter(machine, state, runs, last - tick)
     return int(last)
@@ -378,7 +379,7 @@ def _trace(
 def _issue(machine: Machine, state: State, runs: Ints, use: int, bank: int, place: int) -> None:
     """Issue the command that was chosen."""
     tick = state.k[TICK]
-    state.counts[use] += 1
+    state.counts[state.k[HAB], use] += 1
     _note(machine, state, use, bank, tick)
     if use == OPEN:
         _open(machine, state, bank, runs[state.queue[place], ROW], tick)

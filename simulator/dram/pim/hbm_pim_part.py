@@ -6,15 +6,18 @@ buses, ranks beside the one that computes.
 """
 
 from math import prod
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from simulator.config import Part, load_part
 from simulator.dram.channels import Named
+from simulator.dram.energy import Currents
 from simulator.dram.standard import NonNegative, Positive, Standard, Text
 
 PIM_FOLDER = "hw_configs/parts/pim"
+#: Parameters of the memory that its energy is made from.
+ENERGY_TIMES = ("tRAS", "tRP", "tCCDS", "tRFC")
 
 
 class Units(Part):
@@ -76,6 +79,14 @@ class Latency(Part):
     source: Text
 
 
+class PimEnergy(Part):
+    """Currents, and the reads (or writes) whose energy a command takes that all blocks execute."""
+
+    currents: Currents
+    execute_columns: Annotated[float, Field(gt=0)]
+    source: Text
+
+
 class HbmPim(Part):
     """A memory of `channels` equal channels of one standard, with blocks that compute."""
 
@@ -91,6 +102,7 @@ class HbmPim(Part):
     queue: Queue
     refresh: RankRefresh
     latency: Latency
+    energy: PimEnergy
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -142,6 +154,11 @@ def _wrong_memory(memory: Standard) -> list[str]:
         problems.append(f"memory: {memory.name} must have one command bus")
     if memory.with_role("open_first") or memory.with_role("sync_read"):
         problems.append(f"memory: {memory.name} must open a row with one command, without a clock")
+    lacking = [name for name in ENERGY_TIMES if name not in memory.timing]
+    if lacking:
+        problems.append(
+            f"memory: {memory.name}: timing lacks {', '.join(lacking)}, which energy needs"
+        )
     problems += [
         f"memory: {memory.name} must have no windows, siblings: [{index}] {row.words()}"
         for index, row in enumerate(memory.constraints)
