@@ -8,7 +8,7 @@ area here, and why, is `LEFT_OUT`: it is printed wherever areas are.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simulator.cost import Areas, Synthesis, Technology, cost_of
+from simulator.cost import Areas, Bound, Synthesis, Technology, cost_of
 from simulator.cost.gates import register
 from simulator.errors import InputError
 from simulator.hardware.device import Device
@@ -93,10 +93,12 @@ def area_of(
     )
 
 
-def edges_um2(pe: ProcessingElement, technology: Technology) -> tuple[float, float]:
+def edges_um2(
+    pe: ProcessingElement, technology: Technology, bound: Bound = "nominal"
+) -> tuple[float, float]:
     """Return the area at the edge of a row and of a column: of the pairs that need most."""
     row, column = (
-        max(cost_of(cells(pe, pair), technology).area_um2 for pair in pe.formats)
+        max(cost_of(cells(pe, pair), technology, bound).area_um2 for pair in pe.formats)
         for cells in (row_cells, column_cells)
     )
     return row, column

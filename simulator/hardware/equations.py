@@ -656,3 +656,75 @@ def pipeline_ps(p: Pipeline) -> int:
     total = max(total, p.load + p.latency + p.steps * p.ready + outputs * p.post)
     both = p.steps * p.main + p.extra + outputs * p.second
     return max(total, p.load + p.latency + p.ready + both + p.store)
+
+
+class PimTicks(NamedTuple):
+    """Ticks between commands of a channel whose banks multiply, group by group.
+
+    multiply: from a multiplication to the next. reopen: from when the next row can be prepared to
+    its first multiplication: that is the last multiplication of the row `ahead` rows before it.
+    every_row: least from a row to the next. first: from the start to the first multiplication.
+    write, read: to the next write of the buffer and read of results. *_to_*: between two kinds;
+    last_read: from a read to its last beat. writes_ahead: 1 if the buffer is written behind
+    multiplications.
+    """
+
+    multiply: int
+    reopen: int
+    ahead: int
+    every_row: int
+    first: int
+    write: int
+    read: int
+    write_to_multiply: int
+    multiply_to_write: int
+    multiply_to_read: int
+    read_to_multiply: int
+    read_to_write: int
+    last_read: int
+    writes_ahead: int
+
+
+@register_jitable
+def pim_program_ticks(
+    multiplies: int,
+    openings: int,
+    loads: int,
+    writes: int,
+    stops: int,
+    reads: int,
+    t: PimTicks,
+) -> float:
+    """Return the ticks of a program of a channel alone, without refresh, from its totals.
+
+    loads: fillings of the buffer, of `writes` writes in all; stops: for results, of `reads` reads.
+    A row is opened while results are read and the buffer is written; of rows, loads and stops, the
+    rarer fall where the more frequent do. All rows are taken as of equally many multiplications,
+    all loads and stops as equally long.
+    """
+    of_row = multiplies / openings * t.multiply
+    opening = max(0, t.reopen - t.multiply - (t.ahead - 1) * of_row, t.every_row - of_row)
+    of_load = writes / max(loads, 1)
+    load = t.write_to_multiply + (of_load - 1) * t.write
+    read = t.multiply_to_read + (reads / max(stops, 1) - 1) * t.read
+    stop = read + t.read_to_multiply - t.multiply
+    if t.writes_ahead:
+        # Writes go on while what was written before is multiplied, but for reads on the same bus.
+        alone = max(0, of_load * t.write - multiplies * t.multiply / max(loads, 1))
+        both = max(stop, alone)
+    else:
+        alone = max(0, t.multiply_to_write + load - t.multiply)
+        both = read + t.read_to_write + load - t.multiply
+    # The first row and load, and the last stop, are no gap between multiplications.
+    rows, loaded, stopped = openings - 1, loads - 1, stops - 1
+    total = max(t.first, load + 1) + (multiplies - 1) * t.multiply + read + t.last_read
+    together = min(loaded, stopped)
+    for count, bus in (
+        (together, both),
+        (loaded - together, alone),
+        (stopped - together, stop),
+    ):
+        with_row = min(rows, count)
+        rows -= with_row
+        total += with_row * max(opening, bus) + (count - with_row) * bus
+    return total + rows * opening

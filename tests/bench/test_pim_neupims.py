@@ -13,7 +13,12 @@ from time import process_time
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from simulator.dram.pim.neupims import AttentionRun, load_neupims, run_attention
+from simulator.dram.pim.neupims import (
+    AttentionRun,
+    load_neupims,
+    run_attention,
+    sequential_reads,
+)
 
 Figure = Callable[[str], None]
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,4 +49,29 @@ def test_512_requests_of_a_7b_model(benchmark: BenchmarkFixture, figure: Figure,
     figure(
         f"NeuPIMs, {mode}, {len(requests)} requests, 7B: {commands} commands in "
         f"{min(times):.2f} s of CPU time, {done.mha_cycles} cycles"
+    )
+
+
+@pytest.mark.parametrize("mode", ["dual", "blocked"])
+def test_a_tiny_model_beside_reads(benchmark: BenchmarkFixture, figure: Figure, mode: str) -> None:
+    """Reads of 0.65 of the bus, of 320,000 ticks, on each of 32 channels."""
+    part, requests, times = (
+        load_neupims(),
+        [(1024, channel) for channel in range(32)] * 3,
+        list[float](),
+    )
+    reads = sequential_reads(part, 100_000, 0.65, first_row=16_384)
+
+    def run() -> AttentionRun:
+        start = process_time()
+        done = run_attention(part, mode, requests, hidden=1024, heads=8, tp=1, traffic=reads)
+        times.append(process_time() - start)
+        return done
+
+    done = benchmark.pedantic(run, rounds=3, warmup_rounds=1)
+    assert done.commands["RD"] == 32 * len(reads)
+    commands, least = sum(done.commands.values()), min(times)
+    figure(
+        f"NeuPIMs, {mode}, 96 requests beside {done.commands['RD']} reads: {commands} commands in "
+        f"{least:.2f} s of CPU time, {commands / least / 1e6:.2f} M a second"
     )

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simulator.config import replace
 from simulator.dram.pim.neupims import (
+    Traffic,
     assign_channels,
     estimate_ticks,
     read_requests,
     run_attention,
+    sequential_reads,
 )
 from simulator.dram.pim.neupims_checker import PimChecker, check_pim_commands
 from simulator.dram.pim.neupims_part import Issued, load_neupims
@@ -47,7 +50,7 @@ CLOSED = row_of("BankGroup PIM_PRECHARGE -> G_ACT 14 ticks", "dual")
         ({"row": "1000 B"}, "row must be whole steps of 32 bytes, got 1000 bytes; row must be whole bursts of 64 bytes, got 1000 bytes"),
         ({"value": "8 B"}, "units: 16 multipliers take 128 bytes a step, a burst has 64"),
         ({"units.multipliers": 33}, "units: 33 multipliers take 66 bytes a step, a burst has 64; row must be whole steps of 66 bytes, got 1024 bytes"),
-        ({"timing": {"nBL": 2, "nFAW": 30, "nRAS": 34}}, "timing: lacks nCCDL, nRCDRD, nRP, nRTP"),
+        ({"timing": {"nBL": 2, "nFAW": 30, "nRAS": 34}}, "timing: lacks nCCDL, nRCDRD, nRCDWR, nRP, nRTP"),
         ({"commands.ACT": ["open"]}, "commands.ACT: expected 2 entries (role, level), got 1"),
         ({"commands.ACT": ["opens", "Bank"]}, f"commands.ACT.role: unknown role 'opens'; did you mean 'open'? known: {ROLES}"),
         ({"commands.ACT": ["open", "Rank"]}, "commands: ACT: role 'open' is of a Bank, not a Rank"),
@@ -67,6 +70,9 @@ CLOSED = row_of("BankGroup PIM_PRECHARGE -> G_ACT 14 ticks", "dual")
         ({f"modes.dual.constraints.{CLOSED}": ["Bank", ["RD"], ["RD"], 0]}, "modes: dual: missing constraint: no row from PIM_PRECHARGE to G_ACT"),
         ({f"constraints.{REFRESHED}": ["Rank", ["REFab"], ["REFab"], 260]}, "modes: dual: missing constraint: no row from REFab to ACT; dual: missing constraint: no row from REFab to G_ACT; blocked: missing constraint: no row from REFab to ACT; blocked: missing constraint: no row from REFab to G_ACT"),
         ({"units.cadence_ticks": 0}, "units.cadence_ticks: must be >= 1, got 0"),
+        ({"constraints.3": ["Rank", ["RD"], ["RD"], 4, 2, True]}, "constraints: [3].window: must be 1 with siblings, got 2"),
+        ({"requests.queue": 0}, "requests.queue: must be >= 1, got 0"),
+        ({"requests.least_slack_ticks": -1}, "requests.least_slack_ticks: must be >= 0, got -1"),
         ({"npu.vector_width": 1}, "npu.vector_width: must be >= 2, got 1"),
         ({"energy.step_reads": 0}, "energy.step_reads: must be > 0.0, got 0"),
     ],
@@ -178,4 +184,79 @@ def test_a_trace_of_something_else() -> None:
     short = [Issued(3, "ACT", (0, 0, 0, 0))]
     assert refused(lambda: check_pim_commands(PART, "dual", short)) == (
         "tick 3: ACT needs 5 levels, got (0, 0, 0, 0)",
+    )
+
+
+ZERO = np.zeros(2, np.int64)
+WRITES = np.zeros(2, np.bool_)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({"ticks": np.array([3, 2])}, ("ticks[1]: must be >= 3, the one before, got 2",)),
+        ({"ticks": np.array([-1, 2])}, ("ticks[0]: must be >= 0, got -1",)),
+        ({"ticks": np.array([0.5, 2])}, ("ticks: expected integers, got float64",)),
+        ({"writes": ZERO}, ("writes: expected booleans, got int64",)),
+        ({"banks": ZERO[:1], "rows": np.zeros((2, 2), np.int64)}, ("banks: expected shape (2,), got (1,)", "rows: expected shape (2,), got (2, 2)")),
+    ],
+)  # fmt: skip
+def test_traffic_that_is_wrong(changes: dict[str, Any], problems: tuple[str, ...]) -> None:
+    arrays = {"ticks": ZERO, "writes": WRITES, "banks": ZERO, "rows": ZERO, "bursts": ZERO}
+    assert refused(lambda: Traffic(**{**arrays, **changes})) == problems
+
+
+@pytest.mark.parametrize(
+    ("traffic", "problems"),
+    [
+        (Traffic(ZERO, WRITES, ZERO + 32, ZERO - 1, ZERO), ("traffic.banks[0]: 32 is not within 0 to 31", "traffic.rows[0]: -1 is not within 0 to 32767")),
+        (Traffic(ZERO, WRITES, ZERO, np.array([0, 32_768]), ZERO + 16), ("traffic.rows[1]: 32768 is not within 0 to 32767", "traffic.bursts[0]: 16 is not within 0 to 15")),
+        ([None] * 31, ("traffic: expected a stream, or one for each of 32 channels, got 31",)),
+        ([*[None] * 31, Traffic(ZERO, WRITES, ZERO, ZERO, ZERO + 99)], ("traffic[31].bursts[0]: 99 is not within 0 to 15",)),
+    ],
+)  # fmt: skip
+def test_traffic_that_the_channels_do_not_take(traffic: Any, problems: tuple[str, ...]) -> None:
+    assert (
+        refused(lambda: run_attention(PART, "dual", [(5, 0)], **TINY, traffic=traffic)) == problems
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ((0, 0.5, 0), ("count must be >= 1, got 0",)),
+        ((5, 0, -1), ("share must be > 0 and <= 1, got 0", "first_row must be >= 0, got -1")),
+        ((5, 1.5, 0), ("share must be > 0 and <= 1, got 1.5",)),
+        ((5, float("nan"), 0), ("share must be > 0 and <= 1, got nan",)),
+        ((513, 1, 32_767), ("513 reads from row 32767 on end in row 32768, not 32767",)),
+    ],
+)  # fmt: skip
+def test_sequential_reads_that_cannot_be(
+    given: tuple[int, float, int], problems: tuple[str, ...]
+) -> None:
+    count, share, row = given
+    assert refused(lambda: sequential_reads(PART, count, share, first_row=row)) == problems
+    assert refused(
+        lambda: sequential_reads(PART, 5, 0.5, first_row=0, first_tick=-1)
+    ) == ("ticks[0]: must be >= 0, got -1",)  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["dual", "blocked"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gwrite_ticks": 2000},
+        {"constraints.13": ["Bank", ["ACT"], ["RD", "WR", "GWRITE"], 1 << 20]},
+        {"constraints.13": ["Bank", ["ACT"], ["RD", "WR", "GWRITE"], 4000]},
+        {"constraints.25": ["Channel", ["G_ACT"], ["COMP", "READRES", "COMPS_READRES"], 3000]},
+    ],
+)  # fmt: skip
+def test_a_part_in_which_nothing_can_move_beside_traffic(
+    changes: dict[str, Any], mode: str
+) -> None:
+    """Neither PIM, nor reads when it is done."""
+    reads = sequential_reads(PART, 100, 0.5, first_row=9000)
+    part = replace(PART, changes)
+    assert refused(lambda: run_attention(part, mode, [(99, 0)], **TINY, traffic=reads)) == (
+        "neupims: no command can follow; is a row wrong?",
     )

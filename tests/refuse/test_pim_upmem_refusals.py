@@ -56,7 +56,7 @@ def test_blocks_that_wram_does_not_hold() -> None:
         ({"kernel.block_bytes": 1020}, "kernel.block_bytes: must be whole units of 8 bytes, at most 2048, got 1020"),
         ({"kernel.block_bytes": 4096}, "kernel.block_bytes: must be whole units of 8 bytes, at most 2048, got 4096"),
         ({"kernel.output_bytes": 3}, "kernel.output_bytes: must divide a unit of 8 bytes, got 3"),
-        ({"instructions.by_bits": {4: {"loop": 9, "product": 1, "product_per_bit": 0}}}, "instructions.by_bits: must be of 8, 16 or 32 bits, got 4"),
+        ({"instructions.by_bits": {4: {"loop": 9, "product": 1, "product_per_bit": 0, "source": "none"}}}, "instructions.by_bits: must be of 8, 16 or 32 bits, got 4"),
         ({"host.to_dpu_gb_per_s": 0}, "host.to_dpu_gb_per_s: must be > 0.0, got 0"),
         ({"energy.chip_w": -1}, "energy.chip_w: must be > 0.0, got -1"),
         ({"pipeline.apart_cycle": 11}, "pipeline.apart_cycle: unknown key; did you mean 'apart_cycles'?"),

@@ -71,8 +71,11 @@ NEVER = {
     *(("PREab", "ACT"), ("PREab", "ACT1"), ("REFab", "PREab"), ("REFab", "REFab")),
     *(("REFpb", "REFpb"), ("REFpb", "PREab"), ("REFpb", "REFab"), ("REFab", "REFpb")),
 }
-#: And rows: in GDDR6, tRC is less than tRAS + tRP; four activations take longer by tRRD.
+#: And rows: in GDDR6 and HBM3 of 5.2 Gb/s, tRC is less than tRAS + tRP; four activations take
+#: longer by tRRD.
 NEVER_ALONE = {
+    "Bank ACT -> ACT 63 ticks",
+    "PseudoChannel ACT -> REFab 63 ticks",
     "Bank ACT -> ACT 79 ticks",
     "Rank ACT -> ACT 32 ticks, window 4",
     "Channel ACT -> ACT/REFpb 29 ticks, window 4",

@@ -13,17 +13,19 @@ Energies are NewtonSim's: E_act = VDD (IDD0 tRC - IDD3N tRAS - IDD2N tRP), E_rea
 IDD3N) tBL; a GWRITE is as many reads as a row has bursts, G_ACT an activation of each of its banks,
 a step of a GEMV four reads, a result the reads of what it moves.
 
-Left out: reads and writes of the NPU and what they cost PIM (with sub-batches, 5 to 8 % of its busy
-ticks), its stores too; rows that are open at the start; sub-batches; queues, which hold up
-nothing when PIM is alone; keys and values of a new token; layers beside the one; energy of refresh
-and of standing by.
+What the NPU reads and writes for something else meanwhile, `neupims_traffic` says, and what that
+costs PIM `neupims_traffic_kernel`.
+
+Left out: what the NPU's own stores cost PIM; rows that are open at the start; sub-batches; PIM's
+place in the queues, which holds up nothing when PIM is alone; keys and values of a new token;
+layers beside the one; energy of reads, writes, refresh and of standing by.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,22 +34,36 @@ from simulator.config import csv_rows
 from simulator.dram.pim import neupims_program as program
 from simulator.dram.pim.neupims_part import BANKED, Issued, NeuPims, Role, load_neupims
 from simulator.dram.pim.neupims_program import Shape, Stage, shape_of, stages
+from simulator.dram.pim.neupims_traffic import (
+    Given,
+    Traffic,
+    TrafficRun,
+    by_channel,
+    queues_of,
+    requests_of,
+    rules_of,
+    sequential_reads,
+)
 from simulator.dram.pim.run import PimRun
 from simulator.dram.request_file import MOST_PROBLEMS, text_lines
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.dram.pim.neupims_kernel import Machine, State
+    from simulator.dram.pim.neupims_traffic_kernel import Queues, Rules
 
 __all__ = [
     "AttentionRun",
     "Issued",
     "NeuPims",
+    "Traffic",
+    "TrafficRun",
     "assign_channels",
     "estimate_ticks",
     "load_neupims",
     "read_requests",
     "run_attention",
+    "sequential_reads",
 ]
 
 Ints = NDArray[np.int64]
@@ -63,13 +79,14 @@ _BLOCK = 1 << 14
 class AttentionRun(PimRun):
     """The attention of one layer.
 
-    cycles: until all is stored. commands: refreshes of all channels until then are among them.
-    channel_cycles: those in which a channel has PIM commands to issue. energy_j: gwrite, gact, comp
-    and readres of all channels.
+    cycles: until all is stored. commands: refreshes of all channels until then are among them, and
+    with traffic all until that is served. channel_cycles: those in which a channel has PIM commands
+    to issue. energy_j: gwrite, gact, comp and readres of all channels.
     """
 
     mode: str
     energy_j: dict[str, float]
+    traffic: TrafficRun | None = None
 
     @property
     def mha_cycles(self) -> int:
@@ -91,30 +108,33 @@ def run_attention(
     heads: int,
     tp: int,
     start_tick: int = 0,
+    traffic: Given | None = None,
     trace: Trace = None,
 ) -> AttentionRun:
     """Attend with one token of each request to its keys and values.
 
     requests: (tokens, channel), in order. hidden, heads: of the model; tp: devices that share it,
     of which this is one. start_tick: where the stage starts between refreshes, whose ticks are
-    counted from 0. trace: is given all commands.
-    Raises InputError for an unknown mode, a model that the rows do not take, requests that are
-    wrong, and a part in which nothing can move; InfeasibleError for more keys and values than a
-    channel holds.
+    counted from 0. traffic: what the NPU reads and writes meanwhile, all of which is served. trace:
+    is given all commands.
+    Raises InputError for an unknown mode, a model that the rows do not take, requests or traffic
+    that are wrong, and a part in which nothing can move; InfeasibleError for more keys and values
+    than a channel holds.
     """
     shape, how = shape_of(part, hidden, heads, tp), part.mode(mode)
     if start_tick < 0:
         raise InputError(f"start_tick must be >= 0, got {start_tick}")
     placed = _by_channel(part, _assigned(part, shape, requests))
     every = 1 if how.sends == "one_a_tick" else 0
-    memory = _Memory(part, mode, start_tick, trace)
+    streams = by_channel(part, traffic) if traffic is not None else None
+    memory = _Memory(part, mode, start_tick, streams, trace)
     now, busy = start_tick, np.zeros(part.channels, np.int64)
     for stage in stages(part, mode, shape, placed):
         now, stage_busy = _run_stage(memory, stage, now, every)
         busy += stage_busy
     # The stage is seen to be over one tick after the last of it.
     now += 1
-    memory.refresh_until(now)
+    memory.finish(now)
     commands, steps = memory.counted()
     return AttentionRun(
         part=part.name,
@@ -128,6 +148,7 @@ def run_attention(
         channel_cycles=tuple(busy.tolist()),
         mode=mode,
         energy_j=_energies(part, commands, steps),
+        traffic=memory.traffic(start_tick, int(busy.sum())),
     )
 
 
@@ -242,22 +263,43 @@ def _by_channel(part: NeuPims, requests: Sequence[tuple[int, int]]) -> list[list
     return placed
 
 
-class _Memory:
-    """The channels of a run."""
+class _Side(NamedTuple):
+    """What a channel is to do beside PIM."""
 
-    def __init__(self, part: NeuPims, mode: str, start_tick: int, trace: Trace) -> None:
+    rules: "Rules"
+    queues: "Queues"
+    requests: Ints
+
+
+class _Memory:
+    """The channels of a run; streams: requests of the NPU to each, None without any."""
+
+    def __init__(
+        self,
+        part: NeuPims,
+        mode: str,
+        start_tick: int,
+        streams: Sequence[Traffic | None] | None,
+        trace: Trace,
+    ) -> None:
         self.part = part
         self._trace = trace
-        self._names = {use: name for name, use in _uses(part, mode).items()}
-        self._machine = _machine(part, mode)
+        uses = _uses(part, mode, traffic=streams is not None)
+        self._names = {use: name for name, use in uses.items()}
+        self._machine = _machine(part, mode, uses)
         self._states = [_state(self._machine, start_tick) for _ in range(part.channels)]
+        self._sides = list[_Side]()
+        if streams is not None:
+            rules = rules_of(part, mode, uses)
+            arrays = {id(each): requests_of(each, start_tick) for each in streams}
+            self._sides = [_Side(rules, queues_of(part), arrays[id(each)]) for each in streams]
 
     def serve(self, channel: int, ops: Ints, first: int, every: int) -> Ints:
         """Return the tick of each command of a list, as `neupims_kernel.serve`."""
         return self._advance(channel, ops, first, every, until=0)
 
-    def refresh_until(self, tick: int) -> None:
-        """Issue the refreshes that are due before a tick on all channels."""
+    def finish(self, tick: int) -> None:
+        """Issue what is due before a tick on all channels, and serve all requests."""
         for channel in range(self.part.channels):
             self._advance(channel, np.zeros((0, program.FIELDS), np.int64), 0, 0, until=tick)
 
@@ -269,22 +311,52 @@ class _Memory:
         steps = sum(int(state.k[kernel.STEPS_DONE]) for state in self._states)
         return {name: int(counts[use]) for use, name in self._names.items() if counts[use]}, steps
 
+    def traffic(self, start_tick: int, busy_ticks: int) -> TrafficRun | None:
+        """Return what came of requests, None without any; busy_ticks: PIM's of all channels."""
+        if not self._sides:
+            return None
+        from simulator.dram.pim import neupims_traffic_kernel as kernel
+
+        q = np.array([side.queues.q for side in self._sides])
+        beside = int(q[:, kernel.BESIDE].sum())
+        return TrafficRun(
+            requests=int(q[:, kernel.SERVED].sum()),
+            cycles=max(0, int(q[:, kernel.LAST].max()) - start_tick),
+            busy_bus_share=beside * self.part.timing["nBL"] / busy_ticks,
+        )
+
     def _advance(self, channel: int, ops: Ints, first: int, every: int, *, until: int) -> Ints:
         from simulator.dram.pim import neupims_kernel as kernel
 
-        state, machine = self._states[channel], self._machine
+        state = self._states[channel]
         state.k[kernel.NEXT] = 0
         issued = np.zeros(len(ops), np.int64)
         room = np.zeros((_BLOCK if self._trace else 0, kernel.TRACE_FIELDS), np.int64)
         ended = kernel.FULL
         while ended == kernel.FULL:
-            ended = kernel.serve(machine, state, ops, first, every, until, issued, room)
+            ended = self._serve(channel, ops, first, every, until, issued, room)
             if self._trace is not None:
                 self._trace(self._commands(channel, room[: state.k[kernel.TRACED]]))
                 state.k[kernel.TRACED] = 0
         if ended == kernel.STUCK:
             raise InputError(f"{self.part.name}: no command can follow; is a row wrong?")
         return issued
+
+    def _serve(
+        self, channel: int, ops: Ints, first: int, every: int, until: int, issued: Ints, room: Ints
+    ) -> int:
+        """Serve as far as the trace has room."""
+        machine, state = self._machine, self._states[channel]
+        if not self._sides:
+            from simulator.dram.pim.neupims_kernel import serve
+
+            return serve(machine, state, ops, first, every, until, issued, room)
+        from simulator.dram.pim.neupims_traffic_kernel import serve_beside
+
+        rules, queues, requests = self._sides[channel]
+        return serve_beside(
+            machine, state, rules, queues, requests, ops, first, every, until, issued, room
+        )
 
     def _commands(self, channel: int, block: Ints) -> Iterator[Issued]:
         """Yield the commands of a block of the kernel's trace."""
@@ -347,16 +419,16 @@ def _energies(part: NeuPims, commands: dict[str, int], steps: int) -> dict[str, 
     }
 
 
-def _uses(part: NeuPims, mode: str) -> dict[str, int]:
-    """Return the use of each command that a mode issues."""
-    unused = part.mode(mode).unused_roles
+def _uses(part: NeuPims, mode: str, *, traffic: bool) -> dict[str, int]:
+    """Return the use of each command that a mode issues, with reads and writes or without."""
+    unused = (*part.mode(mode).unused_roles, *(() if traffic else ("read", "write")))
     return {part.command(role): use for role, use in program.USE_OF.items() if role not in unused}
 
 
-def _machine(part: NeuPims, mode: str) -> "Machine":
+def _machine(part: NeuPims, mode: str, uses: dict[str, int]) -> "Machine":
     from simulator.dram.pim import neupims_kernel as kernel
 
-    uses, units, timing = _uses(part, mode), part.units, part.timing
+    units, timing = part.units, part.timing
     counts = [1, *(part.levels[level] for level in BANKED[1:])]
     instances = [prod(counts[: depth + 1]) for depth in range(len(counts))]
     banks = np.arange(part.banks)
@@ -398,7 +470,7 @@ def _rows(part: NeuPims, mode: str, uses: dict[str, int]) -> Ints:
         for row in part.rows(mode)
         for before in row.before
         for after in row.after
-        if before in uses and after in uses
+        if before in uses and after in uses and not row.sibling
     ]
     return np.array(sorted(rows), np.int64)
 
@@ -411,6 +483,7 @@ def _state(machine: "Machine", start_tick: int) -> "State":
     turn = int(machine.fixed[kernel.TURN])
     # A refresh that is due at the start is still to come.
     k[kernel.TURNS] = max(0, ceil(start_tick / turn) - 1)
+    k[kernel.FREE] = start_tick
     return kernel.State(
         k=k,
         ready=np.zeros((program.USES, nodes), np.int64),

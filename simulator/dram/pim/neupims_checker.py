@@ -7,7 +7,8 @@ of a level; it shares nothing with the controller but the part. Checked are, on 
 - memory's rows: a closed bank is opened, the open row read, written and copied by GWRITE
 - the units' rows: G_ACT opens closed banks, next to others on its row; COMP, READRES and
   COMPS_READRES have all banks open on the row of the last P_HEADER, which came when no bank was on
-  another one; no row is open in both buffers of a bank. With one buffer they are memory's
+  another one; no row is open in both buffers of a bank. With one buffer they are memory's, which is
+  not read, written or opened inside a GEMV
 - the steps of a GEMV: COMPS_READRES after one of k steps, READRES after the first COMP
 - while GWRITE copies no PIM command, nor a precharge of the units' rows but for a refresh
 - refresh: of ranks in turn, of closed banks, of both buffers; neither before it is due nor more
@@ -162,7 +163,7 @@ class PimChecker:
         role = kind.role
         if issued.tick <= channel.last:
             yield f"comes after a command of tick {channel.last}", None
-        if role in self._how.unused_roles and role not in ("read", "write"):
+        if role in self._how.unused_roles:
             yield "is no command of this mode", None
         yield from self._early_by_rows(issued, kind, channel)
         for early in self._early_by_steps(issued, role, channel):
@@ -231,6 +232,8 @@ class PimChecker:
     def _wrong_row(self, issued: Issued, channel: _Channel, role: Role) -> Iterator[str]:
         (bank,), row = self._banks(issued), issued.address[-1]
         opened = channel.memory[bank]
+        if self._how.row_buffers == 1 and channel.first_step is not None:
+            yield "a GEMV has no result yet"
         if role == "open" and opened is not None:
             yield "the bank is not closed"
         elif role == "open" and channel.units[bank] == row:

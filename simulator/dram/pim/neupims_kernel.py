@@ -19,7 +19,7 @@ table alone, but for what rules 2, 3 and 7 say:
    and results have no guard: a refresh closes their rows, and they are opened again.
 
 With one row buffer, the memory's and the units' are the same. Ticks at which nothing can happen are
-skipped.
+skipped. With reads and writes of the NPU meanwhile it is `neupims_traffic_kernel`'s.
 """
 
 from typing import NamedTuple
@@ -265,7 +265,7 @@ def issue(
         k[TURNS] += 1
     elif use == GWRITE:
         k[HELD] = tick + machine.fixed[GWRITE_TICKS]
-    elif use != HEADER:
+    elif use in (COMPUTE, RESULT, COMPOSITE):
         take_gemv(machine, state, use, steps, tick)
     if len(trace):
         place = trace[k[TRACED]]

@@ -47,7 +47,7 @@ _LEVEL_OF: dict[Role, str] = {
     "open_group": "BankGroup",
 }
 #: Parameters that estimates and energies are made of.
-_USED_TIMING = ("nBL", "nCCDL", "nFAW", "nRAS", "nRCDRD", "nRP", "nRTP")
+_USED_TIMING = ("nBL", "nCCDL", "nFAW", "nRAS", "nRCDRD", "nRCDWR", "nRP", "nRTP")
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -103,11 +103,11 @@ class Mode(Part):
 
     @property
     def unused_roles(self) -> tuple[Role, ...]:
-        """Roles of which a run in this mode issues no command."""
+        """Roles of which this mode has no command."""
         gemv: tuple[Role, ...] = ("compute_and_read",)
         if self.gemv == "composite":
             gemv = ("compute", "read_result")
-        return ("read", "write", *gemv, *(() if self.row_buffers == 2 else ("close_pim",)))
+        return gemv if self.row_buffers == 2 else (*gemv, "close_pim")
 
 
 class Units(Part):
@@ -121,6 +121,22 @@ class Units(Part):
     cadence_ticks: Positive
     adder_steps: Positive
     first_step_to_result_ticks: Positive
+    source: Text
+
+
+class Requests(Part):
+    """How a channel takes reads and writes of the NPU.
+
+    queue: of reads, and of writes. bank_queue: of each bank. row_uses: reads and writes after which
+    a row may be closed before others that want it. drain_above: writes above which they drain when
+    banks idle. least_slack_ticks: of PIM's slack, from which on it leaves ticks to requests.
+    """
+
+    queue: Positive
+    bank_queue: Positive
+    row_uses: Positive
+    drain_above: NonNegative
+    least_slack_ticks: NonNegative
     source: Text
 
 
@@ -180,6 +196,7 @@ class NeuPims(Part):
     refresh: Refresh
     modes: dict[str, Mode]
     units: Units
+    requests: Requests
     estimate: Estimate
     npu: Npu
     energy: PimEnergy
@@ -324,6 +341,8 @@ def _wrong_row(row: Constraint, commands: Mapping[str, PimCommand]) -> list[str]
     roles = {name: commands[name].role for name in (*row.before, *row.after) if name in commands}
     others = [name for name, role in roles.items() if role not in ("read", "write")]
     siblings = [f".sibling: is of reads and writes only, not of {name}" for name in others]
+    if row.window > 1:
+        siblings.append(f".window: must be 1 with siblings, got {row.window}")
     return wrong_row(row, commands, BANKED) + (siblings if row.sibling else [])
 
 

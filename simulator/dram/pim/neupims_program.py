@@ -31,8 +31,9 @@ Ints = NDArray[np.int64]
 #: Commands by what they are used for; of `CLOSE_PIM` there is none with one row buffer.
 (
     OPEN, CLOSE, REFRESH, GWRITE, OPEN_GROUP, CLOSE_PIM, HEADER, COMPUTE, RESULT, COMPOSITE,
-) = range(10)  # fmt: skip
-USES = 10
+    READ, WRITE,
+) = range(12)  # fmt: skip
+USES = 12
 USE_OF: dict[Role, int] = {
     "open": OPEN,
     "close": CLOSE,
@@ -44,6 +45,8 @@ USE_OF: dict[Role, int] = {
     "compute": COMPUTE,
     "read_result": RESULT,
     "compute_and_read": COMPOSITE,
+    "read": READ,
+    "write": WRITE,
 }
 #: Columns of what is to be done: a use, of a GEMV its steps and of a header those of all of the
 #: row, of a header the results to come, the row, and the item of the vector unit that waits for the

@@ -59,6 +59,7 @@ class MultiplyAdd(Part):
     loop: NonNegative
     product: Positive
     product_per_bit: NonNegative
+    source: Text
 
 
 class Instructions(Part):

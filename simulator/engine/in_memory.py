@@ -1,0 +1,466 @@
+"""A matrix times vectors in a memory that computes: a part, its unit, a layout and its commands.
+
+The part (`dram.pim.grouped_part`) says which banks multiply at once and by which rows, the unit
+(`hardware.pim_unit`) how long a burst takes it and what it costs, the layout (`mapping.pim_layout`)
+where the matrix lies. On rung "command" the channels' programs are issued command by command, with
+requests of others beside them; on rung "analytic" their time is the closed form of the same rows
+(`hardware.equations.pim_program_ticks`), lengthened by the share of refreshes.
+
+The unit's buffer and sums stand for those of the part. Sums are read as wide as the element's
+accumulator. More vectors than the unit holds run the program again, at the cadence of a full turn.
+
+Left out: what makes tables of activations for units that want them, the addition of sums of
+several banks or channels, which is counted, and all that is no product.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from simulator.config import unknown
+from simulator.dram.pim.grouped import GroupedRun, Ints, Policy, RefreshMode, run_program
+from simulator.dram.pim.grouped_energy import command_energies_j, energies_j
+from simulator.dram.pim.grouped_part import FIELDS, GROUP_ROLES, GroupedPim
+from simulator.dram.pim.grouped_requests import paced
+from simulator.dram.streams import Stream
+from simulator.errors import CheckError, InputError
+from simulator.formats import Format
+from simulator.hardware.equations import PimTicks
+from simulator.hardware.pim_unit import Columns, PimUnit, Tiles
+from simulator.hardware.pim_unit_fit import Fit, fit
+from simulator.mapping.pim_layout import (
+    Dimension,
+    Geometry,
+    Layout,
+    Placement,
+    Shape,
+    Split,
+    placed,
+)
+from simulator.mapping.pim_nest import HELD, Held
+from simulator.mapping.pim_program import Counts, program
+from simulator.mapping.pim_search import Lanes, Point, evaluate, search
+from simulator.mapping.pim_storage import append_requests
+from simulator.mapping.pim_time import refresh_share, ticks_of
+
+PS_PER_S = 10**12
+PJ_PER_J = 10**12
+#: Sums that whoever gets the results adds in a tick: a vector unit of 128 lanes (assumed).
+SUMS_PER_TICK = 128
+Rung: TypeAlias = Literal["analytic", "command"]
+RUNGS: tuple[Rung, ...] = get_args(Rung)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Matrices of `outputs` x `inputs` weights, each times `vectors` vectors of activations.
+
+    Raises InputError for sizes below 1.
+    """
+
+    outputs: int
+    inputs: int
+    weights: Format
+    activations: Format
+    vectors: int = 1
+    matrices: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1, all in one error."""
+        sizes = ("outputs", "inputs", "vectors", "matrices")
+        problems = [
+            f"{name} must be >= 1, got {getattr(self, name)}"
+            for name in sizes
+            if getattr(self, name) < 1
+        ]
+        if problems:
+            raise InputError(problems)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that are wanted."""
+        return self.outputs * self.inputs * self.vectors * self.matrices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a product is done. fit: of the unit, on a column and a full turn of vectors."""
+
+    product: Product
+    fit: Fit
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class InMemoryRun:
+    """A product in a memory.
+
+    cycles: of `tick_ps`, until the results of all channels are read. issued: commands of groups by
+    role, on rung "analytic" those of the plan. energy_j: nominal, of commands of the memory by name
+    and of the units; empty where the part has none. runs: by command, of channels that do the same;
+    empty on rung "analytic".
+    """
+
+    part: str
+    unit: str
+    pe: str
+    rung: Rung
+    refresh: RefreshMode
+    plan: Plan
+    banks_at_once: int
+    cycles: int
+    tick_ps: int
+    issued: dict[str, int]
+    energy_j: dict[str, float]
+    runs: tuple[GroupedRun, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """What the layout has for all channels."""
+        return self.plan.point.counts
+
+    @property
+    def time_s(self) -> float:
+        """Time until all results are read."""
+        return self.cycles * self.tick_ps / PS_PER_S
+
+    @property
+    def utilisation(self) -> float:
+        """Part of what all multiplies could do that was wanted."""
+        most = self.counts.multiplies * self.banks_at_once * self.plan.fit.macs
+        return self.plan.product.macs / most
+
+    @property
+    def power_w(self) -> float:
+        """Mean power of commands and units; 0 where the part has no energies."""
+        return sum(self.energy_j.values()) / self.time_s
+
+    def check(self) -> None:
+        """Compare what was issued with what the layout has; raises CheckError where they differ."""
+        wanted = {
+            "multiply": self.counts.multiplies,
+            "buffer_write": self.counts.writes,
+            "result_read": self.counts.reads,
+        }
+        problems = [
+            f"{self.part}: {role} was issued {self.issued[role]} times, the layout has {count}"
+            for role, count in wanted.items()
+            if self.runs and self.issued[role] != count
+        ]
+        if problems:
+            raise CheckError("\n".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A product beside requests of others, and both alone.
+
+    requests: of all channels that have a part of the matrix. *_cycles: until the last of them,
+    beside the product and alone.
+    read_latency_s: mean, beside the product, from the time that a read is there.
+    """
+
+    alone: InMemoryRun
+    product: InMemoryRun
+    requests: int
+    request_cycles: int
+    alone_cycles: int
+    read_latency_s: float
+
+    @property
+    def slowdown(self) -> float:
+        """Time of the product over that without requests."""
+        return self.product.cycles / self.alone.cycles
+
+
+def columns_of(part: GroupedPim) -> Columns:
+    """Return what a part gives the units of a stack."""
+    energies = command_energies_j(part)
+    return Columns(
+        column_bytes=part.memory.access_bytes,
+        tick_ps=part.memory.tick_ps,
+        cadence_ticks=ticks_of(part).multiply,
+        banks=part.banks_at_once * part.channels // part.stacks,
+        read_pj=energies.get("multiply", 0.0) * PJ_PER_J / part.banks_at_once,
+    )
+
+
+def run_product(
+    part: GroupedPim,
+    unit: PimUnit,
+    product: Product,
+    *,
+    layout: Layout | None = None,
+    held: Held | None = None,
+    rung: Rung = "command",
+    policy: Policy = "concurrent",
+    requests: Ints | None = None,
+    refresh: RefreshMode = "all_bank",
+) -> InMemoryRun:
+    """Multiply in a memory.
+
+    layout: with lanes as the unit has them in place of its own; by default the fastest that is
+    found. held: whether sums or inputs stay in the units, by default what is faster. policy,
+    requests: of each channel, as of `run_program`; on rung "command" only.
+
+    Raises InputError for formats that the unit does not multiply, a column that does not feed it, a
+    matrix that does not fit the banks, and requests on rung "analytic".
+    """
+    made = plan(part, unit, product, layout=layout, held=held)
+    return run_plan(part, unit, made, rung=rung, policy=policy, requests=requests, refresh=refresh)
+
+
+def plan(
+    part: GroupedPim,
+    unit: PimUnit,
+    product: Product,
+    *,
+    layout: Layout | None = None,
+    held: Held | None = None,
+) -> Plan:
+    """Return how a product is done; arguments and errors as of `run_product`."""
+    turn = min(product.vectors, unit.vectors_held)
+    fitted = fit(unit, columns_of(part), product.weights, product.activations, turn)
+    point = _point(part, unit, product, fitted, layout, held)
+    return Plan(product=product, fit=fitted, point=point)
+
+
+def run_plan(
+    part: GroupedPim,
+    unit: PimUnit,
+    plan: Plan,
+    *,
+    rung: Rung = "command",
+    policy: Policy = "concurrent",
+    requests: Ints | None = None,
+    refresh: RefreshMode = "all_bank",
+) -> InMemoryRun:
+    """Do a product as planned; arguments and errors as of `run_product`."""
+    problems = [
+        unknown(name, given, known)
+        for name, given, known in (
+            ("rung", rung, RUNGS),
+            ("policy", policy, get_args(Policy)),
+            ("refresh", refresh, get_args(RefreshMode)),
+        )
+        if given not in known
+    ]
+    if rung == "analytic" and requests is not None:
+        problems.append("requests need rung 'command', got 'analytic'")
+    if problems:
+        raise InputError(problems)
+    runs = list[GroupedRun]()
+    if rung == "command":
+        runs += _issued(part, unit, plan, policy, requests, refresh)
+        cycles = max(run.program_cycles for run in runs)
+        commands = sum((Counter(run.commands) for run in runs), Counter())
+    else:
+        share = refresh_share(part) if refresh == "all_bank" else 0.0
+        cycles = ceil(plan.point.program_ticks / (1 - share))
+        commands = _commands(part, plan.point.counts)
+    energy_j = energies_j(part, commands)
+    if part.energy is not None:
+        energy_j["units"] = _units_j(part, unit, plan)
+    return InMemoryRun(
+        part=part.name,
+        unit=unit.name,
+        pe=unit.pe.name,
+        rung=rung,
+        refresh=refresh,
+        plan=plan,
+        banks_at_once=part.banks_at_once,
+        cycles=cycles,
+        tick_ps=part.memory.tick_ps,
+        issued={role: commands[part.command(role)] for role in GROUP_ROLES},
+        energy_j=energy_j,
+        runs=tuple(runs),
+    )
+
+
+def run_beside(
+    part: GroupedPim,
+    unit: PimUnit,
+    alone: InMemoryRun,
+    *,
+    load: float,
+    stream: Stream | str = "seq_bg",
+    policy: Policy = "concurrent",
+) -> Beside:
+    """Run a product again, as it was, with a stream of requests on each channel that has a part.
+
+    load: share of the most that a channel reads, at which requests come for as long as the product
+    took alone. Raises InputError for a product that was not run by command or not alone, and as
+    `paced`.
+    """
+    if not alone.runs:
+        raise InputError(f"load needs rung 'command', got '{alone.rung}'")
+    others = sum(run.requests for run in alone.runs)
+    if others:
+        raise InputError(f"load needs a product that was run alone, got one with {others} requests")
+    requests = paced(part, stream, alone.cycles, load=load)
+    again = run_plan(
+        part, unit, alone.plan, policy=policy, requests=requests, refresh=alone.refresh
+    )
+    by_themselves = run_program(
+        part,
+        np.zeros((0, FIELDS), np.int64),
+        policy=policy,
+        requests=requests,
+        refresh=alone.refresh,
+    )
+    reads = [run.read_latency_avg_ticks * run.channels for run in again.runs]
+    channels = sum(run.channels for run in again.runs)
+    return Beside(
+        alone=alone,
+        product=again,
+        requests=sum(run.requests for run in again.runs),
+        request_cycles=max(run.request_cycles for run in again.runs),
+        alone_cycles=by_themselves.request_cycles,
+        read_latency_s=sum(reads) / channels * part.memory.tick_ps / PS_PER_S,
+    )
+
+
+def append_ticks(part: GroupedPim, placement: Placement, dimension: Dimension, index: int) -> int:
+    """Return the ticks in which an output or input is written, where nothing else goes on.
+
+    Raises InputError for an index that the matrix does not have.
+    """
+    of_channels = append_requests(placement, dimension, index, part.banks_of_groups)
+    nothing = np.zeros((0, FIELDS), np.int64)
+    return max(
+        run_program(part, nothing, requests=requests, refresh="none").request_cycles
+        for requests in of_channels.values()
+    )
+
+
+def geometry_of(part: GroupedPim, unit: PimUnit, tiles: Tiles) -> Geometry:
+    """Return what layouts need of a part with a unit: its buffer, its sums, and how wide they are.
+
+    Lanes that share an output are added up in the unit.
+    """
+    result_bytes = ceil(unit.pe.accumulator_bits / 8)
+    return replace(
+        Geometry.of(part, result_bytes=result_bytes, input_bytes=ceil(tiles.input_bits / 8)),
+        buffer_bytes=unit.buffer.capacity_bytes,
+        sums_bytes=result_bytes * tiles.outputs * unit.vectors_held,
+    )
+
+
+def with_lanes(layout: Layout, tiles: Tiles) -> Layout:
+    """Return a layout whose bursts are cut as a unit cuts them, all else as it was.
+
+    What its lanes took all of, has its rest in rows.
+    """
+    last = {split.dimension: split.level for split in layout.splits}
+    kept = [split for split in layout.splits if split.level != "lane"]
+    kept += [Split(level="row", dimension=each) for each in last if last[each] == "lane"]
+    lanes = tuple(
+        Split(level="lane", dimension=dimension, factor=factor)
+        for dimension, factor in _lanes(tiles)
+    )
+    return layout.model_copy(update={"splits": (*lanes, *kept)})
+
+
+def _lanes(tiles: Tiles) -> Lanes:
+    """Return how the unit cuts a burst, as far as all elements have as many micro-tiles of it."""
+    outputs = tiles.outputs * (tiles.micro_tiles // tiles.steps) // tiles.lanes
+    return ("inputs", tiles.inputs), ("outputs", outputs)
+
+
+def _shape(product: Product, tiles: Tiles) -> Shape:
+    """Return a product's matrix as it lies in the memory."""
+    stored = tiles.stored
+    return Shape(
+        outputs=product.outputs,
+        inputs=product.inputs,
+        matrices=product.matrices,
+        value_bits=stored.value_bits,
+        scale_bits=stored.bits_per_value - stored.value_bits,
+    )
+
+
+def _point(
+    part: GroupedPim,
+    unit: PimUnit,
+    product: Product,
+    fitted: Fit,
+    layout: Layout | None,
+    held: Held | None,
+) -> Point:
+    """Return the layout given, with what is held, or the best of both."""
+    tiles = fitted.tiles
+    shape, geometry = _shape(product, tiles), geometry_of(part, unit, tiles)
+    turns = {"vectors": product.vectors, "vectors_held": unit.vectors_held}
+
+    def ticks(groups: int) -> PimTicks:
+        return ticks_of(part, groups, cadence_ticks=fitted.cadence_ticks)
+
+    if layout is None:
+        return search(
+            shape,
+            geometry,
+            ticks,
+            **turns,
+            sum_ticks=1 / SUMS_PER_TICK,
+            lanes=_lanes(tiles),
+            held=held,
+        ).best
+    placement = placed(with_lanes(layout, tiles), shape, geometry)
+    points = [
+        evaluate(placement, ticks, each, **turns, sum_ticks=1 / SUMS_PER_TICK)
+        for each in (HELD if held is None else (held,))
+    ]
+    return min(points, key=lambda point: point.order)
+
+
+def _commands(part: GroupedPim, counts: Counts) -> Counter[str]:
+    """Return the commands of a closed form, by name."""
+    return Counter(
+        {
+            part.command("open"): counts.openings * part.openings,
+            part.command("multiply"): counts.multiplies,
+            part.command("buffer_write"): counts.writes,
+            part.command("result_read"): counts.reads,
+        }
+    )
+
+
+def _issued(
+    part: GroupedPim,
+    unit: PimUnit,
+    plan: Plan,
+    policy: Policy,
+    requests: Ints | None,
+    refresh: RefreshMode,
+) -> Iterator[GroupedRun]:
+    """Run the programs of a plan, one for all channels that do the same."""
+    product, point = plan.product, plan.point
+    for each in program(
+        point.placement, vectors=product.vectors, vectors_held=unit.vectors_held, held=point.held
+    ):
+        yield run_program(
+            part,
+            each.entries,
+            policy=policy,
+            requests=requests,
+            cadence_ticks=plan.fit.cadence_ticks,
+            refresh=refresh,
+            channels=each.channels,
+            operations_per_burst=part.banks_at_once * plan.fit.macs,
+        )
+
+
+def _units_j(part: GroupedPim, unit: PimUnit, plan: Plan) -> float:
+    """Return the joules of all units: of bursts of values, each with the vectors of its turn."""
+    product, columns = plan.product, columns_of(part)
+    whole, rest = divmod(product.vectors, unit.vectors_held)
+    pj = sum(
+        many * fit(unit, columns, product.weights, product.activations, size).unit_pj.nominal
+        for size, many in ((unit.vectors_held, whole), (rest, 1))
+        if size and many
+    )
+    return pj * plan.point.placement.bursts * part.banks_at_once / PJ_PER_J
