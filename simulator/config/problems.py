@@ -29,9 +29,13 @@ _BOUNDS = {
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the choice nearest to `word`, or "" if none is near."""
+    """Return "; did you mean 'x'?" for the choice nearest to `word`, or "" if none is near.
+
+    One that starts with the word comes before others.
+    """
     known = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), sorted(known), n=3, cutoff=0.6)
+    near = [choice for choice in near if choice.startswith(word.lower())] or near
     return f"; did you mean {known[near[0]]!r}?" if near else ""
 
 

@@ -138,7 +138,7 @@ def test_a_picture_has_what_comes_first_and_rows_from_open_to_close() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("hbm2_20",), "unknown DRAM standard 'hbm2_20'; did you mean 'hbm2_2000'?"),
+        (("hbm2",), "unknown DRAM standard 'hbm2'; did you mean 'hbm2_2000'?"),
         (("ddr4_3200", "--stream", "seq"), "unknown stream 'seq'; did you mean 'seq_bg'?"),
         (
             ("ddr4_3200", "--controller", "ramulatr"),

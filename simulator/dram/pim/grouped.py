@@ -44,7 +44,8 @@ a request is not there, 1 for a write, bank in the channel, row, burst, in order
    open, or that rule 3 is about; with two, the row that is open or to be opened there. Of an open
    group that rule 3 is not about, a request that waits for it has it closed, as its row command.
 8. `exclusive`: a section starts when the requests that have come by the last command of the section
-   before (of the first one, by tick 0) are served; requests that come later wait for its end.
+   before (of the first one, by tick 0) are served; requests that come later wait for its end, and
+   are served from the tick after its last command on. A section of nothing ends when it may start.
    `concurrent`: a section starts when the one before is done, and requests are served at any time.
 
 Left out: the data on the way (a result read is done when its last beat would be, by the read
