@@ -7,6 +7,7 @@ import typer
 
 from simulator.cli import output
 from simulator.cli.options import JsonOption
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.engine.in_memory import Beside, InMemoryRun
@@ -40,8 +41,9 @@ def product(
         float, typer.Option("--load", metavar="L", help="Share of the bus that others ask for.")
     ] = 0.0,
     stream: Annotated[
-        str, typer.Option("--stream", metavar="NAME", help="What they do, as of `memory`.")
-    ] = "seq_bg",
+        str | None,
+        typer.Option("--stream", metavar="NAME", help="What they do, as of `memory`; else seq_bg."),
+    ] = None,
     policy: Annotated[
         str, typer.Option("--policy", metavar="|".join(POLICIES), help="Who waits for whom.")
     ] = POLICIES[0],
@@ -69,8 +71,13 @@ def product(
     waits: Any = {"policy": policy}
     how: Any = {"layout": laid, "rung": rung, **waits}
     run, beside = run_product(memory, elements, wanted, **how), None
+    run.check()
+    if stream is not None and not load:
+        raise InputError("--stream needs --load")
     if load:
-        beside = run_beside(memory, elements, run, load=load, stream=stream, **waits)
+        chosen = stream or "seq_bg"
+        beside = run_beside(memory, elements, run, load=load, stream=chosen, **waits)
+        beside.product.check()
     wall_s = time.perf_counter() - began
     if as_json:
         output.show_json({**_record(run), **_of_requests(beside), "wall_time_s": wall_s})
@@ -91,6 +98,7 @@ def _record(run: "InMemoryRun") -> dict[str, Any]:
         "tick_ps": run.tick_ps,
         "time_s": run.time_s,
         "operations": run.plan.product.macs,
+        "channels": run.channels,
         "utilisation": run.utilisation,
         "cadence_ticks": fit.cadence_ticks,
         "bound_by": fit.bound_by,
@@ -127,7 +135,11 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
     rows = [
         ("time", f"{run.cycles:,} cycles, {engineering(run.time_s, 's', 4)}"),
         ("rate", engineering(run.plan.product.macs / run.time_s, "MAC/s", 4)),
-        ("used", f"{run.utilisation:.1%} of what the multiplications could do"),
+        (
+            "used",
+            f"{run.channels} of {point.placement.geometry.channels} channels, "
+            f"{run.utilisation:.1%} of what their multiplications could do",
+        ),
         ("column", f"each {fit.cadence_ticks} ticks, bound by the {fit.bound_by}"),
         ("layout", f"{point.placement.layout}; {point.held} held"),
         ("commands", ", ".join(f"{name} {count:,}" for name, count in run.issued.items())),

@@ -6,8 +6,8 @@ where the matrix lies. On rung "command" the channels' programs are issued comma
 requests of others beside them; on rung "analytic" their time is the closed form of the same rows
 (`hardware.equations.pim_program_ticks`), lengthened by the share of refreshes.
 
-The unit's buffer and sums stand for those of the part. Sums are read as wide as the element's
-accumulator. More vectors than the unit holds run the program again, at the cadence of a full turn.
+The buffer and the sums of the unit, one at each bank, stand for those of the part. Sums are as wide
+as accumulators. More vectors than a unit holds run the program again, at the pace of a full turn.
 
 Left out: what makes tables of activations for units that want them, the addition of sums of
 several banks or channels, which is counted, and all that is no product.
@@ -129,6 +129,11 @@ class InMemoryRun:
         return self.cycles * self.tick_ps / PS_PER_S
 
     @property
+    def channels(self) -> int:
+        """Channels that have a part of the matrices."""
+        return self.plan.point.placement.channel_sizes().total()
+
+    @property
     def utilisation(self) -> float:
         """Part of what all multiplies could do that was wanted."""
         most = self.counts.multiplies * self.banks_at_once * self.plan.fit.macs
@@ -208,7 +213,7 @@ def run_product(
     requests: of each channel, as of `run_program`; on rung "command" only.
 
     Raises InputError for formats that the unit does not multiply, a column that does not feed it, a
-    matrix that does not fit the banks, and requests on rung "analytic".
+    matrix that does not fit the banks, requests on rung "analytic", and unknown words.
     """
     made = plan(part, unit, product, layout=layout, held=held)
     return run_plan(part, unit, made, rung=rung, policy=policy, requests=requests, refresh=refresh)
@@ -346,6 +351,7 @@ def geometry_of(part: GroupedPim, unit: PimUnit, tiles: Tiles) -> Geometry:
     return replace(
         Geometry.of(part, result_bytes=result_bytes, input_bytes=ceil(tiles.input_bits / 8)),
         buffer_bytes=unit.buffer.capacity_bytes,
+        buffer_in_banks=True,
         sums_bytes=result_bytes * tiles.outputs * unit.vectors_held,
     )
 

@@ -706,12 +706,14 @@ def pim_program_ticks(
     opening = max(0, t.reopen - t.multiply - (t.ahead - 1) * of_row, t.every_row - of_row)
     of_load = writes / max(loads, 1)
     load = t.write_to_multiply + (of_load - 1) * t.write
-    read = t.multiply_to_read + (reads / max(stops, 1) - 1) * t.read
+    of_stop = reads / max(stops, 1)
+    read = t.multiply_to_read + (of_stop - 1) * t.read
     stop = read + t.read_to_multiply - t.multiply
     if t.writes_ahead:
         # Writes go on while what was written before is multiplied, but for reads on the same bus.
-        alone = max(0, of_load * t.write - multiplies * t.multiply / max(loads, 1))
-        both = max(stop, alone)
+        uncovered = of_load * t.write - multiplies * t.multiply / max(loads, 1)
+        alone = max(0, uncovered)
+        both = max(stop, uncovered + of_stop * t.read)
     else:
         alone = max(0, t.multiply_to_write + load - t.multiply)
         both = read + t.read_to_write + load - t.multiply

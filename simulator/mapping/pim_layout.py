@@ -42,7 +42,8 @@ class Geometry:
 
     groups: of a channel, each of `banks` banks that multiply at once. rows: of a bank.
     bursts_per_row, burst_bytes: of a row of one bank; a unit multiplies a burst at once.
-    buffer_bytes: of the vectors that a channel holds, for all of its banks. sums_bytes: of the sums
+    buffer_bytes: of the vectors that a channel holds, for all of its banks, or with
+    `buffer_in_banks` that each bank holds, for itself. sums_bytes: of the sums
     that a bank keeps. read_bytes: of a read of results. lanes_added: a unit adds up its lanes, else
     each lane has a sum. result_bytes, input_bytes: of a sum and of a value of a vector.
     """
@@ -57,6 +58,7 @@ class Geometry:
     sums_bytes: int
     read_bytes: int
     lanes_added: bool = True
+    buffer_in_banks: bool = False
     result_bytes: int = 2
     input_bytes: int = 2
 

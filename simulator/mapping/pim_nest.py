@@ -7,7 +7,8 @@ outside, and as many of them inside the loop over inputs as a bank keeps sums: s
 inputs are loaded again for other outputs. With `inputs` held it is the other way round: inputs are
 loaded once, and sums over parts of them are read, which somebody has to add.
 
-The buffer of a channel has what its banks need of the vectors until the next load.
+The buffer of a channel has what its banks need of the vectors until the next load; of banks with
+buffers of their own each has what it needs itself.
 """
 
 from collections import Counter
@@ -24,6 +25,7 @@ from simulator.mapping.pim_layout import (
     Digit,
     Dimension,
     Geometry,
+    Level,
     Placement,
     Sizes,
     without,
@@ -67,11 +69,13 @@ def nest_of(placement: Placement, vectors_held: int, held: Held) -> Nest:
     if any(digit.level == "row" and digit.dimension == outside[2] for digit in digits):
         together = room if held == "inputs" else sums
         counted = _OF_VECTORS if held == "inputs" else _OF_SUMS
-        digits, inside = _held_together(digits, outside[1], together, counted)
+        levels = (
+            (*_buffered(placement.geometry), "group", "burst") if held == "inputs" else ("burst",)
+        )
+        digits, inside = _held_together(digits, outside[1], together, counted, levels)
+    spatial = _buffered(placement.geometry)
     fits = prod(
-        d.factor
-        for d in digits
-        if d.dimension in _OF_VECTORS and d.level in ("lane", "bank", "burst")
+        d.factor for d in digits if d.dimension in _OF_VECTORS and d.level in (*spatial, "burst")
     )
     in_rows = _OUTPUTS_OUTSIDE if fits <= room else _INPUTS_OUTSIDE
 
@@ -82,15 +86,15 @@ def nest_of(placement: Placement, vectors_held: int, held: Held) -> Nest:
         return level, within, listed.index(digit.dimension), -digit.stride
 
     loops = sorted((d for d in digits if d.level not in ("lane", "bank")), key=order)
-    spatial = [d for d in digits if d.level in ("lane", "bank")]
+    at_once = [d for d in digits if d.level in ("lane", "bank")]
+    used = prod(d.factor for d in at_once if d.dimension in _OF_VECTORS and d.level in spatial)
     while True:
         before = len(loops)
-        held_values = prod(d.factor for d in spatial if d.dimension in _OF_VECTORS)
-        loads = _given_up(loops, spatial, held_values, room, _OF_VECTORS)
-        reads = _given_up(loops, spatial, 1, sums, _OF_SUMS)
+        loads = _given_up(loops, at_once, used, room, _OF_VECTORS)
+        reads = _given_up(loops, at_once, 1, sums, _OF_SUMS)
         if len(loops) == before:
             break
-    found = sorted([*spatial, *loops], key=lambda digit: digit.stride)
+    found = sorted([*at_once, *loops], key=lambda digit: digit.stride)
     return Nest(
         digits={each: tuple(d for d in found if d.dimension == each) for each in DIMENSIONS},
         loops=tuple(loops),
@@ -191,9 +195,8 @@ def _room(placement: Placement, digits: Iterable[Digit], vectors: int) -> tuple[
     lanes = prod(d.factor for d in digits if d.level == "lane" and _has_sums(d, geometry))
     sums_bytes = geometry.result_bytes * lanes * vectors
     sums = geometry.sums_bytes // sums_bytes
-    needed = prod(
-        d.factor for d in digits if d.dimension in _OF_VECTORS and d.level in ("lane", "bank")
-    )
+    levels = _buffered(geometry)
+    needed = prod(d.factor for d in digits if d.dimension in _OF_VECTORS and d.level in levels)
     problems = []
     if room < needed:
         problems.append(
@@ -210,14 +213,22 @@ def _room(placement: Placement, digits: Iterable[Digit], vectors: int) -> tuple[
     return room, sums
 
 
+def _buffered(geometry: Geometry) -> tuple[Level, ...]:
+    """Return the levels whose instances have values side by side in one buffer."""
+    return ("lane",) if geometry.buffer_in_banks else ("lane", "bank")
+
+
 def _held_together(
-    digits: list[Digit], dimension: Dimension, room: int, counted: tuple[Dimension, ...]
+    digits: list[Digit],
+    dimension: Dimension,
+    room: int,
+    counted: tuple[Dimension, ...],
+    levels: tuple[Level, ...],
 ) -> tuple[list[Digit], list[Digit]]:
     """Return digits, and what rows of a dimension are held together as far as room allows.
 
-    A digit that is held in part is now two.
+    levels: that take room. A digit that is held in part is now two.
     """
-    levels = ("lane", "bank", "group", "burst") if "inputs" in counted else ("burst",)
     room //= prod(d.factor for d in digits if d.dimension in counted and d.level in levels)
     inside = list[Digit]()
     for digit in [d for d in digits if d.dimension == dimension and d.level == "row"]:

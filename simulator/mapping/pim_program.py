@@ -92,6 +92,30 @@ def program(
     ]
 
 
+def turns_of(
+    placement: Placement,
+    sizes: Sizes,
+    *,
+    vectors: int = 1,
+    vectors_held: int = 1,
+    held: Held = "results",
+) -> tuple[Counts, ...]:
+    """Return in closed form what a channel with some sizes does in full turns of vectors, and last.
+
+    A last turn of fewer vectors is apart. sizes: one of `Placement.channel_sizes`. Errors as above.
+    """
+    passes = Counter(_passes(vectors, vectors_held))
+    nest = nest_of(placement, max(passes), held)
+    rows = tally(nest, sizes, lambda d: d.level == "group", lambda d: d.level == "row")
+    found = list[Counts]()
+    for vectors_of_pass, many in passes.items():
+        counts = Counts().plus(_counts(placement, sizes, vectors_of_pass, held), many)
+        # A group's only row stays open from one run of the program to the next.
+        again = many if found else many - 1
+        found.append(counts.plus(Counts(openings=-rows.get(1, 0)), again))
+    return tuple(found)
+
+
 def channel_counts(
     placement: Placement,
     sizes: Sizes,
@@ -100,17 +124,11 @@ def channel_counts(
     vectors_held: int = 1,
     held: Held = "results",
 ) -> Counts:
-    """Return in closed form what a channel with some sizes does for all vectors; errors as above.
-
-    sizes: one of `Placement.channel_sizes`.
-    """
-    counts, passes = Counts(), Counter(_passes(vectors, vectors_held))
-    for vectors_of_pass, many in passes.items():
-        counts = counts.plus(_counts(placement, sizes, vectors_of_pass, held), many)
-    nest = nest_of(placement, max(passes), held)
-    rows = tally(nest, sizes, lambda d: d.level == "group", lambda d: d.level == "row")
-    # A group's only row stays open from one run of the program to the next.
-    return counts.plus(Counts(openings=-rows.get(1, 0)), passes.total() - 1)
+    """Return in closed form what a channel does for all vectors; arguments and errors as above."""
+    total = Counts()
+    for turn in turns_of(placement, sizes, vectors=vectors, vectors_held=vectors_held, held=held):
+        total = total.plus(turn)
+    return total
 
 
 def counts_of(

@@ -31,7 +31,7 @@ from simulator.mapping.pim_layout import (
     values_of_row,
 )
 from simulator.mapping.pim_nest import HELD, Held
-from simulator.mapping.pim_program import Counts, channel_counts, partial_sums
+from simulator.mapping.pim_program import Counts, partial_sums, turns_of
 from simulator.mapping.pim_time import program_ticks
 
 #: Values of a burst along each dimension, the innermost first.
@@ -125,11 +125,10 @@ def evaluate(
     total, slowest = Counts(), 0.0
     between = ticks(placement.groups)
     for sizes, many in placement.channel_sizes().items():
-        counts = channel_counts(
-            placement, sizes, vectors=vectors, vectors_held=vectors_held, held=held
-        )
-        total = total.plus(counts, many)
-        slowest = max(slowest, program_ticks(counts, between))
+        turns = turns_of(placement, sizes, vectors=vectors, vectors_held=vectors_held, held=held)
+        for turn in turns:
+            total = total.plus(turn, many)
+        slowest = max(slowest, sum(program_ticks(turn, between) for turn in turns))
     sums = partial_sums(placement, total, vectors)
     return Point(
         placement=placement,

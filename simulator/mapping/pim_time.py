@@ -19,7 +19,8 @@ def program_ticks(counts: Counts, ticks: PimTicks) -> float:
     """Return the ticks of a program of a channel with some counts, alone and without refresh."""
     return pim_program_ticks(
         counts.multiplies,
-        counts.openings,
+        # A last turn of vectors may find all its rows open.
+        max(counts.openings, 1),
         counts.loads,
         counts.writes,
         counts.stops,

@@ -23,6 +23,7 @@ ROWS = {
     "gates": 32,
     "int_vs_fp": 26,
     "l_mul": 40,
+    "low_bit_pe_in_banks": 28,
     "lut_tensor_core": 25,
     "memory_profile": 33,
     "mixpe": 7,

@@ -110,6 +110,7 @@ def placements(draw: st.DrawFn) -> Placement:
             "buffer_bytes": 2 * draw(st.sampled_from([256, 512, 1024])),
             "sums_bytes": draw(st.sampled_from([24, 32, 80])),
             "lanes_added": draw(st.booleans()),
+            "buffer_in_banks": draw(st.booleans()),
         }
     )
     if shape.scale_bits:
