@@ -54,7 +54,7 @@ def layout(
     }
     shared = shared_weights(placement, tile, tile)
     record = {
-        "layout": placement.layout,
+        "layout": placement.layout.name,
         "part": memory.name,
         "rows_per_bank": placement.rows,
         "rows_of_bank": placement.geometry.rows,
@@ -102,5 +102,5 @@ def _table(placement: "Placement", record: dict[str, Any], shared: "SharedWeight
             f"{engineering(shared.conversion_bytes, 'B')} moved",
         ),
     ]
-    title = f"{placement.layout}, {placement.shape.words()} in {record['part']}"
+    title = f"{placement.layout.name}, {placement.shape.words()} in {record['part']}"
     return Table(title, ("", ""), tuple(rows), "<<", "").text()

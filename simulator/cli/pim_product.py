@@ -91,7 +91,7 @@ def _record(run: "InMemoryRun") -> dict[str, Any]:
         "part": run.part,
         "unit": run.unit,
         "pe": run.pe,
-        "layout": point.placement.layout,
+        "layout": point.placement.layout.name,
         "held": point.held,
         "rung": run.rung,
         "cycles": run.cycles,
@@ -141,7 +141,7 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
             f"{run.utilisation:.1%} of what their multiplications could do",
         ),
         ("column", f"each {fit.cadence_ticks} ticks, bound by the {fit.bound_by}"),
-        ("layout", f"{point.placement.layout}; {point.held} held"),
+        ("layout", f"{point.placement.layout.name}; {point.held} held"),
         ("commands", ", ".join(f"{name} {count:,}" for name, count in run.issued.items())),
         ("row hits", f"{run.counts.row_hit_rate:.1%}; {point.partial_sums:,} sums left to add"),
         (

@@ -14,7 +14,7 @@ Left out: bursts of values that start in the middle of a burst, rows shared by s
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, prod
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -216,9 +216,12 @@ Sizes: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """A layout of some matrix in some memory. digits: the splits, innermost first."""
+    """A layout of some matrix in some memory. digits: the splits, innermost first.
 
-    layout: str
+    Two are equal where all values lie in the same places, whatever their layouts are called.
+    """
+
+    layout: Layout = field(compare=False)
     shape: Shape
     geometry: Geometry
     digits: tuple[Digit, ...]
@@ -379,7 +382,7 @@ def placed(layout: Layout, shape: Shape, geometry: Geometry) -> Placement:
             f"layout {layout.name}: a matrix of {shape.words()} needs {filled['row']} rows of each "
             f"bank, {geometry.rows} are there"
         )
-    return Placement(layout.name, shape, geometry, tuple(digits))
+    return Placement(layout, shape, geometry, tuple(digits))
 
 
 def kept(size: int, digits: Iterable[Digit], keep: Callable[[Digit], bool]) -> int:

@@ -190,7 +190,7 @@ def _shares(
 
 def _room(placement: Placement, digits: Iterable[Digit], vectors: int) -> tuple[int, int]:
     """Return the values of each vector that the buffer holds, and the sums of it of a bank."""
-    geometry = placement.geometry
+    geometry, name = placement.geometry, placement.layout.name
     room = geometry.buffer_bytes // (geometry.input_bytes * vectors)
     lanes = prod(d.factor for d in digits if d.level == "lane" and _has_sums(d, geometry))
     sums_bytes = geometry.result_bytes * lanes * vectors
@@ -200,12 +200,12 @@ def _room(placement: Placement, digits: Iterable[Digit], vectors: int) -> tuple[
     problems = []
     if room < needed:
         problems.append(
-            f"layout {placement.layout}: a multiply needs {needed} values of each of {vectors} "
+            f"layout {name}: a multiply needs {needed} values of each of {vectors} "
             f"vectors, a buffer of {geometry.buffer_bytes} bytes holds {room}"
         )
     if sums < 1:
         problems.append(
-            f"layout {placement.layout}: a multiply needs {sums_bytes} bytes for sums of {vectors} "
+            f"layout {name}: a multiply needs {sums_bytes} bytes for sums of {vectors} "
             f"vectors, a bank keeps {geometry.sums_bytes}"
         )
     if problems:

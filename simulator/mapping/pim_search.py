@@ -60,7 +60,7 @@ class Point:
     @property
     def order(self) -> tuple[float, int, str, str]:
         """What points are compared by."""
-        return self.ticks, self.counts.openings, self.placement.layout, self.held
+        return self.ticks, self.counts.openings, self.placement.layout.name, self.held
 
 
 class Found(NamedTuple):

@@ -67,6 +67,6 @@ def test_a_search_on_aim(
         f"PIM search, {size} x {size} on 64 channels of AiM, {sum_ticks:g} ticks an addition "
         f"elsewhere: {found.points} points in {seconds:.2f} s, "
         f"{found.points / seconds:.0f} a second; {best.ticks:.0f} ticks, row-major "
-        f"{known.ticks:.0f}: {known.ticks / best.ticks:.2f} x ({best.placement.layout}; "
+        f"{known.ticks:.0f}: {known.ticks / best.ticks:.2f} x ({best.placement.layout.name}; "
         f"{best.held} held, {best.partial_sums} additions elsewhere)"
     )

@@ -87,8 +87,8 @@ def test_ties_are_broken_by_rows_then_by_name() -> None:
     assert len({point.ticks for point in all_of}) == 1
     fewest = min(point.counts.openings for point in all_of)
     assert found.counts.openings == fewest
-    names = [each.placement.layout for each in all_of if each.counts.openings == fewest]
-    assert found.placement.layout == min(names)
+    names = [each.placement.layout.name for each in all_of if each.counts.openings == fewest]
+    assert found.placement.layout.name == min(names)
     assert found == search(shape, SMALL, nothing).best
 
 
