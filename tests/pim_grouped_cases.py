@@ -50,7 +50,7 @@ class Rows:
         multiply = (part.command("multiply"),)
         self._rows = [(r.level, r.before, r.after, r.ticks, r.window, r.sibling)
                       for r in (*part.memory.constraints, *part.rows)]  # fmt: skip
-        self._rows.append(("Bank", multiply, multiply, cadence_ticks, 1, False))
+        self._rows.append(("Channel", multiply, multiply, cadence_ticks, 1, False))
         self._issued = defaultdict[Any, list[int]](list)
         self._seen = dict[Any, list[Any]]()
 

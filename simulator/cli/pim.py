@@ -26,7 +26,7 @@ class Devices(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that arguments name; raises InputError for none."""
         if self.get_command(ctx, args[0]) is None:
-            raise InputError(unknown("PIM device", args[0], self.list_commands(ctx)))
+            raise InputError(unknown("PIM command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
 

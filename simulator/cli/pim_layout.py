@@ -31,7 +31,6 @@ def layout(
     from simulator.dram.pim.grouped_part import load_grouped
     from simulator.engine.in_memory import append_ticks
     from simulator.mapping.pim_layout import Geometry, Shape, load_layout, placed
-    from simulator.mapping.pim_program import counts_of
     from simulator.mapping.pim_storage import append, shared_weights
 
     given, memory = formats.get(form), load_grouped(part)
@@ -43,7 +42,6 @@ def layout(
         scale_bits=given.bits_per_value - given.value_bits,
     )
     placement = placed(load_layout(name), shape, Geometry.of(memory))
-    hits = counts_of(placement).row_hit_rate
     appends = {
         "output": append(placement, "outputs", out - 1),
         "input": append(placement, "inputs", inputs - 1),
@@ -59,7 +57,8 @@ def layout(
         "rows_per_bank": placement.rows,
         "rows_of_bank": placement.geometry.rows,
         "multiplies": placement.bursts,
-        "row_hit_rate": hits,
+        # Each row is opened once.
+        "row_hit_rate": 1 - placement.rows_used / placement.bursts,
         "padding": placement.padding,
         "append": {name: vars(each) | {"ticks": ticks[name]} for name, each in appends.items()},
         "tick_ps": memory.memory.tick_ps,

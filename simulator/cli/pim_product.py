@@ -91,6 +91,10 @@ def _record(run: "InMemoryRun") -> dict[str, Any]:
         "part": run.part,
         "unit": run.unit,
         "pe": run.pe,
+        "weights": run.plan.product.weights.name,
+        "activations": run.plan.product.activations.name,
+        "stored": fit.tiles.stored.name,
+        "values_per_column": fit.tiles.values,
         "layout": point.placement.layout.name,
         "held": point.held,
         "rung": run.rung,
@@ -123,6 +127,7 @@ def _of_requests(beside: "Beside | None") -> dict[str, Any]:
             "requests_cycles": beside.request_cycles,
             "requests_alone_cycles": beside.alone_cycles,
             "read_latency_s": beside.read_latency_s,
+            "energy_j": beside.product.energy_j,
         }
     }
 
@@ -131,7 +136,7 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
     from simulator.results import Table, engineering
 
     fit, point = run.plan.fit, run.plan.point
-    area, power = fit.area_mm2, fit.power_w
+    area, power, given = fit.area_mm2, fit.power_w, run.plan.product
     rows = [
         ("time", f"{run.cycles:,} cycles, {engineering(run.time_s, 's', 4)}"),
         ("rate", engineering(run.plan.product.macs / run.time_s, "MAC/s", 4)),
@@ -140,8 +145,12 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
             f"{run.channels} of {point.placement.geometry.channels} channels, "
             f"{run.utilisation:.1%} of what their multiplications could do",
         ),
-        ("column", f"each {fit.cadence_ticks} ticks, bound by the {fit.bound_by}"),
-        ("layout", f"{point.placement.layout.name}; {point.held} held"),
+        (
+            "column",
+            f"{fit.tiles.values} values of {fit.tiles.stored.name}, for {given.weights.name} x "
+            f"{given.activations.name}; {fit.cadence_ticks} ticks, bound by the {fit.bound_by}",
+        ),
+        ("layout", f"{point.placement.layout.name}, lanes as the unit has them; {point.held} held"),
         ("commands", ", ".join(f"{name} {count:,}" for name, count in run.issued.items())),
         ("row hits", f"{run.counts.row_hit_rate:.1%}; {point.partial_sums:,} sums left to add"),
         (
@@ -150,9 +159,7 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
             f"{area.high:.2g}) and {power.nominal * 1e3:.3g} mW a bank",
         ),
     ]
-    if run.energy_j:
-        parts = (f"{name} {engineering(each, 'J', 3)}" for name, each in run.energy_j.items())
-        rows.append(("energy", ", ".join(parts)))
+    rows.append(("energy", _joules(run.energy_j)))
     if beside is not None:
         rows += [
             (
@@ -165,6 +172,13 @@ def _table(run: "InMemoryRun", beside: "Beside | None", wall_s: float) -> str:
                 f"done in {beside.request_cycles:,} cycles, {beside.alone_cycles:,} alone; a read "
                 f"takes {engineering(beside.read_latency_s, 's', 3)}",
             ),
+            ("energy of both", _joules(beside.product.energy_j)),
         ]
     rows.append(("wall time", engineering(wall_s, "s", 3)))
     return Table(f"{run.part}, {run.unit}, {run.rung}", ("", ""), tuple(rows), "<<", "").text()
+
+
+def _joules(energies: dict[str, float]) -> str:
+    from simulator.results import engineering
+
+    return ", ".join(f"{name} {engineering(each, 'J', 3)}" for name, each in energies.items())

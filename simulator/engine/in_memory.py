@@ -101,8 +101,8 @@ class InMemoryRun:
 
     cycles: of `tick_ps`, until the results of all channels are read. issued: commands of groups by
     role, on rung "analytic" those of the plan. energy_j: nominal, of commands of the memory by name
-    and of the units; empty where the part has none. runs: by command, of channels that do the same;
-    empty on rung "analytic".
+    and of the units; of these alone where the part has none. runs: by command, of channels that do
+    the same; empty on rung "analytic".
     """
 
     part: str
@@ -141,7 +141,7 @@ class InMemoryRun:
 
     @property
     def power_w(self) -> float:
-        """Mean power of commands and units; 0 where the part has no energies."""
+        """Mean power of commands and units; of units alone where the part has no energies."""
         return sum(self.energy_j.values()) / self.time_s
 
     def check(self) -> None:
@@ -183,14 +183,19 @@ class Beside:
 
 
 def columns_of(part: GroupedPim) -> Columns:
-    """Return what a part gives the units of a stack."""
+    """Return what a part gives the units of a stack.
+
+    The energy of a read has its share of the opening of a row of which all columns are read.
+    """
     energies = command_energies_j(part)
+    opened_j = energies.get("activate", 0.0) / part.memory.bursts_per_row
+    read_j = energies.get("multiply", 0.0) / part.banks_at_once + opened_j
     return Columns(
         column_bytes=part.memory.access_bytes,
         tick_ps=part.memory.tick_ps,
         cadence_ticks=ticks_of(part).multiply,
         banks=part.banks_at_once * part.channels // part.stacks,
-        read_pj=energies.get("multiply", 0.0) * PJ_PER_J / part.banks_at_once,
+        read_pj=read_j * PJ_PER_J,
     )
 
 
@@ -228,6 +233,9 @@ def plan(
     held: Held | None = None,
 ) -> Plan:
     """Return how a product is done; arguments and errors as of `run_product`."""
+    if part.energy is None:
+        # Without the energy of reads no cap says what it allows.
+        unit = unit.model_copy(update={"power_cap": None})
     turn = min(product.vectors, unit.vectors_held)
     fitted = fit(unit, columns_of(part), product.weights, product.activations, turn)
     point = _point(part, unit, product, fitted, layout, held)
@@ -256,6 +264,12 @@ def run_plan(
     ]
     if rung == "analytic" and requests is not None:
         problems.append("requests need rung 'command', got 'analytic'")
+    interval = part.memory.refresh.interval_ticks
+    if plan.fit.cadence_ticks >= interval:
+        problems.append(
+            f"unit '{unit.name}' takes {plan.fit.cadence_ticks} ticks for a column, {part.name} is "
+            f"refreshed each {interval}"
+        )
     if problems:
         raise InputError(problems)
     runs = list[GroupedRun]()
@@ -268,8 +282,9 @@ def run_plan(
         cycles = ceil(plan.point.program_ticks / (1 - share))
         commands = _commands(part, plan.point.counts)
     energy_j = energies_j(part, commands)
-    if part.energy is not None:
-        energy_j["units"] = _units_j(part, unit, plan)
+    if requests is None:
+        energy_j.pop("request", None)
+    energy_j["units"] = _units_j(part, unit, plan)
     return InMemoryRun(
         part=part.name,
         unit=unit.name,
@@ -280,7 +295,12 @@ def run_plan(
         banks_at_once=part.banks_at_once,
         cycles=cycles,
         tick_ps=part.memory.tick_ps,
-        issued={role: commands[part.command(role)] for role in GROUP_ROLES},
+        # When groups are closed, the closed form does not say.
+        issued={
+            role: commands[part.command(role)]
+            for role in GROUP_ROLES
+            if role != "close" or rung == "command"
+        },
         energy_j=energy_j,
         runs=tuple(runs),
     )

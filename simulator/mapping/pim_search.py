@@ -225,7 +225,7 @@ def _refuse_large(shape: Shape, geometry: Geometry) -> None:
     lanes = geometry.burst_bytes * 8 // shape.value_bits
     of_row = values_of_row(shape, geometry) * lanes
     of_rows = geometry.channels * geometry.groups * geometry.banks * of_row
-    needed = ceil(shape.values / of_rows) if of_rows else 0
+    needed = -(-shape.values // of_rows) if of_rows else 0
     if needed > geometry.rows:
         raise InputError(
             f"gemv of {shape.words()} needs {needed} rows of each bank, {geometry.rows} are there"

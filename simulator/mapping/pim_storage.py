@@ -27,6 +27,9 @@ from simulator.mapping.pim_layout import (
     placed,
 )
 
+#: Values whose places are listed one by one.
+MOST_VALUES = 1 << 26
+
 
 @dataclass(frozen=True, kw_only=True)
 class Append:
@@ -178,12 +181,13 @@ def shared_weights(placement: Placement, tile_outputs: int, tile_inputs: int) ->
     """Return what it means that an NPU reads a matrix too, tile by tile, each row by row.
 
     Tiles go along the inputs first; in a tile a burst is read where it is first needed. Raises
-    InputError for tiles below 1.
+    InputError for tiles below 1, and for more than `MOST_VALUES`.
     """
     given = {"tile_outputs": tile_outputs, "tile_inputs": tile_inputs}
     problems = [f"{name} must be >= 1, got {size}" for name, size in given.items() if size < 1]
     if problems:
         raise InputError(problems)
+    _refuse_many(placement.shape.values)
     shape, geometry = placement.shape, placement.geometry
     bands = [
         _band(placement, matrix, first, tile_outputs, tile_inputs)
@@ -220,6 +224,7 @@ def _written(
     shape = placement.shape
     if dimension not in ("outputs", "inputs"):
         raise InputError(f"dimension must be outputs or inputs, got {dimension!r}")
+    _refuse_many(shape.values // int(getattr(shape, dimension)))
     outputs, inputs = np.arange(shape.outputs), np.arange(shape.inputs)
     if dimension == "outputs":
         outputs = np.array([index])
@@ -230,6 +235,11 @@ def _written(
     bursts, many = np.unique(places, axis=0, return_counts=True)
     lanes = prod(digit.factor for digit in placement.digits if digit.level == "lane")
     return bursts, many < lanes
+
+
+def _refuse_many(values: int) -> None:
+    if values > MOST_VALUES:
+        raise InputError(f"looks at each of at most {MOST_VALUES:,} values, got {values:,}")
 
 
 def _columns(place: Place) -> Ints:

@@ -110,7 +110,7 @@ def known() -> str:
     ("device", "near"), [("nonsense", "; "), ("upmen", "; did you mean 'upmem'? ")]
 )
 def test_a_device_that_is_unknown(device: str, near: str) -> None:
-    message = f"unknown PIM device {device!r}{near}known: {known()}"
+    message = f"unknown PIM command {device!r}{near}known: {known()}"
     words = CliRunner().invoke(app, ["pim", device, "--out", "16"])
     assert (words.exit_code, words.stdout, words.stderr) == (2, "", message + "\n")
     as_json = CliRunner().invoke(app, ["pim", device, "--json"])

@@ -437,7 +437,7 @@ OTHER_RUNS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"refresh": "none"}, {"refresh": "all_bank"}, "a refresh is due"),
     ({"refresh": "all_bank"}, {"refresh": "none"}, r"comes \d+ ticks before it is due"),
-    ({}, {"cadence_ticks": 9}, r"too early by 5: \[\d+\] Bank ALL_RD -> ALL_RD 9 ticks"),
+    ({}, {"cadence_ticks": 9}, r"too early by 5: \[\d+\] Channel ALL_RD -> ALL_RD 9 ticks"),
 ]
 
 

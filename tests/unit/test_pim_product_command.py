@@ -58,6 +58,10 @@ def test_json_is_the_run(rung: Any) -> None:
         "part": "hbm3_banks",
         "unit": "mixpe_in_bank",
         "pe": "mixpe_w4a8",
+        "weights": "int4-g128",
+        "activations": "int8-token",
+        "stored": "int4-g128",
+        "values_per_column": 64,
         "layout": "aim",
         "held": run.plan.point.held,
         "rung": rung,
@@ -93,6 +97,7 @@ def test_requests_beside_it() -> None:
         "requests_cycles": both.request_cycles,
         "requests_alone_cycles": both.alone_cycles,
         "read_latency_s": both.read_latency_s,
+        "energy_j": both.product.energy_j,
     }
     assert "beside" not in parsed(*SMALL)
 
@@ -139,8 +144,8 @@ def test_the_table_says_what_was_done() -> None:
     assert result.stdout.startswith("hbm3_banks, fp16_in_bank, command\n")
     assert f"{record['cycles']:,} cycles" in lines["time"]
     assert f"{record['utilisation']:.1%} of what" in lines["used"]
-    assert f"each {record['cadence_ticks']} ticks, bound by the power" in lines["column"]
-    assert f"aim; {record['held']} held" in lines["layout"]
+    assert f"{record['cadence_ticks']} ticks, bound by the power" in lines["column"]
+    assert f"aim, lanes as the unit has them; {record['held']} held" in lines["layout"]
     assert f"multiply {record['commands']['multiply']:,}" in lines["commands"]
     assert f"{record['row_hit_rate']:.1%}" in lines["row hits"]
     assert f"{record['elements_per_bank']} x fp16_fma" in lines["unit"]
@@ -150,7 +155,7 @@ def test_the_table_says_what_was_done() -> None:
     assert f"{record['beside']['requests_alone_cycles']:,} alone" in lines["requests"]
     assert "wall time" in lines
     assert "beside" not in nibblesim(*SMALL).stdout
-    assert "energy" not in nibblesim(*SMALL, "--part", "gddr6_banks").stdout
+    assert "activate" not in nibblesim(*SMALL, "--part", "gddr6_banks").stdout
 
 
 @pytest.mark.parametrize(

@@ -140,11 +140,11 @@ def run_program(
 ) -> GroupedRun:
     """Run a program on a channel, and requests beside it.
 
-    program, requests: as the module says. cadence_ticks: least from a multiplication of a group to
-    its next, of a unit that is slower than the rows. channels: that do the same; figures are of all
-    of them. operations: that were wanted, by default those of all
-    multiplications. trace: is given the commands of a channel, levels Channel to Column, in order,
-    block by block; those of a group are of its first bank.
+    program, requests: as the module says. cadence_ticks: least from a multiplication to the next,
+    of units that are slower than the rows: groups take turns in them, or in their power. channels:
+    that do the same; figures are of all of them. operations: that were wanted, by default those of
+    all multiplications. trace: is given the commands of a channel, levels Channel to Column, in
+    order, block by block; those of a group are of its first bank.
     Raises InputError for what is no program or request of the part, unknown policy and refresh,
     and if no command can follow.
     """

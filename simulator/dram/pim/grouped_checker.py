@@ -284,7 +284,7 @@ def _command(part: GroupedPim, name: str) -> tuple[int, ...]:
 def _all_rows(part: GroupedPim, cadence_ticks: int) -> tuple[Constraint, ...]:
     """Return memory's rows, the part's, and of a unit that is slower one for its cadence."""
     multiply = (part.command("multiply"),)
-    slow = Constraint(level="Bank", before=multiply, after=multiply, ticks=cadence_ticks)
+    slow = Constraint(level="Channel", before=multiply, after=multiply, ticks=cadence_ticks)
     return (*part.memory.constraints, *part.rows, *[slow] * (cadence_ticks > 0))
 
 

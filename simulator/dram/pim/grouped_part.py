@@ -1,9 +1,9 @@
 """A PIM of any DRAM standard as data: groups of banks that compute at once, and their commands.
 
-The files are in `hw_configs/parts/pim`. Beside the commands of its memory, a channel has five that
-are of a group of banks, by their roles: `open` and `close` its rows, `multiply` a burst of each of
-its banks, `buffer_write` brings a burst to the channel's buffer of vectors, `result_read` takes
-results away. What they do when, says `grouped`.
+The files are in `hw_configs/parts/pim_groups`. Beside the commands of its memory, a channel has
+five that are of a group of banks, by their roles: `open` and `close` its rows, `multiply` a burst
+of each of its banks, `buffer_write` brings a burst to the channel's buffer of vectors,
+`result_read` takes results away. What they do when, says `grouped`.
 
 What a command is of: an `open` of its equal part of a group's banks, `close` and `multiply` of all
 of them, `buffer_write` and `result_read` of all banks of the channel. A row `[level, [before],
@@ -34,7 +34,7 @@ from simulator.dram.standard import (
     wrong_row,
 )
 
-PIM_FOLDER = "hw_configs/parts/pim"
+PIM_FOLDER = "hw_configs/parts/pim_groups"
 #: Kinds of the entries of a program: buffer writes, a row and its multiplications, result reads,
 #: the end of a section.
 LOAD, ROW, RESULT, END = range(4)
@@ -275,7 +275,7 @@ class GroupedPim(Part):
 
 
 def load_grouped(name_or_path: str) -> GroupedPim:
-    """Load a part by name from `hw_configs/parts/pim`, or from a YAML file.
+    """Load a part by name from `hw_configs/parts/pim_groups`, or from a YAML file.
 
     Raises InputError with every problem of the file.
     """

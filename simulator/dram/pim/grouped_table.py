@@ -196,7 +196,7 @@ def _whole_scopes(scope_of: Ints, groups: Ints, scopes: Ints) -> Ints | None:
 def _more_rows(part: GroupedPim, settings: Settings) -> list[Constraint]:
     """Return rows of a slower unit, and of commands that hold their bus for more than a tick."""
     multiply, cadence = (part.command("multiply"),), settings.cadence_ticks
-    rows = [Constraint(level="Bank", before=multiply, after=multiply, ticks=cadence)]
+    rows = [Constraint(level="Channel", before=multiply, after=multiply, ticks=cadence)]
     two = part.memory.buses == "row and column"
     for name, command in part.memory.commands.items():
         same = tuple(

@@ -10,7 +10,8 @@ of a level; it shares nothing with the controller but the part. Checked are, on 
   another one; no row is open in both buffers of a bank. With one buffer they are memory's, which is
   not read, written or opened inside a GEMV
 - the steps of a GEMV: COMPS_READRES after one of k steps, READRES after the first COMP
-- while GWRITE copies no PIM command, nor a precharge of the units' rows but for a refresh
+- while GWRITE copies no PIM command, nor (but for a refresh) a precharge of the row that it copies
+  or of the units' row of that bank
 - refresh: of ranks in turn, of closed banks, of both buffers; neither before it is due nor more
   than a turn late
 
@@ -66,7 +67,9 @@ class _Channel:
     units: list[int | None]
     turn: int
     last: int = -1
+    #: When the last GWRITE was, and of which bank.
     gwrite: int | None = None
+    copied: tuple[int, ...] = ()
     header: int | None = None
     #: The last composite GEMV and its steps, the first COMP since the last READRES.
     composite: tuple[int, int] | None = None
@@ -202,10 +205,16 @@ class PimChecker:
                 yield f"too early by {tick - issued.tick}: {words}"
 
     def _is_held(self, issued: Issued, role: Role, channel: _Channel) -> bool:
-        """Tell whether a command waits for the end of a GWRITE."""
-        closes: Role = "close" if self._how.row_buffers == 1 else "close_pim"
+        """Tell whether a command waits for the end of a GWRITE.
+
+        With two row buffers requests may close rows of the units that they need, of other banks.
+        """
         due = (channel.turn + 1) * self._part.turn_ticks
-        return role in _HELD or (role == closes and issued.tick < due)
+        if self._how.row_buffers == 1:
+            closes = role == "close"
+        else:
+            closes = role == "close_pim" and issued.address[: len(BANKED)] == channel.copied
+        return role in _HELD or (closes and issued.tick < due)
 
     def _instances(self, path: tuple[int, ...], sibling: bool) -> list[tuple[int, ...]]:
         """Return the instances of a level that a row speaks of: one, or its siblings."""
@@ -308,7 +317,7 @@ class PimChecker:
             case "refresh":
                 channel.turn += 1
             case "write_buffer":
-                channel.gwrite = issued.tick
+                channel.gwrite, channel.copied = issued.tick, issued.address[: len(BANKED)]
             case "announce":
                 channel.header = issued.address[-1]
             case "compute_and_read":
