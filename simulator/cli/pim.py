@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.cli import output, pim_layout, pim_product
+from simulator.cli import output, pim_capacity, pim_layout, pim_product
 from simulator.cli.options import JsonOption
 from simulator.config import unknown
 from simulator.errors import InputError
@@ -34,6 +34,7 @@ pim = typer.Typer(cls=Devices, no_args_is_help=True, rich_markup_mode=None)
 
 pim.command()(pim_product.product)
 pim.command()(pim_layout.layout)
+pim.command()(pim_capacity.capacity)
 
 PartOption = Annotated[
     str | None, typer.Option("--part", metavar="NAME|FILE", help="Other figures, as a YAML file.")

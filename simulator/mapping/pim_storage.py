@@ -49,7 +49,7 @@ class KeysAndValues:
     layers: int
     heads: int
     head_dim: int
-    value_bits: int = 16
+    value_bits: int | Fraction = 16
     scale_bits: Fraction = Fraction(0)
 
     def shapes(self, tokens: int, requests: int) -> tuple[Shape, Shape]:
@@ -137,11 +137,14 @@ def most_tokens(
     """Return the longest context of so many requests that rows have room for; 0 for none.
 
     rows_taken: of each bank, by weights. Layouts that do not split over channels have whole
-    requests on channels. Raises InputError for requests below 1 and for layouts that heads do not
-    fit.
+    requests on channels. Raises InputError for requests below 1, rows that are not there, and
+    layouts that heads do not fit.
     """
-    if requests < 1:
-        raise InputError(f"requests must be >= 1, got {requests}")
+    problems = [f"requests must be >= 1, got {requests}"] if requests < 1 else []
+    if not 0 <= rows_taken <= geometry.rows:
+        problems.append(f"rows_taken must be 0 to {geometry.rows}, got {rows_taken}")
+    if problems:
+        raise InputError(problems)
     room = geometry.rows - rows_taken
 
     def fits(tokens: int) -> bool:
