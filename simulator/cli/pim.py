@@ -9,7 +9,6 @@ from typer.core import TyperGroup
 
 from simulator.cli import output, pim_capacity, pim_layout, pim_product
 from simulator.cli.options import JsonOption
-from simulator.config import unknown
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ class Devices(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that arguments name; raises InputError for none."""
         if self.get_command(ctx, args[0]) is None:
+            from simulator.config import unknown
+
             raise InputError(unknown("PIM command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 

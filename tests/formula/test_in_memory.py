@@ -61,7 +61,14 @@ def free(unit: PimUnit, **changes: Any) -> PimUnit:
     return replace(unit, {"power_cap": None, "buffer.capacity": "64 KiB", **changes})
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "x".join(map(str, sizes.values())))
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param(SIZES[0], id="square"),
+        pytest.param(SIZES[1], id="six vectors", marks=pytest.mark.slow),
+        pytest.param(SIZES[2], id="heads", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_analytic_is_command(part: GroupedPim, unit: str, sizes: dict[str, int]) -> None:

@@ -29,6 +29,8 @@ PARTS = [
     if "\nat_once:" in (ROOT / PIM_FOLDER / f"{name}.yaml").read_text()
 ]
 UNITS = [load_pim_unit(name) for name in names(PIM_UNIT_FOLDER)]
+#: Units that every run of the tests takes.
+QUICK = ("fp16_in_bank", "lut_in_bank")
 LAYOUTS = [load_layout(name) for name in ("aim", "attacc_v", "pim_gpt")]
 #: Weights and activations; each unit multiplies one at least, some widened.
 FORMATS = [("fp16", "fp16"), ("int4-g128", "int8-token"), ("bitmod4-g128", "fp16")]
@@ -95,7 +97,13 @@ def refusable(problem: str, unit: PimUnit, layout: Layout) -> bool:
         pytest.param(MORE_LAYOUTS, MORE_FORMATS, id="all", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        pytest.param(unit, id=unit.name, marks=[] if unit.name in QUICK else pytest.mark.slow)
+        for unit in UNITS
+    ],
+)
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_every_unit_in_every_part(
     part: GroupedPim, unit: PimUnit, layouts: list[Layout], formats: list[tuple[str, str]]

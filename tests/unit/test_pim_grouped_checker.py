@@ -76,7 +76,7 @@ def asked(part: GroupedPim) -> st.SearchStrategy[tuple[int, int, int, int, int]]
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), policy=st.sampled_from(POLICIES), refresh=st.sampled_from(REFRESHES))
 def test_drawn_programs_and_requests_break_no_rule(
     data: st.DataObject, policy: str, refresh: str
