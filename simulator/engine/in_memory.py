@@ -253,15 +253,12 @@ def run_plan(
     refresh: RefreshMode = "all_bank",
 ) -> InMemoryRun:
     """Do a product as planned; arguments and errors as of `run_product`."""
-    problems = [
-        unknown(name, given, known)
-        for name, given, known in (
-            ("rung", rung, RUNGS),
-            ("policy", policy, get_args(Policy)),
-            ("refresh", refresh, get_args(RefreshMode)),
-        )
-        if given not in known
-    ]
+    choices = {
+        "rung": (rung, RUNGS),
+        "policy": (policy, get_args(Policy)),
+        "refresh": (refresh, get_args(RefreshMode)),
+    }
+    problems = [unknown(name, *each) for name, each in choices.items() if each[0] not in each[1]]
     if rung == "analytic" and requests is not None:
         problems.append("requests need rung 'command', got 'analytic'")
     interval = part.memory.refresh.interval_ticks

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from simulator.config import Bytes, Part, load_part, unknown
+from simulator.dram.pim.validators import levels_in_order, one_of_each
 from simulator.dram.standard import Constraint, Refresh, refuse, wrong_row
 
 PIM_FOLDER = "hw_configs/parts/pim"
@@ -157,19 +158,13 @@ class AttAcc(Part):
     @field_validator("levels")
     @classmethod
     def _levels_in_order(cls, levels: dict[str, int]) -> dict[str, int]:
-        if tuple(levels) != LEVELS:
-            raise ValueError(f"must be {', '.join(LEVELS)}, got {', '.join(levels) or 'none'}")
-        return levels
+        return levels_in_order(levels, LEVELS)
 
     @field_validator("commands")
     @classmethod
     def _commands_complete(cls, commands: dict[str, PimCommand]) -> dict[str, PimCommand]:
-        problems = []
-        for role in _ONCE:
-            found = [name for name, command in commands.items() if command.role == role]
-            if len(found) != 1:
-                listed = ", ".join(found) or "none"
-                problems.append(f"needs one command of role '{role}', got {listed}")
+        roles = {name: command.role for name, command in commands.items()}
+        problems = one_of_each(roles, _ONCE)
         for name, command in commands.items():
             if command.level not in BANKED:
                 problems.append(f"{name}: {unknown('level', command.level, BANKED)}")

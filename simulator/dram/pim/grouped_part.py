@@ -23,6 +23,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from simulator.config import Bytes, Part, load_part, unknown
 from simulator.dram.channels import Named
 from simulator.dram.energy import Currents
+from simulator.dram.pim.validators import one_of_each
 from simulator.dram.standard import (
     Command,
     Constraint,
@@ -180,12 +181,7 @@ class GroupedPim(Part):
         cls, commands: dict[str, GroupRole], info: ValidationInfo
     ) -> dict[str, GroupRole]:
         memory: Standard | None = info.data.get("memory")
-        problems = []
-        for role in GROUP_ROLES:
-            found = [name for name, each in commands.items() if each == role]
-            if len(found) != 1:
-                listed = ", ".join(found) or "none"
-                problems.append(f"needs one command of role '{role}', got {listed}")
+        problems = one_of_each(commands, GROUP_ROLES)
         if memory is not None:
             problems += [
                 f"{name} is a command of {memory.name}"

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_serializer, m
 
 from simulator.config import Bytes, Part, load_part, unknown
 from simulator.dram.energy import Currents
+from simulator.dram.pim.validators import levels_in_order, one_of_each
 from simulator.dram.standard import Constraint, Refresh, refuse, wrong_row
 from simulator.errors import InputError
 
@@ -204,19 +205,13 @@ class NeuPims(Part):
     @field_validator("levels")
     @classmethod
     def _levels_in_order(cls, levels: dict[str, int]) -> dict[str, int]:
-        if tuple(levels) != LEVELS:
-            raise ValueError(f"must be {', '.join(LEVELS)}, got {', '.join(levels) or 'none'}")
-        return levels
+        return levels_in_order(levels, LEVELS)
 
     @field_validator("commands")
     @classmethod
     def _one_command_a_role(cls, commands: dict[str, PimCommand]) -> dict[str, PimCommand]:
-        problems = []
-        for role in ROLES:
-            found = [name for name, command in commands.items() if command.role == role]
-            if len(found) != 1:
-                listed = ", ".join(found) or "none"
-                problems.append(f"needs one command of role '{role}', got {listed}")
+        roles = {name: command.role for name, command in commands.items()}
+        problems = one_of_each(roles, ROLES)
         for name, command in commands.items():
             if command.level != _LEVEL_OF[command.role]:
                 problems.append(
