@@ -7,7 +7,7 @@ for. Everything else in the package serves these few functions.
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,7 @@ from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
 from simulator.dram.channels import Channels
 from simulator.errors import InputError
 from simulator.hardware import Device
+from simulator.mapping.policies import Policies
 from simulator.results import Result
 from simulator.workload import Model, Workload, from_hf_config
 
@@ -27,6 +28,8 @@ RUNGS = ("roofline", "analytic", "tile", "command")
 EVENTS = ("tile", "command")
 ATTENTION = ("fused", "unfused")
 TABLES = ("fused", "apart")
+#: What is done about a device that takes more power than it may.
+POWER = ("report", "throttle", "refuse")
 
 
 @lru_cache(maxsize=1)
@@ -95,6 +98,8 @@ def simulate(
     trace: bool = False,
     memo: bool = True,
     energy: EnergyProfile | None = None,
+    policies: Policies | None = None,
+    power: str = "report",
     verify: bool = False,
     seed: int = 0,
     progress: Callable[[], object] | None = None,
@@ -107,17 +112,22 @@ def simulate(
     are made by what makes the activation, "fused", or "apart". trace: keep the interval of every
     tile. memo: remember equal segments (the result is the same either way). energy: a profile in
     place of the one that the device names, with what it leaves to be counted (`priced_for`).
+    policies: who multiplies, where requests lie, sub-batches; by default as `Policies`.
+    power: a device that takes more than its TDP or the limit of a stack of its memory is warned of,
+    "report"; lowers its clock until its average is within the TDP, "throttle", of which up to eight
+    more runs find the highest; or is infeasible, "refuse".
     verify: also compute a tile of every distinct product bit by bit, on data of `seed`
     (`Result.numerics`); what is not exact fails `Result.check`. progress: called once per segment.
 
     Raises InputError for what the device cannot multiply or an unknown option, InfeasibleError
-    where memory or scratchpad is too small.
+    where memory or scratchpad is too small, or too much power would be taken.
     """
     _check_type("device", device, Device, "load_device")
     _check_type("workload", workload, Workload, "prefill, decode_step or gemm")
     _check_choice("rung", rung, RUNGS)
     _check_choice("attention", attention, ATTENTION)
     _check_choice("tables", tables, TABLES)
+    _check_choice("power", power, POWER)
     if rung == "command" and not isinstance(device.memory, Channels):
         raise InputError(
             f"rung 'command' needs a memory of kind 'channels', {device.name} has one of kind "
@@ -125,23 +135,21 @@ def simulate(
         )
     # Numba is imported here: it is slow to import, and only a simulation needs it.
     from simulator.engine.assemble import assemble
+    from simulator.engine.limits import within_limits
     from simulator.engine.roofline import bare_plan, roofline
     from simulator.engine.run import Engine
+    from simulator.engine.schedule import Options, schedule, stages_of
     from simulator.hardware.priced import priced_for
-    from simulator.mapping.planner import plan
 
     began = time.perf_counter()
     profile = priced_for(energy or _profile(device.energy), device)
     engine = Engine(device, memo=memo)
-    made = plan(
-        workload,
-        device,
-        profile,
-        fused_attention=attention == "fused",
-        fused_tables=tables == "fused",
-        bound_ps=lambda made: engine.analytic_steps(made)[1],
-        duration_ps=(lambda made: engine.tile_steps(made)[1]) if rung in EVENTS else None,
-    )
+    policies = policies or Policies()
+    options = Options(attention == "fused", tables == "fused", policies)
+    if rung == "roofline":
+        options = options._replace(policies=replace(policies, sub_batch="off"))
+    scheduled = schedule(workload, device, profile, engine, options, events=rung in EVENTS)
+    made = scheduled.plan
     match rung:
         case "tile":
             steps, latency_ps = engine.tile_steps(made, progress)
@@ -152,7 +160,11 @@ def simulate(
             steps, latency_ps = engine.analytic_steps(made)
         case _:
             made = bare_plan(made, device)
+            scheduled = scheduled._replace(plan=made)
             steps, latency_ps = engine.roofline_steps(made, roofline(made, device).bound_ps)
+    stages = stages_of(
+        scheduled, steps, engine.tile_steps if rung in EVENTS else engine.analytic_steps
+    )
     result = assemble(
         workload,
         device,
@@ -162,9 +174,30 @@ def simulate(
         latency_ps,
         rung=rung,
         version=version(),
-        run_options={"rung": rung, "attention": attention, "tables": tables},
+        run_options={
+            "rung": rung,
+            "attention": attention,
+            "tables": tables,
+            **({} if device.pim is None else {"policies": asdict(policies)}),
+        },
+        stages=stages,
         trace=trace,
     )
+
+    def again(slower: Device) -> Result:
+        return simulate(
+            slower,
+            workload,
+            rung,
+            attention=attention,
+            tables=tables,
+            trace=trace,
+            memo=memo,
+            energy=energy,
+            policies=policies,
+        )
+
+    result = within_limits(result, device, power, again)
     if verify:
         from simulator.engine.sampled import sampled_products
 

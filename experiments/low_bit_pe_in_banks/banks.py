@@ -12,10 +12,11 @@ from cases import Element, Matrices, Work
 from simulator import formats
 from simulator.cost import Bound, Constant
 from simulator.dram.pim.grouped_part import GroupedPim, load_grouped
-from simulator.engine.in_memory import InMemoryRun, Product, Rung, columns_of, run_product
+from simulator.engine.in_memory import InMemoryRun, Rung, run_product
 from simulator.hardware.pim_unit import MATCHED, PimUnit, load_pim_unit
 from simulator.hardware.pim_unit_fit import Fit, fit
 from simulator.mapping.pim_layout import Layout
+from simulator.mapping.pim_product import Product, columns_of
 
 STACK, UNIT = "hbm3_banks", "fp16_in_bank"
 #: Vectors that the unit that ships holds, and for which layouts are searched.

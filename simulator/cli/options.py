@@ -1,6 +1,7 @@
 """The options that commands share, and what they mean: devices, lengths, formats, workloads."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
@@ -9,7 +10,8 @@ from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.hardware import Device
-    from simulator.workload import Workload
+    from simulator.mapping.policies import Policies
+    from simulator.workload import Model, Workload
 
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="Name (see nibblesim devices) or YAML file.")
@@ -38,6 +40,29 @@ ContextOption = Annotated[
         "--context",
         metavar="N[,N...]",
         help="decode: keys attended, the new token's included; several: one a request.",
+    ),
+]
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests",
+        metavar="FILE.csv",
+        help="decode: seq_len[,ch_idx], one request a row: keys attended and the memory's channel.",
+    ),
+]
+TensorOption = Annotated[
+    int, typer.Option("--tp", metavar="T", help="Devices that share each layer; this is one.")
+]
+PipelineOption = Annotated[
+    int, typer.Option("--pp", metavar="P", help="Stages of layers; this is the last.")
+]
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME=VALUE",
+        help="placement=fixed|intensity|predicted|npu, assignment=min_load|round_robin, "
+        "sub_batch=auto|on|off; repeatable.",
     ),
 ]
 WeightOption = Annotated[
@@ -82,6 +107,12 @@ TablesOption = Annotated[
     str,
     typer.Option(
         "--tables", metavar="fused|apart", help="Who makes the tables of LUT cores: the op before."
+    ),
+]
+PowerOption = Annotated[
+    str,
+    typer.Option(
+        "--power", metavar="report|throttle|refuse", help="What to do where TDP is passed."
     ),
 ]
 DataflowOption = Annotated[
@@ -133,6 +164,13 @@ class Formats(TwoFormats):
 
     kv: str
     embedding: str | None
+
+
+class Parallel(TypedDict):
+    """Devices that share a model, as arguments of `prefill` and `decode_step`."""
+
+    tensor_parallel: int
+    pipeline_parallel: int
 
 
 def changed_device(name: str, changes: list[str] | None, dataflow: str | None = None) -> "Device":
@@ -235,6 +273,9 @@ def workload_of(
     context: str | None,
     formats: Formats,
     all_logits: bool = False,
+    requests: Path | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
 ) -> "Workload":
     """Build the workload that `run` and `export-topology` describe."""
     from simulator.api import load_model
@@ -242,24 +283,89 @@ def workload_of(
     from simulator.workload import decode_step, prefill
 
     described = load_model(model)
+    parallel: Parallel = {
+        "tensor_parallel": tensor_parallel,
+        "pipeline_parallel": pipeline_parallel,
+    }
     match phase:
         case "prefill":
+            if requests is not None:
+                raise InputError("--requests is for --phase decode")
             if context is not None or sequence is None:
                 raise InputError(_lengths_problem("prefill", "--sequence", "--context", context))
             lengths = _lengths("--sequence", sequence)
             last_only = not all_logits
             return prefill(
-                described, sequence=lengths, batch=batch, last_token_logits=last_only, **formats
+                described,
+                sequence=lengths,
+                batch=batch,
+                last_token_logits=last_only,
+                **formats,
+                **parallel,
             )
         case "decode":
+            if requests is not None:
+                return _of_requests(
+                    described, requests, batch, sequence, context, formats, parallel
+                )
             if sequence is not None or context is None:
                 raise InputError(_lengths_problem("decode", "--context", "--sequence", sequence))
             if all_logits:
                 raise InputError("--all-logits is for --phase prefill")
             lengths = _lengths("--context", context)
-            return decode_step(described, context=lengths, batch=batch, **formats)
+            return decode_step(described, context=lengths, batch=batch, **formats, **parallel)
         case _:
             raise InputError(unknown("phase", phase, PHASES))
+
+
+def _of_requests(
+    model: "Model",
+    file: Path,
+    batch: int | None,
+    sequence: str | None,
+    context: str | None,
+    formats: Formats,
+    parallel: "Parallel",
+) -> "Workload":
+    """Build a decode step of the requests of a file, which says all of lengths and batch."""
+    from simulator.dram.pim.neupims import read_requests
+    from simulator.workload import decode_step
+
+    given = {"--batch": batch, "--sequence": sequence, "--context": context}
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"--requests gives all requests; leave {option} away")
+    requests = read_requests(file)
+    channels = [channel for _, channel in requests if channel is not None]
+    return decode_step(
+        model,
+        context=[keys for keys, _ in requests],
+        channels=channels or None,
+        **formats,
+        **parallel,
+    )
+
+
+def policies_of(given: list[str] | None) -> "Policies":
+    """Return the policies of `--policy NAME=VALUE`."""
+    from dataclasses import fields
+
+    from simulator.config import unknown
+    from simulator.mapping.policies import Policies
+
+    known, found, problems = [field.name for field in fields(Policies)], dict[str, str](), []
+    for text in given or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            problems.append(f"--policy '{text}': expected NAME=VALUE")
+        elif name not in known:
+            problems.append(f"--policy: {unknown('policy', name, known)}")
+        elif name in found:
+            problems.append(f"--policy {name}: given twice")
+        found[name] = value
+    if problems:
+        raise InputError(problems)
+    return Policies(**found)
 
 
 def _lengths_problem(phase: str, needed: str, other: str, other_given: str | None) -> str:

@@ -53,9 +53,10 @@ def product(
     """Any element in the banks of any memory: a product, alone or beside reads and writes."""
     from simulator import formats
     from simulator.dram.pim.grouped_part import load_grouped
-    from simulator.engine.in_memory import Product, run_beside, run_product
+    from simulator.engine.in_memory import run_beside, run_product
     from simulator.hardware.pim_unit import load_pim_unit
     from simulator.mapping.pim_layout import load_layout
+    from simulator.mapping.pim_product import Product
 
     began = time.perf_counter()
     wanted = Product(

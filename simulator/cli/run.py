@@ -21,16 +21,22 @@ from simulator.cli.options import (
     ModelArgument,
     OutOption,
     PhaseOption,
+    PipelineOption,
+    PolicyOption,
+    PowerOption,
+    RequestsOption,
     RungOption,
     SequenceOption,
     SetOption,
     ShorthandOption,
     TablesOption,
+    TensorOption,
     TraceOption,
     VerifyOption,
     WeightOption,
     changed_device,
     formats_of,
+    policies_of,
     two_formats,
     workload_of,
 )
@@ -38,6 +44,7 @@ from simulator.errors import InfeasibleError, InputError
 
 if TYPE_CHECKING:
     from simulator.hardware import Device
+    from simulator.mapping.policies import Policies
     from simulator.results import Result
     from simulator.workload import Workload
 
@@ -52,6 +59,9 @@ def run(
     batch: BatchOption = None,
     sequence: SequenceOption = None,
     context: ContextOption = None,
+    requests: RequestsOption = None,
+    tp: TensorOption = 1,
+    pp: PipelineOption = 1,
     weight_format: WeightOption = None,
     activation_format: ActivationOption = None,
     kv_format: KvOption = None,
@@ -61,6 +71,8 @@ def run(
     rung: RungOption = "tile",
     attention: AttentionOption = "fused",
     tables: TablesOption = "fused",
+    policy: PolicyOption = None,
+    power: PowerOption = "report",
     changes: SetOption = None,
     out: OutOption = None,
     trace: TraceOption = False,
@@ -68,7 +80,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a prefill or one decode step."""
-    on = changed_device(device, changes)
+    on, policies = changed_device(device, changes), policies_of(policy)
     formats = formats_of(shorthand, weight_format, activation_format, kv_format, embedding_format)
     workload = workload_of(
         model,
@@ -78,6 +90,9 @@ def run(
         context=context,
         formats=formats,
         all_logits=all_logits,
+        requests=requests,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
     )
     _simulate(
         on,
@@ -85,6 +100,8 @@ def run(
         rung,
         attention=attention,
         tables=tables,
+        policies=policies,
+        power=power,
         out=out,
         trace=trace,
         verify=verify,
@@ -175,6 +192,8 @@ def _simulate(
     *,
     attention: str = "fused",
     tables: str = "fused",
+    policies: "Policies | None" = None,
+    power: str = "report",
     out: str | None,
     trace: bool,
     verify: bool,
@@ -197,6 +216,8 @@ def _simulate(
                 rung,
                 attention=attention,
                 tables=tables,
+                policies=policies,
+                power=power,
                 trace=trace,
                 verify=verify,
                 progress=tick,

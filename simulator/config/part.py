@@ -55,6 +55,10 @@ class FrozenDict(dict[str, Any]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Hash as equal mappings do, whatever their order: parts are keys of what is remembered."""
+        return hash(frozenset(self.items()))
+
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
         """Copy and send to other processes as a plain dict is."""
         return FrozenDict, (dict(self),)

@@ -30,7 +30,7 @@ COMPONENTS = (
 #: What a unit is in, in the order in which it is printed: `background` is refresh of DRAM.
 STATES = ("active", "stalled", "idle", "leakage", "background")
 
-_PICO = 1e-12
+_PICO, _FEMTO = 1e-12, 1e-15
 _GIB = 2**30
 
 Tally: TypeAlias = tuple[tuple[str, int], ...]
@@ -56,7 +56,8 @@ class Counts:
 
     macs: issued MACs by operand pair ("int8xint8"); vector_ops: element operations by function;
     the rest are bits moved. `register_bits` move from one PE to the next, `noc_bit_hops` are bits
-    times links passed.
+    times links passed. own_fj: femtojoules of parts that have their own prices, by component, as
+    "pim" for commands and units of a memory that multiplies.
     """
 
     macs: Tally = ()
@@ -69,15 +70,17 @@ class Counts:
     dram_read_bits: int = 0
     dram_write_bits: int = 0
     noc_bit_hops: int = 0
+    own_fj: Tally = ()
 
     def __post_init__(self) -> None:
         """Refuse negative counts, all of them in one error."""
-        tallies = (*self.macs, *self.vector_ops)
+        tallies = (*self.macs, *self.vector_ops, *self.own_fj)
         moved = [getattr(self, name) for name in BITS]
         if min(moved) >= 0 and all(count >= 0 for _, count in tallies):
             return
         named = [(f"macs of {name}", count) for name, count in self.macs]
         named += [(f"vector_ops of {name}", count) for name, count in self.vector_ops]
+        named += [(f"own_fj of {name}", count) for name, count in self.own_fj]
         named += zip(BITS, moved, strict=True)
         raise InputError([f"{name} must be >= 0, got {n}" for name, n in named if n < 0])
 
@@ -87,6 +90,7 @@ class Counts:
         return cls(
             macs=added(*(times(number, counts.macs) for number, counts in parts)),
             vector_ops=added(*(times(number, counts.vector_ops) for number, counts in parts)),
+            own_fj=added(*(times(number, counts.own_fj) for number, counts in parts)),
             **{
                 name: sum(number * getattr(counts, name) for number, counts in parts)
                 for name in BITS
@@ -154,7 +158,7 @@ def energy_breakdown(
     static: Static | None = None,
     bound: Bound = "nominal",
 ) -> dict[str, float]:
-    """Return the energy in J of each of `COMPONENTS`; their sum is the energy of the run.
+    """Return the energy in J of `COMPONENTS`, and of what has its own prices; their sum is the run's.
 
     `counts` and `states` give what units do, `static` what time costs; an op alone has no static
     part. `bound` takes every constant at one end of its range. Raises InputError where the profile
@@ -164,6 +168,7 @@ def energy_breakdown(
     waiting = [waiting_energy(state, profile, bound) for state in states]
     background_w = static.dram_bytes / _GIB * profile.dram_background_w_per_gib.at(bound)
     energy = {name: pj * _PICO for name, pj in _dynamic_pj(counts, profile, bound).items()}
+    energy |= {name: fj * _FEMTO for name, fj in counts.own_fj}
     energy |= {
         "leakage": static.area_mm2 * profile.leakage_w_per_mm2.at(bound) * static.seconds,
         "dram_background": background_w * static.seconds,

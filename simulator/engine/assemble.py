@@ -32,6 +32,7 @@ from simulator.results import (
     Provenance,
     Result,
     Spill,
+    StageRecord,
     Traffic,
     UnitRecord,
 )
@@ -42,6 +43,8 @@ DRAM = UNITS.index("dram")
 #: Units of which each core has its own.
 PER_CORE = ("matrix", "vector")
 SHARED = ("leakage", "dram_background", "stalled", "idle")
+#: Units whose active energy is a component of its own.
+MOVED_OR_OWN = ("vector", "scratchpad", "accumulator", "dram", "noc", "pim", "link")
 
 
 def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
@@ -64,9 +67,10 @@ class _Books:
         self.columns: list[np.ndarray] = []
         self.tiles: list[np.ndarray] = []
         self.waited = np.zeros(len(UNITS), dtype=np.int64)
-        self.sent = self.received = self.noc_sent = self.noc_received = 0
+        self.sent = np.zeros(len(UNITS), dtype=np.int64)
+        self.received = self.sent.copy()
         self.carried = (0, 0)
-        self.dram_busy = 0
+        self.busy = np.zeros(len(UNITS), dtype=np.int64)
         self.ahead = np.zeros((2, 0), dtype=np.int64)
         self._known: dict[int, tuple[int, int, int, int, float, str, dict[str, float]]] = {}
 
@@ -82,8 +86,9 @@ class _Books:
     def record(self, step: Step, op: OpPlan, start_ps: int, end_ps: int) -> None:
         """Add the record of one operation; times are absolute."""
         segment, name, layer = step.segment, op.name, -1
-        if segment.repeat > 1 or segment.first_index > 0:
-            name, layer = f"layers.{step.layer}.{name}", step.layer
+        if op.layer >= 0 or segment.repeat > 1 or segment.first_index > 0:
+            layer = op.layer if op.layer >= 0 else step.layer
+            name = f"layers.{layer}.{name}"
         timed = (name, op.kind, segment.name, layer, op.unit, start_ps, end_ps - start_ps)
         self.records.append(OpRecord(*timed, *self.priced(op)))
 
@@ -93,9 +98,9 @@ class _Books:
         for op, window in zip(step.segment.ops, step.bound.windows, strict=True):
             start = max(0, step.start_ps + window.start_ps)
             self.record(step, op, start, step.start_ps + window.end_ps)
-            self.sent += op.load_bytes + op.store_bytes
-            self.noc_sent += op.network_bytes
-        self.received, self.noc_received = self.sent, self.noc_sent
+            self.sent[DRAM] += op.load_bytes + op.store_bytes
+            self.sent[UNITS.index(op.unit)] += op.main_bytes
+        self.received = self.sent
 
     def executed(self, step: Step) -> None:
         """Add a step that the executor ran, with the loads carried over from the one before."""
@@ -116,13 +121,12 @@ class _Books:
         ends = np.where(absent, 0, last).max(axis=1)
         for index, op in enumerate(step.segment.ops):
             self.record(step, op, int(starts[index]), int(ends[index]))
-            stalled = sum(ps for _, ps in op.stalls_ps)
-            busy[index, 0] -= stalled
-        self.dram_busy += int(busy[:, DRAM].sum())
+            busy[index, UNITS.index(op.unit)] -= sum(ps for _, ps in op.stalls_ps)
+        self.busy += busy.sum(axis=0)
         op_index, unit = np.nonzero(~absent)
         where = (op_index, unit)
         groups = np.array([op.cores // self.group for op in step.segment.ops])
-        busy[:, :DRAM] *= groups[:, None]
+        busy[:, : len(PER_CORE)] *= groups[:, None]
         columns = (unit, op_index + offset, first[where], last[where], busy[where])
         self.columns.append(np.stack(columns))
         if self.trace:
@@ -130,29 +134,27 @@ class _Books:
             times = (tile_start + step.start_ps, tile_end + step.start_ps)
             self.tiles.append(np.stack([tile_unit, tile_op + offset, *times]))
         waited = run.waited_ps.copy()
-        waited[:, :DRAM] *= groups[:, None]
+        waited[:, : len(PER_CORE)] *= groups[:, None]
         self.waited += waited.sum(axis=0)
-        self.sent += run.sent_bytes
-        self.received += run.received_bytes
-        self.noc_sent += run.noc_sent_bytes
-        self.noc_received += run.noc_received_bytes
+        self.sent += run.sent
+        self.received += run.received
         self.carried = (run.carried_ps, step.start_ps + run.carried_first_ps)
         self.ahead = np.stack(run.ahead) + step.start_ps
 
-    def intervals(self) -> Intervals:
-        """Return all intervals in the order of their start."""
+    def intervals(self, device: Device) -> Intervals:
+        """Return all intervals in the order of their start, with units as in the records."""
         if not self.columns:
             return Intervals.empty()
         rows = np.concatenate(self.columns, axis=1)
         rows = rows[:, np.lexsort((rows[1], rows[0], rows[2]))]
-        return Intervals(*rows)
+        return Intervals(_placed(device, rows[0]), *rows[1:])
 
-    def tile_intervals(self) -> Intervals | None:
+    def tile_intervals(self, device: Device) -> Intervals | None:
         """Return the interval of every task, None without events."""
         if not self.tiles:
             return None
         unit, op, start, end = np.concatenate(self.tiles, axis=1)
-        return Intervals(unit, op, start, end, end - start)
+        return Intervals(_placed(device, unit), op, start, end, end - start)
 
 
 def _executions(plan: Plan) -> Iterable[tuple[int, OpPlan]]:
@@ -162,22 +164,40 @@ def _executions(plan: Plan) -> Iterable[tuple[int, OpPlan]]:
             yield segment.repeat, op
 
 
+def units_of(device: Device) -> tuple[str, ...]:
+    """Return the units that a device has, in the order of their records."""
+    parts = {"noc": device.network, "pim": device.pim, "link": device.link}
+    return tuple(name for name in UNITS if parts.get(name, True) is not None)
+
+
+def _placed(device: Device, units: np.ndarray) -> np.ndarray:
+    """Return units by their place among those of the device."""
+    places = [-1] * len(UNITS)
+    for place, name in enumerate(units_of(device)):
+        places[UNITS.index(name)] = place
+    found: np.ndarray = np.array(places, dtype=np.int64)[units]
+    return found
+
+
 def _unit_times(plan: Plan, group: int) -> dict[str, tuple[int, dict[str, int]]]:
     """Return (useful ps, stalls by cause) of each unit, from the plan alone.
 
     Of units that each core has, the sum over the groups of cores that work.
     """
     busy = dict.fromkeys(UNITS, 0)
-    stalls: dict[str, int] = {}
+    stalls: dict[str, dict[str, int]] = {unit: {} for unit in UNITS}
     for count, op in _executions(plan):
-        times = count * op.cores // group if op.unit in PER_CORE else count
+        of_cores = count * op.cores // group
+        times = of_cores if op.unit in PER_CORE else count
         busy[op.unit] += times * op.main_ps
-        busy["vector"] += times * op.vector_ps
+        busy["vector"] += of_cores * op.vector_ps
         busy["dram"] += count * op.dram_ps
         for cause, ps in op.stalls_ps:
-            busy["matrix"] -= times * ps
-            stalls[cause] = stalls.get(cause, 0) + times * ps
-    return {unit: (busy[unit], stalls if unit == "matrix" else {}) for unit in UNITS}
+            busy[op.unit] -= times * ps
+            stalls[op.unit][cause] = stalls[op.unit].get(cause, 0) + times * ps
+        if op.exclusive:
+            stalls["dram"]["pim"] = stalls["dram"].get("pim", 0) + count * op.main_ps
+    return {unit: (busy[unit], stalls[unit]) for unit in UNITS}
 
 
 def core_group(plan: Plan, device: Device) -> int:
@@ -185,7 +205,7 @@ def core_group(plan: Plan, device: Device) -> int:
 
     The largest that divides the cores of the device, of the plan and of every operation.
     """
-    sizes = {op.cores for _, op in _executions(plan) if op.unit in PER_CORE}
+    sizes = {op.cores for _, op in _executions(plan) if op.unit in PER_CORE or op.vector_ps}
     return gcd(device.cores, plan.cores, *sizes)
 
 
@@ -195,14 +215,16 @@ def _units(
     """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them.
 
     Cores that a plan does not use are idle. by_command: how long the memory was busy is known from
-    the run alone.
+    the run alone, as it is where transfers and what multiplies in the memory slow each other.
     """
     records, waited = [], books.waited
-    group = core_group(plan, device)
-    for index, (name, (planned, causes)) in enumerate(_unit_times(plan, group).items()):
-        busy = books.dram_busy if by_command and index == DRAM else planned
-        if name == "noc" and device.network is None:
-            continue
+    group, times = core_group(plan, device), _unit_times(plan, core_group(plan, device))
+    measured = {"dram"} if by_command else set()
+    if len(books.columns) and device.pim is not None:
+        measured = {"dram", "pim"}
+    for name in units_of(device):
+        index, (planned, causes) = UNITS.index(name), times[name]
+        busy = int(books.busy[index]) if name in measured else planned
         stalls = dict(causes)
         instances = device.cores // group if name in PER_CORE else 1
         if name in PER_CORE and waited[index]:
@@ -326,8 +348,8 @@ def _energy_by_state(
 
     for unit, joules in _of_macs(plan, device, profile):
         book(unit, "active", joules)
-    for name in ("vector", "scratchpad", "accumulator", "dram", "noc"):
-        book(name, "active", breakdown[name])
+    for name in MOVED_OR_OWN:
+        book(name, "active", breakdown.get(name, 0.0))
     book("dram", "background", breakdown["dram_background"])
     for unit, state in states.items():
         for name, joules in waiting_energy(state, profile).items():
@@ -364,7 +386,20 @@ def _peak_macs_per_s(plan: Plan, device: Device) -> int:
     """Return the peak of the fastest operand pair that the run multiplies, GEMVs included."""
     used = {pair for _, op in _executions(plan) for pair, _ in op.counts.macs}
     fastest = max((device.peak_macs_per_s[pair] for pair in used), default=0.0)
-    return int(fastest) + device.gemv_macs_per_s
+    in_memory = max(
+        (
+            op.macs_useful * PS_PER_S // op.least_main_ps
+            for _, op in _executions(plan)
+            if _in_memory(op)
+        ),
+        default=0,
+    )
+    return int(fastest) + in_memory + device.gemv_macs_per_s
+
+
+def _in_memory(op: OpPlan) -> bool:
+    """Tell whether an operation multiplies in the memory."""
+    return op.unit == "pim" and op.least_main_ps > 0
 
 
 def total_counts(plan: Plan) -> Counts:
@@ -374,18 +409,19 @@ def total_counts(plan: Plan) -> Counts:
 
 def _traffic(plan: Plan, books: _Books, device: Device) -> dict[str, Traffic]:
     """Return what moved, at both ends and by the plan."""
-    dram = sum(n * (op.load_bytes + op.store_bytes) for n, op in _executions(plan))
-    traffic = {
-        "dram": Traffic(
-            bytes_sent=books.sent, bytes_received=books.received, bytes_closed_form=dram
+    closed = dict.fromkeys(UNITS, 0)
+    for times, op in _executions(plan):
+        closed["dram"] += times * (op.load_bytes + op.store_bytes)
+        closed[op.unit] += times * op.main_bytes
+    return {
+        name: Traffic(
+            bytes_sent=int(books.sent[UNITS.index(name)]),
+            bytes_received=int(books.received[UNITS.index(name)]),
+            bytes_closed_form=closed[name],
         )
+        for name in units_of(device)
+        if name not in PER_CORE
     }
-    if device.network is not None:
-        noc = sum(n * op.network_bytes for n, op in _executions(plan))
-        traffic["noc"] = Traffic(
-            bytes_sent=books.noc_sent, bytes_received=books.noc_received, bytes_closed_form=noc
-        )
-    return traffic
 
 
 def _channel(plan: Plan, steps: Sequence[Step], device: Device) -> ChannelRecord | None:
@@ -451,9 +487,13 @@ def assemble(
     rung: str,
     version: str,
     run_options: dict[str, object],
+    stages: tuple[tuple[StageRecord, ...], float],
     trace: bool,
 ) -> Result:
-    """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended."""
+    """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended.
+
+    stages: of a decoder block, and what it takes.
+    """
     books = _Books(profile, core_group(plan, device), trace=trace)
     for step in steps:
         if step.run is None:
@@ -487,7 +527,7 @@ def assemble(
             "scratchpad": (counts.scratchpad_read_bits + counts.scratchpad_write_bits) // 8,
             "accumulators": (counts.accumulator_read_bits + counts.accumulator_write_bits) // 8,
         },
-        intervals=books.intervals(),
+        intervals=books.intervals(device),
         peaks=Peaks(
             macs_per_s=_peak_macs_per_s(plan, device),
             dram_bytes_per_s=None if memory is None else memory.bandwidth_bytes_per_s,
@@ -504,5 +544,7 @@ def assemble(
             "workload": dict(workload.resolved),
             "run": {**run_options, "cores_used": plan.cores},
         },
-        tiles=books.tile_intervals(),
+        stages=stages[0],
+        block_ps=stages[1],
+        tiles=books.tile_intervals(device),
     )

@@ -10,6 +10,7 @@ executor too, so the result is never above it; one operation alone is exact.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simulator.engine.tasks import UNITS
 from simulator.hardware import equations
 from simulator.hardware.equations import flow_room, flow_times
 from simulator.kernels import compiled
@@ -63,7 +64,7 @@ class _State:
         self.dram = -loads_ahead_ps
         self.ahead = loads_ahead_ps > 0
         self.stores = False
-        self.free = {"matrix": 0, "vector": 0, "noc": 0}
+        self.free = dict.fromkeys(UNITS, 0)
         self.results: list[int] = []
         self.stored: list[int] = []
         self.windows: list[Window] = []
@@ -71,6 +72,8 @@ class _State:
     def add(self, op: OpPlan) -> None:
         """Place one operation: its main steps wait for their unit and for results on chip."""
         results = max((self.results[i] for i in op.after), default=0)
+        # Of a producer that is followed part by part, the first part must be there.
+        results = max([results, *(self.windows[i].start_ps for i in op.paced_by)])
         main_from = max(results, self.free[op.unit])
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
@@ -111,7 +114,8 @@ def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int) -> SegmentBound:
         state.add(op)
     matrix = sum(op.main_ps for op in ops if op.unit == "matrix")
     vector = sum(op.vector_ps + (op.main_ps if op.unit == "vector" else 0) for op in ops)
+    held = sum(op.main_ps for op in ops if op.exclusive)
     windows = tuple(state.windows)
     alone = max(*state.stored, *state.results)
-    bound = SegmentBound(alone, windows, state.dram, sum(op.dram_ps for op in ops))
+    bound = SegmentBound(alone, windows, state.dram, held + sum(op.dram_ps for op in ops))
     return bound.lasting(max(matrix, vector))

@@ -40,21 +40,24 @@ DONE, DEADLOCK = 0, 1
 #: Priorities of events at one time.
 ENDED, ARRIVED = 0, 1
 #: Columns of `Tables.tasks`, as in `tasks.TaskGraph`; successors FIRST..LAST-1.
-QUEUE, TURN, DURATION, LATENCY, SIZE, OP, FIRST, LAST = range(8)
+QUEUE, TURN, DURATION, LATENCY, SIZE, OP, FIRST, LAST, BESIDE, EXCLUSIVE = range(10)
 #: Columns of `Tables.state`. WAITS: events not yet come; READY, OTHER_READY: when the last came,
 #: and the last that is no load; APART: data come by their own event; COUNTED: data were received
 #: before; START, END, ARRIVAL: in ps, -1 where it did not happen.
 WAITS, READY, OTHER_READY, APART, COUNTED, START, END, ARRIVAL = range(8)
 #: Columns of `Tables.queues`: the place in `order` of the next task and of the end of the queue.
 HEAD, STOP = range(2)
-#: Columns of `Tables.units`. The queues it serves (NO_QUEUE: no second); the running task, -1 if
-#: none; when the last task ended.
-QUEUE_A, QUEUE_B, RUNNING, LAST_END = range(4)
+#: Columns of `Tables.units`. The queues it serves (NO_QUEUE: no more); the running task, -1 if
+#: none; when the last task ended; 1 if a task waits until no transfer runs.
+QUEUE_A, QUEUE_B, QUEUE_C, RUNNING, LAST_END, WANTED = range(6)
 NO_QUEUE = len(QUEUES)
-DRAM = UNITS.index("dram")
-#: Columns of `Tables.books`, by operation, foreign tasks last: bytes; then ps that each unit spent
+DRAM, PIM_UNIT = UNITS.index("dram"), UNITS.index("pim")
+#: Units in the order in which they are looked at: what multiplies in the memory before transfers.
+LOOKED_AT = (PIM_UNIT, *(unit for unit in range(len(UNITS)) if unit != PIM_UNIT))
+#: Columns of `Tables.books`, by operation, foreign tasks last: bytes of loads and stores, and those
+#: of main steps; then ps that each unit spent
 #: idle because loads were not there.
-SENT, RECEIVED, WAITED = range(3)
+SENT, RECEIVED, MAIN_SENT, MAIN_RECEIVED, WAITED = range(5)
 #: Columns of `Tables.heap`: events by time, then by what happened to which task.
 TIME, PAYLOAD = range(2)
 #: Columns of the table of loads that were started before time 0: the transfer ends (0: has ended),
@@ -87,18 +90,19 @@ def tables(graph: TaskGraph) -> Tables:
     count = len(graph.queue)
     order, first = queue_order(graph)
     columns = (graph.queue, graph.turn, graph.duration, graph.latency, graph.size, graph.op)
-    tasks = np.stack([*columns, graph.first_successor[:-1], graph.first_successor[1:]], axis=1)
+    successors = graph.first_successor[:-1], graph.first_successor[1:]
+    tasks = np.stack([*columns, *successors, graph.beside, graph.exclusive], axis=1)
     state = np.zeros((count, 8), dtype=np.int64)
     state[:, WAITS] = graph.waits_for
     state[:, APART] = graph.latency > 0
     state[:, START : ARRIVAL + 1] = -1
     queues = np.zeros((NO_QUEUE + 1, 2), dtype=np.int64)
     queues[:NO_QUEUE, HEAD], queues[:NO_QUEUE, STOP] = first[:-1], first[1:]
-    units = np.zeros((len(UNITS), 4), dtype=np.int64)
+    units = np.zeros((len(UNITS), 6), dtype=np.int64)
     units[:, RUNNING] = -1
     for unit in range(len(UNITS)):
-        served = [*np.flatnonzero(unit == UNIT_OF_QUEUE), NO_QUEUE]
-        units[unit, [QUEUE_A, QUEUE_B]] = served[:2]
+        served = [*np.flatnonzero(unit == UNIT_OF_QUEUE), NO_QUEUE, NO_QUEUE]
+        units[unit, [QUEUE_A, QUEUE_B, QUEUE_C]] = served[:3]
     books = np.zeros((graph.ops + 1, WAITED + len(UNITS)), dtype=np.int64)
     heap = np.empty((2 * count + 2, 2), dtype=np.int64)
     return Tables(tasks, graph.successors, order, state, queues, units, books, heap)
@@ -204,6 +208,9 @@ def begin(
     """Start a task on a unit; return the size of the heap."""
     count = tasks.shape[0]
     end = time + tasks[task, DURATION]
+    other = DRAM if unit == PIM_UNIT else PIM_UNIT
+    if tasks[task, BESIDE] > 0 and units[other, RUNNING] >= 0:
+        end += tasks[task, BESIDE]
     if memory is not None and unit == DRAM:
         end = moved(memory, task, time)
         if end < 0:
@@ -236,6 +243,19 @@ def deliver(tasks: Array, successors: Array, state: Array, task: int, time: int)
 
 
 @register_jitable
+def moved_by(tasks: Array, task: int) -> int:
+    """Return the column of the bytes that a task sends; the next one is of those received."""
+    return SENT if UNIT_OF_QUEUE[tasks[task, QUEUE]] == DRAM else MAIN_SENT
+
+
+@register_jitable
+def held(tasks: Array, units: Array) -> bool:
+    """Tell whether what multiplies in the memory has it, or wants it, to itself."""
+    running = units[PIM_UNIT, RUNNING]
+    return bool(units[PIM_UNIT, WANTED] == 1 or (running >= 0 and tasks[running, EXCLUSIVE] == 1))
+
+
+@register_jitable
 def dispatch(
     tasks: Array,
     order: Array,
@@ -249,13 +269,23 @@ def dispatch(
     memory: Commanded | None,
 ) -> int:
     """Start what can start on units that are free; return the size of the heap."""
-    for unit in range(units.shape[0]):
-        if units[unit, RUNNING] >= 0:
+    for unit in LOOKED_AT:
+        if units[unit, RUNNING] >= 0 or (unit == DRAM and held(tasks, units)):
             continue
         task = choose(tasks, order, state, queues, units[unit, QUEUE_A], units[unit, QUEUE_B])
-        if task >= 0:
+        aside = units[unit, QUEUE_C]
+        if queues[aside, HEAD] < queues[aside, STOP]:
+            # Of what is aside, operations are never those of other queues.
+            head = order[queues[aside, HEAD]]
+            if state[head, WAITS] == 0 and (task < 0 or goes_before(tasks, head, task)):
+                task = head
+        if task >= 0 and tasks[task, EXCLUSIVE] == 1 and units[DRAM, RUNNING] >= 0:
+            # It is next: no transfer starts before it.
+            units[unit, WANTED] = 1
+        elif task >= 0:
+            units[unit, WANTED] = 0
             queues[tasks[task, QUEUE], HEAD] += 1
-            books[tasks[task, OP], SENT] += tasks[task, SIZE]
+            books[tasks[task, OP], moved_by(tasks, task)] += tasks[task, SIZE]
             size = begin(tasks, state, units, books, heap, size, unit, task, time, memory)
     return size
 
@@ -289,7 +319,7 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
                 if state[task, APART] == 1:
                     continue
             if state[task, COUNTED] == 0:
-                t.books[tasks[task, OP], RECEIVED] += tasks[task, SIZE]
+                t.books[tasks[task, OP], moved_by(tasks, task) + 1] += tasks[task, SIZE]
             deliver(tasks, t.successors, state, task, time)
             if task < own:
                 left -= 1

@@ -11,6 +11,7 @@ from itertools import pairwise
 from math import ceil
 
 from simulator.engine.bound import SegmentBound, Window
+from simulator.engine.tasks import UNITS
 from simulator.hardware.device import Device
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
@@ -25,32 +26,46 @@ class Roofline:
     matrix_ps: int
     vector_ps: int
     dram_ps: int
+    pim_ps: int = 0
 
     @property
     def bound_ps(self) -> int:
-        """The largest of the three."""
-        return max(self.matrix_ps, self.vector_ps, self.dram_ps)
+        """The largest of all."""
+        return max(self.times.values())
 
     @property
     def by(self) -> str:
         """The peak that sets the bound."""
-        times = {"matrix": self.matrix_ps, "vector": self.vector_ps, "dram": self.dram_ps}
-        return max(times, key=lambda unit: times[unit])
+        return max(self.times, key=lambda unit: self.times[unit])
+
+    @property
+    def times(self) -> dict[str, int]:
+        """The least times by unit."""
+        return {
+            "matrix": self.matrix_ps,
+            "vector": self.vector_ps,
+            "dram": self.dram_ps,
+            "pim": self.pim_ps,
+        }
 
 
 def _times(op: OpPlan, device: Device) -> tuple[int, int, int]:
     """Return the ps of an operation's useful MACs, compulsory loads and compulsory stores."""
-    main = 0
-    if op.macs_useful:
-        matrix = op.unit == "matrix"
-        peaks = device.peak_macs_per_s
-        rate = peaks[op.counts.macs[0][0]] if matrix else device.gemv_macs_per_s
-        main = ceil(op.macs_useful * PS_PER_S / rate)
+    main = op.least_main_ps
+    if op.macs_useful and op.unit != "pim":
+        main = ceil(op.macs_useful * PS_PER_S / _macs_per_s(op, device))
     load, store = (
         ceil(moved * device.bound_ps_per_byte)
         for moved in (op.least_load_bytes, op.least_store_bytes)
     )
     return main, load, store
+
+
+def _macs_per_s(op: OpPlan, device: Device) -> float:
+    """Return the peak of the unit that multiplies in an operation."""
+    if op.unit == "matrix":
+        return device.peak_macs_per_s[op.counts.macs[0][0]]
+    return device.gemv_macs_per_s
 
 
 def _bare(op: OpPlan, device: Device) -> OpPlan:
@@ -66,7 +81,7 @@ def _bare(op: OpPlan, device: Device) -> OpPlan:
         pipeline=Pipeline(1, 1, 1, 0, load, 0, main, 0, 0, 0, store),
         load_bytes=op.least_load_bytes,
         store_bytes=op.least_store_bytes,
-        network_bytes=0,
+        main_bytes=0,
         stalls_ps=(),
         counts=counts,
         spills=(),
@@ -86,14 +101,14 @@ def bare_plan(plan: Plan, device: Device) -> Plan:
 
 def roofline(plan: Plan, device: Device) -> Roofline:
     """Return the roofline of a plan (bare or not)."""
-    computing = {"matrix": 0, "vector": 0, "noc": 0}
+    computing = dict.fromkeys(UNITS, 0)
     dram = 0
     for segment in plan.segments:
         for op in segment.ops:
             computed, loaded, stored = _times(op, device)
             computing[op.unit] += segment.repeat * computed
             dram += segment.repeat * (loaded + stored)
-    return Roofline(computing["matrix"], computing["vector"], dram)
+    return Roofline(computing["matrix"], computing["vector"], dram, computing["pim"])
 
 
 def shares(plan: Plan, bound_ps: int) -> list[tuple[SegmentPlan, int, int, SegmentBound]]:

@@ -5,7 +5,7 @@ the previous segment had already fetched (`Entry`), and on the command rung the 
 Memo on or off gives the same result.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,8 @@ class SegmentRun:
     unit did nothing). carried: memory time of loads for the next segment, spent before this one
     ended, and when the first of them started. tiles: unit, operation, start and end of each own
     task; ahead: start and end of each load for the next segment, as far as this one goes.
-    channel: what one channel of the memory did, on the command rung.
+    channel: what one channel of the memory did, on the command rung. sent, received: bytes by unit;
+    those of "dram" are the loads and stores.
     """
 
     makespan_ps: int
@@ -54,10 +55,8 @@ class SegmentRun:
     carried_ps: int
     carried_first_ps: int
     waited_ps: Array
-    sent_bytes: int
-    received_bytes: int
-    noc_sent_bytes: int
-    noc_received_bytes: int
+    sent: Array
+    received: Array
     exit: Entry
     tiles: tuple[Array, Array, Array, Array]
     ahead: tuple[Array, Array]
@@ -155,7 +154,6 @@ def _measured(
     """Sum tasks to operations and units, and say what the next segment will find."""
     times = (executor.START, executor.END, executor.ARRIVAL)
     start, end, arrival = (tables.state[:, column].copy() for column in times)
-    sent, received = tables.books[:, executor.SENT], tables.books[:, executor.RECEIVED]
     own = slice(0, graph.own)
     shape = (graph.ops, len(UNITS))
     unit = UNIT_OF_QUEUE[graph.queue]
@@ -172,7 +170,6 @@ def _measured(
     ends = np.maximum(end[begun] - makespan, 0)
     latency = tables.tasks[begun, executor.LATENCY]
     late = np.where(arrival[begun] >= 0, -1, end[begun] + latency - makespan)
-    networked = np.array([op.network_bytes > 0 for op in segment.ops] + [False])
     return SegmentRun(
         makespan_ps=int(makespan),
         first=first,
@@ -181,15 +178,23 @@ def _measured(
         carried_ps=int(carried.sum()),
         carried_first_ps=int(start[begun].min(initial=makespan)),
         waited_ps=tables.books[:-1, executor.WAITED :].copy(),
-        sent_bytes=int(sent[~networked].sum()),
-        received_bytes=int(received[~networked].sum()),
-        noc_sent_bytes=int(sent[networked].sum()),
-        noc_received_bytes=int(received[networked].sum()),
+        sent=_by_unit(segment.ops, tables.books[:, [executor.SENT, executor.MAIN_SENT]]),
+        received=_by_unit(
+            segment.ops, tables.books[:, [executor.RECEIVED, executor.MAIN_RECEIVED]]
+        ),
         exit=Entry(tuple(ends.tolist()), tuple(late.tolist())),
         tiles=(unit[own], graph.op[own], start[own], end[own]),
         ahead=(start[begun], np.minimum(end[begun], makespan)),
         channel=channel,
     )
+
+
+def _by_unit(ops: Sequence[OpPlan], sizes: Array) -> Array:
+    """Return the bytes of each unit; sizes: of transfers and of main steps, foreign tasks last."""
+    total = np.zeros(len(UNITS), dtype=np.int64)
+    total[UNITS.index("dram")] = sizes[:, 0].sum()
+    np.add.at(total, [UNITS.index(op.unit) for op in ops], sizes[:-1, 1])
+    return total
 
 
 def _executions(plan: Plan) -> Iterator[tuple[SegmentPlan, int, OpPlan | None]]:

@@ -4,6 +4,7 @@ A device is `cores` equal cores (matrix unit, vector unit, scratchpad, DMA) on o
 network (cores without one exchange activations through memory), and one memory. Each part is
 described once here; its timing stands in `equations.py`, its energy in the profile that `energy:`
 names.
+What multiplies in the memory, and links to other devices, are parts of their own (`pim`).
 Left out: cores that differ, several clock domains, caches.
 """
 
@@ -30,6 +31,7 @@ from simulator.dram.profile import Profile, profile_of
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
+from simulator.hardware.pim import AttAccStacks, GroupUnits, IdealLink, NeuPimsBanks, RingLink
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -143,6 +145,8 @@ class Device(Part):
 
     beside: a second matrix unit of each core for what the first one does not multiply, as a unit
     for FP16 products beside one for low-bit weights. They share operand ports and take turns.
+    pim: what multiplies in its memory. link: to the other devices of a group. staged: all units
+    wait for each other before and after attention, and nothing is fetched ahead over that.
     """
 
     name: str
@@ -160,6 +164,9 @@ class Device(Part):
     dma: Dma
     memory: Dram | Channels | IdealMemory = Field(discriminator="kind")
     network: Network | None = None
+    pim: NeuPimsBanks | AttAccStacks | GroupUnits | None = Field(default=None, discriminator="kind")
+    link: RingLink | IdealLink | None = Field(default=None, discriminator="kind")
+    staged: bool = False
     energy: str
     die_area_mm2: SquareMillimetres | None = Field(default=None, alias="die_area")
     tdp_w: Watts | None = Field(default=None, alias="tdp")

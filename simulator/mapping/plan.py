@@ -12,17 +12,28 @@ from simulator.cost import Counts
 from simulator.dram.channels import Access
 from simulator.hardware.equations import Pipeline
 
+PPM = 1_000_000
+#: Units whose main steps move bytes of their own and compute nothing.
+MOVERS = ("noc", "link")
+
 
 @dataclass(frozen=True, slots=True)
 class OpPlan:
     """One operation, ready to run; all durations in ps, for one step of its pipeline.
 
-    unit: who does `main` ("matrix", "vector" or "noc"). after: operations whose results `main`
-    needs on chip. stored_by: operations whose stores the loads from step `free_loads` on need.
-    room_bytes: scratchpad for loads in flight. cores: how many work on it. least_*_bytes: what no
-    on-chip memory can avoid.
+    unit: who does `main` ("matrix", "vector", "noc", "pim" or "link"). after: operations whose
+    results `main` needs on chip. stored_by: operations whose stores the loads from step
+    `free_loads` on need. paced_by: operations whose main steps those of this one follow part by
+    part. room_bytes: scratchpad for loads in flight. cores: how many work on it. least_*_bytes:
+    what no on-chip memory can avoid. main_bytes: what main steps move, over the network or a link,
+    or from banks to what multiplies there.
     stalls_ps: how much of all main (and second) steps is not useful, by cause. accesses: what loads
     and stores move, by operand, each step its share of every one.
+    aside: it keeps no order with operations that are not. exclusive: main steps of pim have the
+    memory to themselves; else, slowed_by_pim_ppm and slowed_by_transfers_ppm say how much longer
+    transfers take beside pim, and pim beside transfers.
+    least_main_ps: of pim, what its main steps take at its peak. layer: of the model, -1 where the
+    segment says it.
     """
 
     name: str
@@ -38,7 +49,7 @@ class OpPlan:
     store_bytes: int
     least_load_bytes: int
     least_store_bytes: int
-    network_bytes: int
+    main_bytes: int
     cores: int
     stalls_ps: tuple[tuple[str, int], ...]
     macs_useful: int
@@ -47,6 +58,13 @@ class OpPlan:
     tiling: str
     spills: tuple[tuple[str, int, str], ...]
     accesses: tuple[Access, ...]
+    paced_by: tuple[int, ...] = ()
+    aside: bool = False
+    exclusive: bool = False
+    slowed_by_pim_ppm: int = 0
+    slowed_by_transfers_ppm: int = 0
+    least_main_ps: int = 0
+    layer: int = -1
 
     @property
     def outputs(self) -> int:
@@ -60,7 +78,8 @@ class OpPlan:
             (
                 self.unit, tuple(self.pipeline), self.after, self.stored_by, self.free_loads,
                 self.slot_bytes, self.room_bytes, self.load_bytes, self.store_bytes,
-                self.network_bytes, self.accesses,
+                self.main_bytes, self.accesses, self.aside, self.exclusive, self.paced_by,
+                self.slowed_by_pim_ppm, self.slowed_by_transfers_ppm,
             )
         )  # fmt: skip
 
@@ -118,8 +137,8 @@ class Plan:
 
     @property
     def compute_ps(self) -> int:
-        """Time of all main stages one after the other, memory and network left out."""
+        """Time of all main stages one after the other; memory, network and links left out."""
         return sum(
-            segment.repeat * sum(op.main_ps for op in segment.ops if op.unit != "noc")
+            segment.repeat * sum(op.main_ps for op in segment.ops if op.unit not in MOVERS)
             for segment in self.segments
         )

@@ -11,9 +11,19 @@ from simulator.cost import EnergyProfile
 from simulator.errors import InfeasibleError, InputError
 from simulator.hardware.device import Device
 from simulator.hardware.equations import pipeline_ps
+from simulator.hardware.pim import AttAccStacks
 from simulator.mapping.fused import plan_attention
+from simulator.mapping.in_memory import (
+    does_in_memory,
+    peak_intensity,
+    plan_append,
+    plan_exchange,
+    plan_in_memory,
+)
+from simulator.mapping.interference import Slowed
 from simulator.mapping.lowering import PRODUCTS, Lowered, gather, lower
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
+from simulator.mapping.policies import PLACEMENTS, Estimate, Policies
 from simulator.mapping.products import gemv, plan_product
 from simulator.mapping.residency import ACTIVATION_SHARES, HALVES, LAST_RESORT, resident
 from simulator.mapping.streams import plan_gather, plan_stream
@@ -30,6 +40,30 @@ LONGEST_S = 10_000
 
 def plan_op(c: Context) -> tuple[OpPlan, ...]:
     """Plan one operation by its kind; a row times a matrix goes to the faster unit."""
+    pim = c.target.device.pim
+    if c.op.kind in (OpKind.ALL_REDUCE, OpKind.SEND):
+        return (plan_exchange(c.target, c),)
+    if c.op.kind == OpKind.KV_APPEND and isinstance(pim, AttAccStacks):
+        return (plan_append(c.target, c, pim.own),)
+    if does_in_memory(c.target, c) and _in_memory(c):
+        return plan_in_memory(c.target, c)
+    return plan_on_npu(c)
+
+
+def _in_memory(c: Context) -> bool:
+    """Ask the policy of placement whether an operation is done in the memory."""
+    stored = sum(c.tensor(name).bytes for name in c.op.inputs[1:])
+    estimate = Estimate(
+        intensity=c.op.macs_useful / stored,
+        peak_intensity=peak_intensity(c.target, c),
+        npu_ps=lambda: _alone_ps(plan_on_npu(c)),
+        pim_ps=lambda: _alone_ps(plan_in_memory(c.target, c)),
+    )
+    return PLACEMENTS[c.target.policies.placement](estimate) == "pim"
+
+
+def plan_on_npu(c: Context) -> tuple[OpPlan, ...]:
+    """Plan one operation on the units of the cores."""
     match c.op.kind:
         case "attention":
             return (plan_attention(c.target, c),)
@@ -145,6 +179,7 @@ def plan(
     *,
     fused_attention: bool = True,
     fused_tables: bool = True,
+    policies: Policies | None = None,
     bound_ps: Callable[[Plan], int] = one_after_another_ps,
     duration_ps: Callable[[Plan], int] | None = None,
 ) -> Plan:
@@ -173,7 +208,7 @@ def plan(
         for cores, homes in groupby(tried, key=lambda candidate: candidate[0].cores):
             if best is not None and macs_ps * device.cores / cores >= best[0]:
                 continue
-            found = fastest(workload, lowered, profile, homes, bound_ps, refusals)
+            found = fastest(workload, lowered, profile, policies, homes, bound_ps, refusals)
             if found is not None and (best is None or found[0] < best[0]):
                 taken = found[0]
                 if duration_ps is not None and device.cores > 1:
@@ -189,6 +224,7 @@ def fastest(
     workload: Workload,
     lowered: LoweredGraphs,
     profile: EnergyProfile,
+    policies: Policies | None,
     homes: Iterable[tuple[Device, Residency]],
     bound_ps: Callable[[Plan], int],
     refusals: list[InfeasibleError],
@@ -201,7 +237,7 @@ def fastest(
     best: tuple[int, Plan] | None = None
     for used, home in homes:
         try:
-            made = plan_on(workload, lowered, used, profile, home)
+            made = plan_on(workload, lowered, used, profile, policies, home)
         except InfeasibleError as error:
             refusals.append(error)
             continue
@@ -215,8 +251,8 @@ def fastest(
 
 
 def least_matrix_ps(workload: Workload, graphs: LoweredGraphs, device: Device) -> float:
-    """Return the least time of all products on all cores; 0 where the vector unit may help."""
-    if device.vector.gemv:
+    """Return the least time of all products on all cores; 0 where other units may help."""
+    if device.vector.gemv or device.pim is not None:
         return 0.0
     return 1e12 * sum(
         segment.repeat * op.macs_useful / device.peak_macs_per_s[op.pair]
@@ -254,18 +290,29 @@ def candidates(
                 yield used, home
 
 
+def slowed(op: OpPlan, by: Slowed) -> OpPlan:
+    """Return an operation with what transfers and the memory cost each other."""
+    if by == Slowed(0, 0):
+        return op
+    if op.unit == "pim":
+        op = replace(op, slowed_by_transfers_ppm=by.pim_ppm)
+    return replace(op, slowed_by_pim_ppm=by.transfers_ppm)
+
+
 def plan_on(
     workload: Workload,
     lowered: LoweredGraphs,
     device: Device,
     profile: EnergyProfile,
+    policies: Policies | None,
     home: Residency,
 ) -> Plan:
     """Plan a lowered workload on all cores of a device, with `home` on chip."""
-    target = Target(device, profile)
+    target = Target(device, profile, policies)
     segments = []
     for segment, (graph, ops), (kept, live) in zip(workload.segments, lowered, home, strict=True):
         plans = plan_segment(target, graph, ops, kept, live, _outside(graph))
+        plans = tuple(slowed(op, target.slowed) for op in plans)
         segments.append(SegmentPlan(segment.name, plans, segment.repeat, segment.first_index))
     spilled = max(sum(size for op in s.ops for _, size, _ in op.spills) for s in segments)
     check_capacity(workload, device, spilled)

@@ -322,7 +322,7 @@ def matrix_plan(
         store_bytes=choice.store_bytes,
         least_load_bytes=c.least_load_bytes(),
         least_store_bytes=c.least_store_bytes(),
-        network_bytes=0,
+        main_bytes=0,
         cores=issue.cores,
         stalls_ps=stalls,
         macs_useful=c.op.macs_useful,

@@ -12,7 +12,9 @@ from simulator.formats import Format
 from simulator.hardware.device import Device, IdealMemory
 from simulator.hardware.equations import MatrixModel
 from simulator.hardware.models import matrix_model
+from simulator.mapping.interference import Slowed
 from simulator.mapping.lowering import GATHERED, Lowered, VectorWork
+from simulator.mapping.policies import Policies
 from simulator.mapping.tiling import Choice, Rates, padded_bytes
 from simulator.workload import Graph, Role, Tensor
 
@@ -40,9 +42,14 @@ BY_CHOICE = "leaves room for what else lives then, or comes back faster from mem
 class Target:
     """A device as the planner sees it."""
 
-    def __init__(self, device: Device, profile: EnergyProfile) -> None:
-        """Derive rates from the parts."""
+    def __init__(
+        self, device: Device, profile: EnergyProfile, policies: Policies | None = None
+    ) -> None:
+        """Derive rates from the parts; policies: by default those of `Policies`."""
         self.device = device
+        self.policies = Policies() if policies is None else policies
+        #: What transfers and the memory cost each other, once something is done in the memory.
+        self.slowed = Slowed(0, 0)
         self.rates, self.memory = rates_of(device, profile), device.memory_profile
         self._units: dict[tuple[str, int], MatrixModel] = {}
 

@@ -3,6 +3,7 @@
 A claim is one number that somebody published, ours for the same thing, and why the two differ
 (or what makes them equal). Nothing here judges: a ratio far from one stays in the table. Where
 nobody published anything the claim is a question, its source "none" and what was published empty.
+What we cannot compute yet stands in the table without ours.
 """
 
 import csv
@@ -25,14 +26,15 @@ NOBODY = "none"
 class Claim:
     """One published number and ours, both in the unit that `claim` names; `key` names ours.
 
-    published: None where nobody published it. Raises InputError for an empty text, a published
-    value that is not above zero, a source without a value or a value without one.
+    published: None where nobody published it; ours: None where we have none yet. Raises InputError
+    for an empty text, a published value that is not above zero, a source without a value or a value
+    without one, a question without ours.
     """
 
     claim: str
     source: str
     published: float | None
-    ours: float
+    ours: float | None
     why: str
     key: str = ""
 
@@ -49,19 +51,24 @@ class Claim:
             problems.append(
                 f"claim '{self.claim}': source '{NOBODY}' and an empty published go together"
             )
+        if self.published is None and self.ours is None:
+            problems.append(f"claim '{self.claim}': neither published nor ours")
         if problems:
             raise InputError(problems)
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the published value, None where there is none."""
-        return None if self.published is None else self.ours / self.published
+        """Ours over the published value, None where one of them is missing."""
+        if self.published is None or self.ours is None:
+            return None
+        return self.ours / self.published
 
 
 def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
     """Join published numbers, a CSV with `PUBLISHED_COLUMNS`, with ours by key, in its order.
 
-    Rows whose key is not in `ours` are left out (a run in small form computes only some).
+    Rows whose key is not in `ours` are left out (a run in small form computes only some); a row
+    without a key has no ours yet and stands in every table.
     Raises InputError for a file that cannot be read, other columns, a number that is none, or a
     key of `ours` that no row asks for.
     """
@@ -79,8 +86,8 @@ def read_claims(path: str | Path, ours: Mapping[str, float]) -> list[Claim]:
         except ValueError as error:
             raise InputError(f"{path}:{number}: {error}") from error
         asked.add(key)
-        if key in ours:
-            claims.append(Claim(claim, source, value, ours[key], why, key))
+        if not key or key in ours:
+            claims.append(Claim(claim, source, value, ours[key] if key else None, why, key))
     unknown = [key for key in ours if key not in asked]
     if unknown:
         raise InputError(
@@ -97,7 +104,7 @@ def claims_text(title: str, claims: Sequence[Claim]) -> str:
     """Return the claims as a numbered table of text, and below it the reasons by number."""
     numbered = list(enumerate(claims, start=1))
     rows = tuple(
-        (f"{i}", c.claim, _text(c.published, ".5g"), f"{c.ours:.5g}", _text(c.ratio, ".3f"))
+        (f"{i}", c.claim, _text(c.published, ".5g"), _text(c.ours, ".5g"), _text(c.ratio, ".3f"))
         for i, c in numbered
     )
     reasons = tuple((f"{i}", f"{c.why} [{c.source}]") for i, c in numbered)
@@ -115,6 +122,7 @@ def write_claims(claims: Sequence[Claim], path: str | Path) -> Path:
     writer.writerow(COLUMNS)
     for c in claims:
         published, ratio = _text(c.published, ".10g"), _text(c.ratio, ".4f")
-        writer.writerow((c.claim, c.source, published, c.ours, ratio, c.why))
+        ours = "" if c.ours is None else c.ours
+        writer.writerow((c.claim, c.source, published, ours, ratio, c.why))
     prepare_folder(Path(path).parent)
     return write_atomically(path, buffer.getvalue().encode())

@@ -6,6 +6,7 @@ A `Result` is made by the engine and never changes. `result.check()` proves its 
 
 from simulator.results.checks import Law, laws
 from simulator.results.kinds import KindRow, by_kind
+from simulator.results.power import Power, power_of
 from simulator.results.records import (
     ChannelRecord,
     Intervals,
@@ -14,6 +15,7 @@ from simulator.results.records import (
     Provenance,
     SampledProduct,
     Spill,
+    StageRecord,
     Traffic,
     UnitRecord,
 )
@@ -29,10 +31,12 @@ __all__ = [
     "Law",
     "OpRecord",
     "Peaks",
+    "Power",
     "Provenance",
     "Result",
     "SampledProduct",
     "Spill",
+    "StageRecord",
     "Summary",
     "Table",
     "Traffic",
@@ -41,6 +45,7 @@ __all__ = [
     "engineering",
     "laws",
     "load",
+    "power_of",
     "prepare_folder",
     "save",
     "save_infeasible",

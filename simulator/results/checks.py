@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.results.power import spent_of
+
 if TYPE_CHECKING:
     from simulator.results.result import Result
 
@@ -31,7 +33,7 @@ _OF_STATE = {
 }
 """The component of each state but the active one, which has the rest."""
 
-_MOVERS = ("scratchpad", "accumulator", "dram", "noc")
+_MOVERS = ("scratchpad", "accumulator", "dram", "noc", "pim", "link")
 """Units whose active energy is a component of its own."""
 
 
@@ -191,6 +193,16 @@ def _energy_by_state(result: "Result") -> Violations:
                 yield f"{unit}: {state} {joules:.12g} J"
 
 
+def _power(result: "Result") -> Violations:
+    """Compare what was spent within the run with what the run spends."""
+    spent = spent_of(result)
+    if spent is None:
+        return
+    before, after = spent.before(np.array([0, result.latency_ps])).tolist()
+    if not _equal(after - before, result.energy_j):
+        yield f"over time {after - before:.12g} J, breakdown {result.energy_j:.12g} J"
+
+
 def _peaks(result: "Result") -> Violations:
     for name, share in result.utilisation.items():
         if not share <= 1:
@@ -237,6 +249,12 @@ def _events_statement(result: "Result") -> str:
     return f"busy time of units = that of their {len(result.intervals)} intervals"
 
 
+def _power_statement(result: "Result") -> str:
+    if not len(result.intervals):
+        return "no power over time on this rung"
+    return "power over time adds up to the energy"
+
+
 _Judged = tuple[str, Callable[["Result"], str], Callable[["Result"], Violations]]
 _LAWS: tuple[_Judged, ...] = (
     ("roofline", lambda r: "latency >= roofline bound", _roofline),
@@ -261,6 +279,7 @@ _LAWS: tuple[_Judged, ...] = (
         lambda r: f"energy of {len(r.energy_by_state_j)} units in all states = breakdown",
         _energy_by_state,
     ),
+    ("power", _power_statement, _power),
     ("peaks", lambda r: "achieved <= peak for units, DRAM and MACs", _peaks),
 )
 _NUMERICS: _Judged = (

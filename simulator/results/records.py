@@ -75,6 +75,21 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A stage of a decoder block, or all of it, as the mean of its runs.
+
+    pim_ps: in which the memory multiplies, or waits for what belongs to it. dram_bytes: that
+    transfers move.
+    """
+
+    name: str
+    runs: int
+    latency_ps: int
+    pim_ps: int
+    dram_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spill:
     """An activation that is not kept on chip: `bytes` moved to or from DRAM for `op`, and why."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.clock import ClockDomain
 from simulator.errors import CheckError
 from simulator.results.checks import laws
+from simulator.results.power import Power, power_of
 from simulator.results.records import (
     ChannelRecord,
     Intervals,
@@ -26,6 +27,7 @@ from simulator.results.records import (
     Provenance,
     SampledProduct,
     Spill,
+    StageRecord,
     Traffic,
     UnitRecord,
 )
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from simulator.results.summary import Summary
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when the layout of `result.json` changes."""
 
 PS_PER_S = 10**12
@@ -54,7 +56,8 @@ class Result:
     it. `traffic` is counted at both ends by the engine; `on_chip_bytes` (scratchpad, accumulators)
     by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
     types. `numerics` are the products whose arithmetic was checked, none unless asked for.
-    `channel` is what a channel of the memory did on the command rung. `tiles` are the busy
+    `channel` is what a channel of the memory did on the command rung. `stages` are those of a
+    decoder block, which takes `block_ps`. `tiles` are the busy
     intervals of single tasks where the run was traced; they are not saved.
     """
 
@@ -80,6 +83,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     numerics: tuple[SampledProduct, ...] = ()
     channel: ChannelRecord | None = None
+    stages: tuple[StageRecord, ...] = ()
+    block_ps: float = 0.0
     resolved: Mapping[str, Any] = field(default_factory=dict)
     wall_time_s: float = field(default=0.0, compare=False)
     host: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -96,6 +101,14 @@ class Result:
         return ClockDomain(self.clock_hz).cycles_at(self.latency_ps)
 
     @property
+    def cycles_per_block(self) -> float:
+        """Cycles of the device clock for a decoder block, without embedding and head.
+
+        With two sub-batches, half of what two blocks take.
+        """
+        return self.block_ps * self.clock_hz / PS_PER_S
+
+    @property
     def roofline_bound_s(self) -> float:
         """Least time that the peaks of the device allow, in seconds."""
         return self.roofline_bound_ps / PS_PER_S
@@ -109,6 +122,11 @@ class Result:
     def energy_j(self) -> float:
         """Energy of the run in joules: the sum of the breakdown."""
         return fsum(self.energy_breakdown_j.values())
+
+    @cached_property
+    def power(self) -> Power:
+        """Power of the run: its average, and the most of any microsecond."""
+        return power_of(self)
 
     @property
     def utilisation(self) -> dict[str, float]:
@@ -206,6 +224,8 @@ class Result:
             "roofline_bound_ps": self.roofline_bound_ps,
             "roofline_by": self.roofline_by,
             "shared_energy_j": dict(self.shared_energy_j),
+            "average_power_w": self.power.average_w,
+            "peak_power_w": self.power.peak_w,
             "energy_by_state_j": {unit: dict(row) for unit, row in self.energy_by_state_j.items()},
             "units": [{**asdict(unit), "stall_ps": dict(unit.stall_ps)} for unit in self.units],
             "on_chip_bytes": dict(self.on_chip_bytes),
@@ -215,6 +235,9 @@ class Result:
             "warnings": list(self.warnings),
             "numerics": [asdict(product) for product in self.numerics],
             "channel": None if self.channel is None else asdict(self.channel),
+            "cycles_per_block": self.cycles_per_block,
+            "block_ps": self.block_ps,
+            "stages": [self._stage(stage) for stage in self.stages],
             "resolved": dict(self.resolved),
             "host": dict(self.host),
         }
@@ -255,6 +278,17 @@ class Result:
     def _share(self, unit: UnitRecord, part_ps: int) -> float:
         whole = self.latency_ps * unit.instances
         return part_ps / whole if whole else 0.0
+
+    def _stage(self, stage: StageRecord) -> dict[str, Any]:
+        """Return a stage with cycles of the device clock, and its share of the memory's peak."""
+        cycles = {
+            "cycles": stage.latency_ps * self.clock_hz / PS_PER_S,
+            "pim_cycles": stage.pim_ps * self.clock_hz / PS_PER_S,
+        }
+        peak, share = self.peaks.dram_bytes_per_s, None
+        if peak and stage.latency_ps:
+            share = stage.dram_bytes * PS_PER_S / (peak * stage.latency_ps)
+        return {**asdict(stage), **cycles, "dram_share": share}
 
     def _provenance(self) -> dict[str, Any]:
         """Return the provenance with the rung, the layout and the hash of the records."""

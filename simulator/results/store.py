@@ -26,6 +26,7 @@ from simulator.results.records import (
     Provenance,
     SampledProduct,
     Spill,
+    StageRecord,
     Traffic,
     UnitRecord,
 )
@@ -224,6 +225,8 @@ def _from_content(content: Mapping[str, Any], folder: Path) -> Result:
         peaks=Peaks(**content["peaks"]),
         provenance=Provenance(**{one.name: provenance[one.name] for one in fields(Provenance)}),
         spills=tuple(Spill(**spill) for spill in content["spills"]),
+        stages=tuple(_stage(stage) for stage in content["stages"]),
+        block_ps=content["block_ps"],
         warnings=tuple(content["warnings"]),
         numerics=tuple(
             SampledProduct(**{**product, "ops": tuple(product["ops"])})
@@ -231,6 +234,10 @@ def _from_content(content: Mapping[str, Any], folder: Path) -> Result:
         ),
         channel=ChannelRecord(**content["channel"]) if content.get("channel") else None,
     )
+
+
+def _stage(content: Mapping[str, Any]) -> StageRecord:
+    return StageRecord(**{one.name: content[one.name] for one in fields(StageRecord)})
 
 
 def _read_columns(path: Path) -> dict[str, list[Any]]:

@@ -74,9 +74,20 @@ def _headline(result: "Result") -> Table:
     rows.append(("energy", engineering(result.energy_j, "J")))
     if result.tokens:
         rows.append(("energy per token", engineering(result.energy_j / result.tokens, "J")))
+    rows.append(("power", _power(result)))
     issued = f" ({engineering(result.macs_issued, '')} issued)".replace(" )", ")")
     rows.append(("MACs", f"{engineering(result.macs, '')} useful{issued}"))
     return Table("Headline", (), tuple(rows), "<<")
+
+
+def _power(result: "Result") -> str:
+    """Say the average, the most over a window, and the TDP of the device where it has one."""
+    power, tdp = result.power, result.resolved.get("device", {}).get("tdp")
+    text = f"{engineering(power.average_w, 'W')} average"
+    if power.peak_w is not None:
+        peak, window = engineering(power.peak_w, "W"), engineering(power.window_s, "s")
+        text += f", {peak} at most over {window}"
+    return f"{text}; TDP {tdp}" if tdp else text
 
 
 def _bound(result: "Result") -> str:

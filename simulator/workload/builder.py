@@ -83,11 +83,12 @@ class GraphBuilder:
         rows_read: int | None = None,
         rows_written: int | None = None,
         runs_written: int | None = None,
+        devices: int | None = None,
         note: str = "",
     ) -> str:
         """Add an operation without a GEMM; return its first output."""
         name = self.prefix + name
-        parts = (None, attention, work, note, rows_read, rows_written, runs_written)
+        parts = (None, attention, work, note, rows_read, rows_written, runs_written, devices)
         self._ops.append(Op(name, kind, tuple(inputs), tuple(outputs), *parts))
         return outputs[0]
 

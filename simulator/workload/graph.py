@@ -5,11 +5,11 @@ does not show through. Byte counts are compulsory: each tensor of an operation m
 embedding moves the rows that it gathers, a KV append the rows that it writes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from simulator.errors import InputError
 from simulator.workload import verify
@@ -151,7 +151,8 @@ class Graph:
     def key(self) -> str:
         """Content hash (32 hex digits of BLAKE2b), the same whatever ops and tensors are called.
 
-        It covers kinds, shapes, formats, roles, counts, edges and the order of insertion of ops.
+        It covers kinds, shapes, formats, roles, counts, channels, devices, edges and the order of
+        insertion of ops.
         """
         return blake2b(repr(self._canonical()).encode(), digest_size=16).hexdigest()
 
@@ -172,11 +173,22 @@ class Graph:
                 [numbers[name] for name in op.outputs],
                 *(op.gemm, op.attention, op.vector_work),
                 *(op.rows_read, op.rows_written, op.runs_written),
+                *_placed(op),
             )
             for op in self.order()
         ]
         ends = [[numbers[name] for name in names] for names in (self.inputs, self.outputs)]
         return (tensors, ops, ends)
+
+
+def _placed(op: Op) -> tuple[tuple[str, object], ...]:
+    """Return devices and channels where they are chosen; without them keys are as ever."""
+    found: list[tuple[str, object]] = []
+    if op.devices is not None:
+        found.append(("devices", op.devices))
+    if op.attention is not None and any(c is not None for c in op.attention.channels):
+        found.append(("channels", op.attention.channels))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -197,14 +209,19 @@ class Segment:
             raise InputError(f"segment '{self.name}': repeat must be >= 1, got {self.repeat}")
 
 
+#: Keys of a request, and its channel.
+Request: TypeAlias = tuple[int, int | None]
+
+
 @dataclass(frozen=True)
 class Workload:
     """Segments in the order in which they run, with what a report needs to know of them.
 
     `tokens` are those that tokens/s counts: the batch of a decode step, all tokens of a prefill.
     `weight_bytes` holds every weight and table once, tied ones once; `kv_bytes` is the cache that
-    stands at the end of the step. `resolved` is for provenance: plain values. `warnings`
-    go into the result.
+    stands at the end of the step. Of several devices all counts but `batch` and `tokens` are those
+    of one. `resolved` is for provenance: plain values. `warnings` go into the result. `of_requests`
+    makes the same decode step of other requests, None where it is no decode step.
     """
 
     name: str
@@ -218,6 +235,9 @@ class Workload:
     kv_bytes: int
     resolved: dict[str, Any] = field(hash=False, compare=False, repr=False)
     warnings: tuple[str, ...] = ()
+    of_requests: "Callable[[Sequence[Request]], Workload] | None" = field(
+        default=None, hash=False, compare=False, repr=False
+    )
 
     @cached_property
     def key(self) -> str:

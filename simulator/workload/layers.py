@@ -81,10 +81,11 @@ def formats_of(
 class Block:
     """Adds the parts of a transformer layer to a graph; each method returns its output tensor."""
 
-    def __init__(self, model: Model, used: Formats) -> None:
-        """Start an empty graph."""
+    def __init__(self, model: Model, used: Formats, devices: int = 1) -> None:
+        """Start an empty graph; `model` is what one of `devices` holds of each layer."""
         self.model = model
         self.formats = used
+        self.devices = devices
         self.graph = GraphBuilder(used.carrier)
 
     def norm(self, name: str, x: str, out: str) -> str:
@@ -115,6 +116,15 @@ class Block:
         work = vector.quantise(rows * columns, rows, columns, form)
         y = b.activation(name, rows, columns, form=form)
         return b.op(f"quantise_{short}", OpKind.QUANTISE, (x,), (y,), work)
+
+    def reduced(self, name: str, x: str, out: str) -> str:
+        """Add the sum over all devices of their parts `x`; one device alone has the sum."""
+        if self.devices == 1:
+            return x
+        b = self.graph
+        y = b.activation(out, b.rows(x), b.columns(x))
+        work = vector.all_reduce(b.rows(x) * b.columns(x), self.devices)
+        return b.op(name, OpKind.ALL_REDUCE, (x,), (y,), work, devices=self.devices)
 
     def linear(self, name: str, x: str, features: int, out: str, *, bias: bool) -> str:
         """Add a linear layer whose weight (features, columns of x) is in the weight format."""
@@ -189,6 +199,7 @@ class Block:
         if m.sub_norms:
             y = self.norm("norm_attention_sub", y, "attended_normed")
         y = self.linear("o_proj", y, m.hidden, "attention_out", bias=m.output_bias)
+        y = self.reduced("all_reduce_attention", y, "attention_sum")
         return self.norm("norm_attention_post", y, "attention_normed") if m.post_norms else y
 
     def ffn(self, x: str) -> str:
@@ -204,6 +215,7 @@ class Block:
         if m.sub_norms:
             y = self.norm("norm_ffn_sub", y, "active_normed")
         y = self.linear("down_proj", y, m.hidden, "ffn_out", bias=m.ffn_bias)
+        y = self.reduced("all_reduce_ffn", y, "ffn_sum")
         return self.norm("norm_ffn_post", y, "ffn_normed") if m.post_norms else y
 
     def add(self, name: str, x: str, y: str, out: str) -> str:

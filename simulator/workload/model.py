@@ -4,11 +4,12 @@ Models by name stand in `workloads/models`, one file each with its source. Left 
 experts, encoder-decoder models, latent attention, positions other than those of `position`.
 """
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from simulator.config import Part
+from simulator.workload.families import filled_in
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -33,7 +34,8 @@ class Model(Part):
     first (`window_layers: alternate`). `post_norms` normalise the outputs of attention and FFN too
     (Gemma 2), `sub_norms` the inputs of their output projections (BitNet b1.58). Soft caps are
     c tanh(x / c) on attention scores and on logits. `quantised` says how the checkpoint stores its
-    weights, where that is no plain float; the formats of a workload are its own.
+    weights, where that is no plain float; the formats of a workload are its own. What a known
+    `family` has in all its models need not be given (`families`).
     """
 
     name: str
@@ -68,6 +70,12 @@ class Model(Part):
     logit_softcap: bool = False
     quantised: str | None = None
     source: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_family(cls, data: Any) -> Any:
+        """Fill in what the family has in all its models, where it is not given."""
+        return filled_in(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _check_heads_and_windows(self) -> Self:
@@ -125,13 +133,19 @@ class Model(Part):
     @property
     def layer_runs(self) -> tuple[LayerRun, ...]:
         """The layers as runs of equal ones, in order."""
-        window, count, start = self.sliding_window, self.layers, self.first_window_layer
+        return self.runs_from(0)
+
+    def runs_from(self, first: int) -> tuple[LayerRun, ...]:
+        """Return the layers `first` and up as runs of equal ones, in order."""
+        window, count = self.sliding_window, self.layers - first
+        start = max(self.first_window_layer - first, 0)
         if window is None or start >= count:
-            return (LayerRun("layer", (None,), count, 0),)
+            return (LayerRun("layer", (None,), count, first),)
         if self.window_layers == "all":
-            full = (LayerRun("layer_full", (None,), start, 0),) if start else ()
+            full = (LayerRun("layer_full", (None,), start, first),) if start else ()
             name = "layer_window" if start else "layer"
-            return (*full, LayerRun(name, (window,), count - start, start))
+            return (*full, LayerRun(name, (window,), count - start, first + start))
         pairs, odd = divmod(count, 2)
-        runs = (LayerRun("layer_pair", (window, None), pairs, 0),) if pairs else ()
-        return (*runs, LayerRun("layer_last", (window,), 1, count - 1)) if odd else runs
+        pair = (None, window) if first % 2 else (window, None)
+        runs = (LayerRun("layer_pair", pair, pairs, first),) if pairs else ()
+        return (*runs, LayerRun("layer_last", pair[:1], 1, self.layers - 1)) if odd else runs

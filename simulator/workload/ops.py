@@ -6,7 +6,7 @@ is M N K multiply-accumulates; attention counts one score per query and key that
 work that a device adds (dequantisation, padding, masked tiles that are issued); lowering adds it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -36,6 +36,8 @@ class OpKind(StrEnum):
     ACTIVATION = "activation"
     ADD = "add"
     GEMM = "gemm"
+    ALL_REDUCE = "all_reduce"
+    SEND = "send"
 
 
 class Role(StrEnum):
@@ -127,11 +129,13 @@ class AttentionGroup:
     """`requests` equal requests with `queries` new tokens each, over `keys` positions.
 
     `keys` counts the new tokens' own keys too, so that the last query is at position `keys` - 1.
+    `channel` is the channel of the memory that holds their keys and values (None: not chosen).
     """
 
     requests: int
     queries: int
     keys: int
+    channel: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -140,6 +144,8 @@ class AttentionGroup:
             raise InputError(
                 f"keys must be >= queries, got {self.keys} keys, {self.queries} queries"
             )
+        if self.channel is not None and self.channel < 0:
+            raise InputError(f"channel must be >= 0, got {self.channel}")
 
     @property
     def tokens(self) -> int:
@@ -183,6 +189,11 @@ class Attention:
             raise InputError(f"{self.heads} heads cannot share {self.kv_heads} kv_heads equally")
         if self.window is not None and not self.causal:
             raise InputError("a window is modelled for causal attention only")
+
+    @property
+    def channels(self) -> tuple[int | None, ...]:
+        """The channel of each group's keys and values."""
+        return tuple(group.channel for group in self.groups)
 
     @property
     def group_size(self) -> int:
@@ -253,7 +264,8 @@ class Op:
 
     `vector_work` is pairs (function, element operations). `rows_read` is the number of rows that
     are gathered from each TABLE input, `rows_written` that of rows written into each KV output,
-    `runs_written` the contiguous runs that these lie in.
+    `runs_written` the contiguous runs that these lie in. Data that moves between devices is an
+    operation of each of them: `devices` sum up in an all_reduce; a send is here the arrival.
     """
 
     name: str
@@ -267,6 +279,7 @@ class Op:
     rows_read: int | None = None
     rows_written: int | None = None
     runs_written: int | None = None
+    devices: int | None = None
 
     @property
     def macs_useful(self) -> int:

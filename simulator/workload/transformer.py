@@ -1,44 +1,66 @@
 """Builds the workload of one prefill or one decode step of a decoder-only transformer.
 
 Three kinds of graph: the embedding, a layer (equal layers are one segment that repeats), the head.
-Left out: tensor parallelism (a mapping), sampling, dropout, chunked prefill.
+Of several devices the workload is that of one, with the sums over all as operations (`parallel`).
+Left out: sampling, dropout, chunked prefill.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from simulator.config import resolved
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.workload import vector
-from simulator.workload.graph import HIDDEN, HIDDEN_OUT, Graph, Segment, Workload
+from simulator.workload.graph import HIDDEN, HIDDEN_OUT, Graph, Request, Segment, Workload
 from simulator.workload.layers import Block, Formats, formats_of
-from simulator.workload.lengths import grouped_lengths
+from simulator.workload.lengths import grouped_requests
 from simulator.workload.model import LayerRun, Model
 from simulator.workload.ops import Attention, AttentionGroup, OpKind, Role
+from simulator.workload.parallel import Share, share
+
+#: Words of a workload's name for settings that are written short there.
+_SHORT = {"tensor_parallel": "tp", "pipeline_parallel": "pp"}
 
 
-def _embedding_graph(model: Model, used: Formats, tokens: int) -> Graph:
-    """Gather one row of each table a token; learned positions add, BLOOM normalises."""
-    block = Block(model, used)
+def _embedding_graph(part: Share, used: Formats, tokens: int) -> Graph:
+    """Gather one row of each table a token; learned positions add, BLOOM normalises.
+
+    A device with a part of the vocabulary reads a row for every token and sets those of other
+    parts to zero, as Megatron's does.
+    """
+    model = part.model
+    block = Block(model, used, part.tensor_parallel)
     b, h = block.graph, model.hidden
     tables = [b.held("embedding_table", model.vocab, h, used.embedding, Role.TABLE)]
     learned = model.position == "learned"
     if learned:
         tables.append(b.held("position_table", model.position_rows, h, used.embedding, Role.TABLE))
     work = vector.embedding(tokens, h, learned=learned, scaled=model.embedding_scale)
-    out = b.activation("embedded" if model.embedding_norm else HIDDEN_OUT, tokens, h)
+    whole = "embedded" if model.embedding_norm else HIDDEN_OUT
+    out = b.activation(whole if part.tensor_parallel == 1 else "embedded_part", tokens, h)
     b.op("embedding", OpKind.EMBEDDING, tables, (out,), work, rows_read=tokens)
+    out = block.reduced("all_reduce_embedding", out, whole)
     if model.embedding_norm:
         block.norm("norm_embedding", out, HIDDEN_OUT)
     return b.build((), (HIDDEN_OUT,))
 
 
+def _receive_graph(part: Share, used: Formats, tokens: int) -> Graph:
+    """Take the residual stream from the stage before."""
+    b = Block(part.model, used).graph
+    x = b.external("received", tokens, part.model.hidden)
+    b.op("receive", OpKind.SEND, (x,), (b.activation(HIDDEN_OUT, tokens, part.model.hidden),))
+    return b.build((x,), (HIDDEN_OUT,))
+
+
 def _layer_graph(
-    model: Model, used: Formats, run: LayerRun, groups: tuple[AttentionGroup, ...], causal: bool
+    part: Share, used: Formats, run: LayerRun, groups: tuple[AttentionGroup, ...], causal: bool
 ) -> Graph:
     """Build the layers of one run; with two, names start with 'local.' and 'global.'."""
-    block = Block(model, used)
+    model = part.model
+    block = Block(model, used, part.tensor_parallel)
     tokens = sum(group.tokens for group in groups)
     x = block.graph.external(HIDDEN, tokens, model.hidden)
     longest = max(group.keys for group in groups)
@@ -70,7 +92,7 @@ def _head_graph(model: Model, used: Formats, tokens: int) -> Graph:
 
 
 def _segments(
-    model: Model,
+    part: Share,
     used: Formats,
     groups: tuple[AttentionGroup, ...],
     causal: bool,
@@ -79,26 +101,29 @@ def _segments(
     tokens = sum(group.tokens for group in groups)
     layers = [
         Segment(
-            run.name, _layer_graph(model, used, run, groups, causal), run.repeat, run.first_index
+            run.name, _layer_graph(part, used, run, groups, causal), run.repeat, run.first_index
         )
-        for run in model.layer_runs
+        for run in part.runs
     ]
-    embedding = Segment("embedding", _embedding_graph(model, used, tokens))
-    return (embedding, *layers, Segment("head", _head_graph(model, used, logit_rows)))
+    if part.pipeline_parallel == 1:
+        first = Segment("embedding", _embedding_graph(part, used, tokens))
+    else:
+        first = Segment("receive", _receive_graph(part, used, tokens))
+    return (first, *layers, Segment("head", _head_graph(part.model, used, logit_rows)))
 
 
-def _weight_bytes(model: Model, segments: Sequence[Segment]) -> int:
-    """Sum all weights and tables; a tied table stands in two graphs and counts once."""
+def _weight_bytes(part: Share, segments: Sequence[Segment]) -> int:
+    """Sum all weights and tables; a tied table that stands in two graphs counts once."""
     total = sum(segment.repeat * segment.graph.weight_bytes for segment in segments)
-    if model.tie_embedding:
+    if part.model.tie_embedding and part.pipeline_parallel == 1:
         total -= segments[-1].graph.tensor("embedding_table").bytes
     return total
 
 
-def _kv_bytes(model: Model, used: Formats, groups: Sequence[AttentionGroup]) -> int:
+def _kv_bytes(part: Share, used: Formats, groups: Sequence[AttentionGroup]) -> int:
     """Sum what the caches keep after the step: min(keys, window) positions in each layer."""
-    total = 0
-    for run in model.layer_runs:
+    model, total = part.model, 0
+    for run in part.runs:
         for window in run.windows:
             kept = sum(g.requests * min(g.keys, window or g.keys) for g in groups)
             bits = used.kv.bits(kept * model.kv_heads, model.head_dim)
@@ -107,7 +132,7 @@ def _kv_bytes(model: Model, used: Formats, groups: Sequence[AttentionGroup]) -> 
 
 
 def _workload(
-    model: Model,
+    part: Share,
     used: Formats,
     groups: tuple[AttentionGroup, ...],
     settings: dict[str, Any],
@@ -116,8 +141,10 @@ def _workload(
     logit_rows: int,
 ) -> Workload:
     """Assemble; `settings` are the phase, the batch and the lengths as provenance has them."""
-    segments = _segments(model, used, groups, causal, logit_rows)
-    words = [f"{key}={value}" for key, value in settings.items() if key != "phase"]
+    model, settings = part.whole, {**settings, **part.settings}
+    segments = _segments(part, used, groups, causal, logit_rows)
+    words = [f"{_SHORT.get(key, key)}={value}" for key, value in settings.items() if key != "phase"]
+    channels = [group.channel for group in groups if group.channel is not None]
     return Workload(
         name=" ".join([model.name, settings["phase"], *words, used.short]),
         model=model.name,
@@ -126,11 +153,12 @@ def _workload(
         batch=settings["batch"],
         tokens=sum(group.tokens for group in groups),
         formats=used.names,
-        weight_bytes=_weight_bytes(model, segments),
-        kv_bytes=_kv_bytes(model, used, groups),
+        weight_bytes=_weight_bytes(part, segments),
+        kv_bytes=_kv_bytes(part, used, groups),
         resolved={
             **settings,
             "requests": [[group.requests, group.queries, group.keys] for group in groups],
+            **({"channels": channels} if channels else {}),
             "formats": used.names,
             "model": resolved(model),
         },
@@ -159,23 +187,27 @@ def prefill(
     embedding: str | Format | None = None,
     last_token_logits: bool = True,
     causal: bool = True,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
 ) -> Workload:
     """Return the workload that processes `batch` prompts of `sequence` tokens in one pass.
 
     `sequence` may be a list with one length a prompt. `embedding` is the format of the embedding
     tables and the LM head (absent: as `weights`). The LM head sees the last token of each prompt,
     or with `last_token_logits=False` all. `causal=False` lets every token see the whole prompt.
+    `tensor_parallel` and `pipeline_parallel` as in `decode_step`.
     Errors: InputError for sizes below one, a sequence beyond the model's limit, unknown formats,
-    and for `causal=False` with a sliding window.
+    a model that cannot be cut so, and for `causal=False` with a sliding window.
     """
-    lengths = grouped_lengths(model.name, model.max_context, "sequence", sequence, batch)
+    lengths = grouped_requests(model.name, model.max_context, "sequence", sequence, batch)
     if not causal and model.sliding_window is not None:
         raise InputError(f"{model.name} has a sliding window, which needs causal attention")
-    groups = tuple(AttentionGroup(count, length, length) for length, count in lengths)
+    groups = tuple(AttentionGroup(count, length, length) for length, _, count in lengths)
     settings = _settings("prefill", "sequence", groups)
     rows = sum(group.requests if last_token_logits else group.tokens for group in groups)
     used = formats_of(weights, activations, kv, embedding)
-    return _workload(model, used, groups, settings, causal=causal, logit_rows=rows)
+    part = share(model, tensor_parallel, pipeline_parallel)
+    return _workload(part, used, groups, settings, causal=causal, logit_rows=rows)
 
 
 def decode_step(
@@ -187,19 +219,49 @@ def decode_step(
     activations: str | Format = "fp16",
     kv: str | Format = "fp16",
     embedding: str | Format | None = None,
+    channels: Sequence[int] | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
 ) -> Workload:
     """Return the workload that makes one token for each of `batch` requests.
 
     `context` counts the keys that the token attends to, its own included; a list gives one context
     a request (a ragged batch; equal contexts are grouped, their order does not matter). `embedding`
-    as in `prefill`.
-    Errors: InputError for sizes below one, a context beyond the model's limit, unknown formats.
+    as in `prefill`. `channels` gives the channel of the memory that holds the keys and values of
+    each request, in the order of `context`; groups are then of equal context and channel.
+
+    With `tensor_parallel` T the workload is what one of T devices does: 1/T of heads, FFN and
+    vocabulary (rounded up), norms and residual sums whole, and an all_reduce after the embedding,
+    the output projection and the FFN. Biases and positions within these sums are added by one
+    device, this one. The gather of logits is left out. With `pipeline_parallel` P it is what the
+    last of P stages does, the busiest where layers are alike: ceil(layers / P) layers and the head,
+    behind a `receive`. P such batches are under way at a time: tokens/s is that of the whole
+    pipeline, the latency that of one stage.
+    Errors: InputError for sizes below one, a context beyond the model's limit, unknown formats,
+    channels that are not one a request, and a model that cannot be cut so.
     """
-    lengths = grouped_lengths(model.name, model.max_context, "context", context, batch)
-    groups = tuple(AttentionGroup(count, 1, length) for length, count in lengths)
+    lengths = grouped_requests(model.name, model.max_context, "context", context, batch, channels)
+    groups = tuple(AttentionGroup(count, 1, length, channel) for length, channel, count in lengths)
     settings = _settings("decode", "context", groups)
     used = formats_of(weights, activations, kv, embedding)
-    return _workload(model, used, groups, settings, causal=True, logit_rows=settings["batch"])
+    part = share(model, tensor_parallel, pipeline_parallel)
+    made = _workload(part, used, groups, settings, causal=True, logit_rows=settings["batch"])
+
+    def of_requests(requests: Sequence[Request]) -> Workload:
+        placed = [channel for _, channel in requests if channel is not None]
+        return decode_step(
+            model,
+            context=[keys for keys, _ in requests],
+            weights=weights,
+            activations=activations,
+            kv=kv,
+            embedding=embedding,
+            channels=placed or None,
+            tensor_parallel=tensor_parallel,
+            pipeline_parallel=pipeline_parallel,
+        )
+
+    return replace(made, of_requests=of_requests)
 
 
 def _settings(phase: str, length: str, groups: Sequence[AttentionGroup]) -> dict[str, Any]:

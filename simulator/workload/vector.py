@@ -128,3 +128,12 @@ def activation(function: str, elements: int, *, gated: bool) -> VectorWork:
 def add(elements: int) -> VectorWork:
     """Add E."""
     return work(add=elements)
+
+
+def all_reduce(elements: int, devices: int) -> VectorWork:
+    """Add what the busiest device of a ring adds (Patarasuk and Yuan 2009): E - floor(E / n).
+
+    E elements in n chunks: in the reduce-scatter each device adds n - 1 of them, all but one; the
+    all-gather that follows moves sums and adds nothing.
+    """
+    return work(add=elements - elements // devices)

@@ -18,6 +18,7 @@ from simulator.workload.ops import (
 
 _GEMM_KINDS = (OpKind.LINEAR, OpKind.GEMM)
 _ATTENTION_KINDS = (OpKind.QK, OpKind.SOFTMAX, OpKind.PV)
+_MOVE_KINDS = (OpKind.ALL_REDUCE, OpKind.SEND)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -80,6 +81,10 @@ def op_problems(tensors: Mapping[str, Tensor], op: Op) -> list[str]:
         found.append(f"op '{op.name}': an embedding needs rows_read")
     elif op.kind is OpKind.KV_APPEND and op.rows_written is None:
         found.append(f"op '{op.name}': a kv_append needs rows_written")
+    elif op.kind in _MOVE_KINDS:
+        found += _move_problems(op, inputs, outputs)
+    if op.devices is not None and op.kind is not OpKind.ALL_REDUCE:
+        found.append(f"op '{op.name}': devices belong to an all_reduce, not to {op.kind}")
     return found
 
 
@@ -90,6 +95,26 @@ def _shapes(name: str, expected: Sequence[tuple[Tensor, int, int]]) -> list[str]
         for tensor, rows, columns in expected
         if (tensor.rows, tensor.columns) != (rows, columns)
     ]
+
+
+def _move_problems(op: Op, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[str]:
+    """Data between devices is one activation, the same on both sides; at least two sum up."""
+    found = []
+    if op.kind is OpKind.ALL_REDUCE and (op.devices is None or op.devices < 2):
+        found.append(f"op '{op.name}': all_reduce needs two or more devices, got {op.devices}")
+    if len(inputs) != 1 or len(outputs) != 1:
+        return [*found, f"op '{op.name}': {op.kind} has one input and one output"]
+    source, target = inputs[0], outputs[0]
+    found += [
+        f"op '{op.name}': {op.kind} moves activations, but '{tensor.name}' is a {tensor.role}"
+        for tensor in (source, target)
+        if tensor.role is not Role.ACTIVATION
+    ]
+    found += _shapes(op.name, [(target, source.rows, source.columns)])
+    if target.format != source.format:
+        formats = f"{target.format.name}, expected {source.format.name}"
+        found.append(f"op '{op.name}': tensor '{target.name}' is {formats}")
+    return found
 
 
 def _gemm_problems(

@@ -9,19 +9,12 @@ import pytest
 
 from simulator.config import replace
 from simulator.dram.pim.grouped import GroupedPim, load_grouped
-from simulator.engine.in_memory import (
-    InMemoryRun,
-    Product,
-    columns_of,
-    plan,
-    run_beside,
-    run_plan,
-    run_product,
-)
+from simulator.engine.in_memory import InMemoryRun, run_beside, run_plan, run_product
 from simulator.formats import get
 from simulator.hardware.pim_unit import PimUnit, load_pim_unit
 from simulator.hardware.pim_unit_fit import fit
 from simulator.mapping.pim_layout import load_layout
+from simulator.mapping.pim_product import Product, columns_of, plan
 from simulator.mapping.pim_time import refresh_share, ticks_of
 
 NAMES = ("duplex_bank", "duplex_bank_group", "duplex_logic", "gddr6_banks", "hbm3_banks",

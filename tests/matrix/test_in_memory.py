@@ -16,11 +16,12 @@ from simulator.config import names
 from simulator.dram.pim.grouped import GroupedPim, load_grouped
 from simulator.dram.pim.grouped_energy import energies_j
 from simulator.dram.pim.grouped_part import PIM_FOLDER
-from simulator.engine.in_memory import InMemoryRun, Product, run_beside, run_product
+from simulator.engine.in_memory import InMemoryRun, run_beside, run_product
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.hardware.pim_unit import PIM_UNIT_FOLDER, PimUnit, load_pim_unit
 from simulator.mapping.pim_layout import LAYOUT_FOLDER, Layout, load_layout
+from simulator.mapping.pim_product import Product
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [

@@ -11,12 +11,13 @@ from simulator.config import names, replace
 from simulator.dram.pim.grouped import load_grouped
 from simulator.dram.pim.grouped_requests import paced
 from simulator.dram.streams import STREAM_NAMES
-from simulator.engine.in_memory import Product, plan, run_beside, run_plan, run_product
+from simulator.engine.in_memory import run_beside, run_plan, run_product
 from simulator.errors import InputError
 from simulator.formats import get
 from simulator.hardware.matrix import PE_FOLDER
 from simulator.hardware.pim_unit import load_pim_unit
 from simulator.mapping.pim_layout import Geometry, Shape, load_layout
+from simulator.mapping.pim_product import Product, plan
 from simulator.mapping.pim_search import search
 from simulator.mapping.pim_time import ticks_of
 

@@ -73,6 +73,10 @@ def model(name: str = "llama-2-7b") -> Model:
         ),
         ({"context": []}, "context is an empty list; give one number a request"),
         ({"batch": 3, "context": [1, 2]}, "batch is 3, but context has 2 entries"),
+        ({"context": [1, 2], "channels": [0]}, "channels has 1 entries, but the batch is 2"),
+        ({"context": 8, "batch": 2, "channels": []}, "channels has 0 entries, but the batch is 2"),
+        ({"context": 8, "channels": [-1]}, "channels must be >= 0, got -1"),
+        ({"context": 8, "channels": [True]}, "channels must be an integer, got True"),
         (
             {"context": 8, "weights": "int44"},
             "unknown format 'int44'; did you mean 'int4'?",
@@ -93,11 +97,45 @@ def test_prefill_arguments() -> None:
     assert full == "mistral-7b has a sliding window, which needs causal attention"
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "llama-2-7b",
+            {"tensor_parallel": 3},
+            "heads (32) must be a multiple of tensor_parallel (3)\n"
+            "ffn (11008) must be a multiple of tensor_parallel (3)\n"
+            "kv_heads (32) must be a multiple of tensor_parallel (3)",
+        ),
+        (
+            "llama-3-8b",
+            {"tensor_parallel": 12},
+            "heads (32) must be a multiple of tensor_parallel (12)\n"
+            "ffn (14336) must be a multiple of tensor_parallel (12)\n"
+            "tensor_parallel (12) must be a multiple of kv_heads (8)",
+        ),
+        (
+            "bitnet-b1.58-3b",
+            {"tensor_parallel": 2},
+            "sub_norms go over rows that tensor_parallel (2) cuts",
+        ),
+        ("gpt-2", {"pipeline_parallel": 13}, "pipeline_parallel (13) is beyond layers (12)"),
+        ("gpt-2", {"tensor_parallel": 0}, "tensor_parallel must be >= 1, got 0"),
+        ("gpt-2", {"pipeline_parallel": 2.0}, "pipeline_parallel must be an integer, got 2.0"),
+    ],
+)
+def test_models_that_cannot_be_cut(name: str, arguments: dict[str, Any], message: str) -> None:
+    """In a decode step and in a prefill."""
+    assert refusal(lambda: decode_step(model(name), context=8, **arguments)) == message
+    assert refusal(lambda: prefill(model(name), sequence=8, **arguments)) == message
+
+
 def test_unknown_model() -> None:
     """The nearest name and all names."""
     assert refusal(lambda: model("llama-2-7")) == (
         "unknown model 'llama-2-7'; did you mean 'llama-2-7b'? known: bitnet-b1.58-3b, gpt-2, "
-        "gpt-3-175b, llama-2-70b, llama-2-7b, llama-3-8b, mistral-7b, opt-6.7b"
+        "gpt-3-175b, gpt3-13b, gpt3-30b, gpt3-7b, llama-2-70b, llama-2-7b, llama-3-70b, llama-3-8b, "
+        "llama-65b, mistral-7b, mt-nlg-530b, opt-6.7b, opt-66b"
     )
 
 
@@ -125,6 +163,55 @@ def test_model_cross_field_rules(tmp_path: Path) -> None:
         f"{file}: heads (32) must be a multiple of kv_heads (5); "
         "rotary_dim (256) is beyond head_dim (128)"
     )
+
+
+SMALL = """
+name: tiny
+family: gpt2
+hidden: 1024
+layers: 1
+heads: 8
+ffn: 4096
+vocab: 50257
+max_context: 2048
+"""
+#: What a family that is not known must have written out.
+FIXED = [
+    f"{field}: missing"
+    for field in (
+        *("kv_heads", "head_dim", "gated_ffn", "activation", "norm", "position"),
+        *("tie_embedding", "source"),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (
+            "heads: 8",
+            "heads: 3",
+            ["hidden (1024) must be a multiple of heads (3), or head_dim be given"],
+        ),
+        ("heads: 8\n", "", ["heads: missing"]),
+        ("hidden: 1024", "hidden: 0", ["hidden: must be >= 1, got 0"]),
+        ("ffn:", "fnn:", ["ffn: missing", "fnn: unknown key; did you mean 'ffn'?"]),
+        ("family: gpt2\n", "", ["summary: missing", "family: missing", *FIXED]),
+        ("gpt2", "gpt5", ["summary: missing", *FIXED]),
+        (
+            "family: gpt2",
+            "family: [gpt2]",
+            ["summary: missing", "family: expected text, got ['gpt2']", *FIXED],
+        ),
+        ("gpt2", "llama", ["kv_heads: missing", "tie_embedding: missing"]),
+    ],
+)
+def test_small_models(old: str, new: str, lines: list[str], tmp_path: Path) -> None:
+    """What a family does not fix, or fixes wrongly, is asked for; nothing else is."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(SMALL.replace(old, new))
+    found = refusal(lambda: load_part(Model, file, "workloads/models")).splitlines()
+    assert found == [f"{file}: {line}" for line in lines]
 
 
 def config_refusal(folder: Path, config: object) -> list[str]:
@@ -326,6 +413,42 @@ def test_gemm_shapes_and_missing_parts() -> None:
     assert refusal(lambda: built(kind=OpKind.ADD, vector_work=(("sqrt", 3),))) == (
         "op 'fc': unknown vector function 'sqrt'"
     )
+    assert refusal(lambda: built(kind=OpKind.ADD, devices=2)) == (
+        "op 'fc': devices belong to an all_reduce, not to add"
+    )
+
+
+def test_data_between_devices() -> None:
+    """One activation in, the same out; one device has nothing to sum up with."""
+    parts = (
+        Tensor("x", 2, 4, FP16),
+        Tensor("w", 2, 4, FP16, Role.WEIGHT),
+        Tensor("y", 2, 4, FP16),
+        Tensor("z", 2, 5, formats.get("int8")),
+    )
+
+    def lines(kind: OpKind, inputs: str, outputs: str, devices: int | None) -> list[str]:
+        op = Op("m", kind, tuple(inputs), tuple(outputs), devices=devices)
+        named = [part for part in parts if part.name in inputs + outputs]
+        ends = tuple(name for name in inputs if name != "w")
+        return refusal(lambda: Graph(tuple(named), (op,), ends, tuple(outputs))).splitlines()
+
+    reduce, send = OpKind.ALL_REDUCE, OpKind.SEND
+    for devices in (None, 0, 1):
+        assert lines(reduce, "x", "y", devices) == [
+            f"op 'm': all_reduce needs two or more devices, got {devices}"
+        ]
+    assert lines(send, "x", "y", 2) == ["op 'm': devices belong to an all_reduce, not to send"]
+    for kind, devices in ((reduce, 4), (send, None)):
+        one = [f"op 'm': {kind} has one input and one output"]
+        assert lines(kind, "xw", "y", devices) == lines(kind, "x", "yz", devices) == one
+        assert lines(kind, "x", "z", devices) == [
+            "op 'm': tensor 'z' is 2 x 5, expected 2 x 4",
+            "op 'm': tensor 'z' is int8, expected fp16",
+        ]
+        assert lines(kind, "w", "y", devices) == [
+            f"op 'm': {kind} moves activations, but 'w' is a weight"
+        ]
 
 
 def test_attention_shapes() -> None:
@@ -354,6 +477,7 @@ def test_sizes_of_parts() -> None:
     assert (
         refusal(lambda: AttentionGroup(1, 3, 2)) == "keys must be >= queries, got 2 keys, 3 queries"
     )
+    assert refusal(lambda: AttentionGroup(1, 1, 1, -1)) == "channel must be >= 0, got -1"
     group = (AttentionGroup(1, 1, 1),)
     assert refusal(lambda: Attention(6, 4, 8, group)) == "6 heads cannot share 4 kv_heads equally"
     assert refusal(lambda: Attention(4, 4, 8, ())) == "groups must be >= 1, got 0"

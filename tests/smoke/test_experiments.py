@@ -18,8 +18,10 @@ TOLERANCE = 1e-6
 SHORT = 75
 #: Each experiment, and the rows of claims that it makes in small form.
 ROWS = {
+    "attacc": 21,
     "batch_sweep": 16,
     "bitmod": 64,
+    "duplex": 28,
     "gates": 32,
     "int_vs_fp": 26,
     "l_mul": 40,
@@ -83,8 +85,10 @@ def test_claims(name: str, rows: int, made: Callable[[str], Path]) -> None:
     assert len(claims) == rows
     for row in claims:
         committed = expected[row["claim"], row["source"]]
-        assert float(row["ours"]) == pytest.approx(float(committed["ours"]), rel=TOLERANCE)
-        assert {**row, "ours": ""} == {**committed, "ours": ""}
+        if committed["ours"]:
+            assert float(row["ours"]) == pytest.approx(float(committed["ours"]), rel=TOLERANCE)
+            committed = {**committed, "ours": row["ours"]}
+        assert row == committed
         assert row["why"]
 
 

@@ -2,8 +2,9 @@
 
 The model: a dispatcher looks at all units once everything that happens at a time has happened. Of
 the heads of its queues, a free unit considers the one with the lowest turn of each operation, and
-starts the earliest operation's that can start. Everything else is a process: run, free the unit,
-wait for the latency, hand on.
+starts the earliest operation's that can start. What multiplies in the memory is looked at first: if
+it wants the memory to itself, it waits for the transfer under way, and no other starts before it
+ends. Everything else is a process: run, free the unit, wait for the latency, hand on.
 """
 
 from collections import deque
@@ -21,7 +22,19 @@ from simpy.events import EventPriority
 from simulator.cost import load_profile
 from simulator.engine import run, tasks
 from simulator.engine.run import Entry, SegmentRun, run_segment
-from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
+from simulator.engine.tasks import (
+    ASIDE,
+    LOAD,
+    MOVED_ASIDE,
+    PIM,
+    QUEUES,
+    READY,
+    STORE,
+    UNIT_OF_QUEUE,
+    UNITS,
+    VECTOR_ASIDE,
+    TaskGraph,
+)
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.plan import SegmentPlan
 from simulator.mapping.planner import plan
@@ -30,6 +43,7 @@ from simulator.workload import Workload, decode_step, prefill
 Process = Generator[simpy.Event, Any, None]
 #: Priority in SimPy's queue: after everything else of the same time.
 LAST = EventPriority(2)
+DRAM, IN_MEMORY = UNITS.index("dram"), UNITS.index("pim")
 
 
 class Oracle:
@@ -45,6 +59,7 @@ class Oracle:
         self.left = graph.own
         self.done = self.world.event()
         self.busy = [False] * len(UNITS)
+        self.alone = False
         self.queues: list[deque[int]] = [deque() for _ in QUEUES]
         for task, queue in enumerate(graph.queue.tolist()):
             self.queues[queue].append(task)
@@ -68,8 +83,9 @@ class Oracle:
         self.woken = False
         if self.left == 0:
             return
-        for unit in range(len(UNITS)):
-            if self.busy[unit]:
+        self.alone = self.alone and self.busy[IN_MEMORY]
+        for unit in sorted(range(len(UNITS)), key=lambda unit: unit != IN_MEMORY):
+            if self.busy[unit] or (unit == DRAM and self.alone):
                 continue
             heads = {}
             for index, queue in enumerate(self.queues):
@@ -77,16 +93,23 @@ class Oracle:
                     op, turn = int(self.graph.op[queue[0]]), int(self.graph.turn[queue[0]])
                     heads[op] = min(heads.get(op, (turn, index)), (turn, index))
             for _, (_, index) in sorted(heads.items()):
-                if self.waits[self.queues[index][0]] == 0:
+                head = self.queues[index][0]
+                if self.waits[head] == 0:
+                    if self.graph.exclusive[head]:
+                        self.alone = True
+                        if self.busy[DRAM]:
+                            break
                     self.world.process(self.task(self.queues[index].popleft()))
                     break
 
     def task(self, task: int) -> Process:
         """Occupy the unit, then deliver: at once, or after the latency."""
+        unit = UNIT_OF_QUEUE[self.graph.queue[task]]
+        beside = self.busy[DRAM if unit == IN_MEMORY else IN_MEMORY] * int(self.graph.beside[task])
         self.occupy(task, True)
         self.start[task] = int(self.world.now)
-        self.end[task] = int(self.world.now) + int(self.graph.duration[task])
-        yield self.world.timeout(int(self.graph.duration[task]))
+        self.end[task] = int(self.world.now) + int(self.graph.duration[task]) + beside
+        yield self.world.timeout(int(self.graph.duration[task]) + beside)
         self.occupy(task, False)
         if self.graph.latency[task]:
             yield self.world.timeout(int(self.graph.latency[task]))
@@ -151,8 +174,15 @@ def task_graphs(draw: st.DrawFn) -> TaskGraph:
     count = draw(st.integers(1, 30))
     column = st.lists(st.sampled_from((0, 1, 1, 2, 3, 5)), min_size=count, max_size=count)
     duration, late = np.array(draw(column)), np.array(draw(column))
-    queue = np.array(draw(st.lists(st.integers(0, 6), min_size=count, max_size=count)))
     op = np.sort(np.array(draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))))
+    queue = np.array(draw(st.lists(st.integers(0, 8), min_size=count, max_size=count)))
+    # All of an operation is aside, or nothing.
+    aside = {**ASIDE, READY: VECTOR_ASIDE}
+    apart = op == draw(st.integers(0, 3))
+    queue = np.where(apart, [aside.get(each, each) for each in queue.tolist()], queue)
+    meets = np.isin(queue, (LOAD, STORE, PIM, MOVED_ASIDE))
+    beside = np.where(meets, np.array(draw(column)), 0)
+    alone = np.array(draw(st.lists(st.integers(0, 1), min_size=count, max_size=count)))
     pairs = draw(st.sets(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1))))
     edges = sorted((a, b) for a, b in pairs if a < b)
     sources = np.array([a for a, _ in edges], dtype=np.int64)
@@ -166,6 +196,8 @@ def task_graphs(draw: st.DrawFn) -> TaskGraph:
         latency=np.where(queue == LOAD, late, 0),
         size=np.ones(count, dtype=np.int64),
         op=op,
+        beside=beside,
+        exclusive=np.where(queue == PIM, alone, 0),
         waits_for=np.bincount(targets, minlength=count).astype(np.int64),
         first_successor=first,
         successors=targets,

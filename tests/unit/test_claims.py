@@ -58,6 +58,18 @@ def test_a_question_that_nobody_answered_has_no_ratio(published: Path, tmp_path:
     ]
 
 
+def test_a_row_without_a_key_stands_without_ours(published: Path, tmp_path: Path) -> None:
+    published.write_text(PUBLISHED + "experts (ms),a paper,3,,not yet: needs experts\n")
+    claims = read_claims(published, {"decode": 1.5})
+    assert claims[1] == Claim("experts (ms)", "a paper", 3.0, None, "not yet: needs experts")
+    assert claims[1].ratio is None
+    with write_claims(claims, tmp_path / "claims.csv").open(newline="") as file:
+        assert list(csv.reader(file))[2] == [
+            "experts (ms)", "a paper", "3", "", "", "not yet: needs experts",
+        ]  # fmt: skip
+    assert claims_text("mine", claims).splitlines()[3].split() == ["2", "experts", "(ms)", "3"]
+
+
 def test_claims_without_ours_are_left_out(published: Path) -> None:
     assert [claim.key for claim in read_claims(published, {"decode": 1.5})] == ["decode"]
 
@@ -101,6 +113,7 @@ def test_the_text_numbers_claims_and_their_reasons(published: Path) -> None:
             PUBLISHED + "a,a paper,,decode,d\n",
             "claim 'a': source 'none' and an empty published go together",
         ),
+        (PUBLISHED + "a,none,,,d\n", "claim 'a': neither published nor ours"),
         (
             PUBLISHED.replace(",decode,", ",decoder,"),
             "{}: no row asks for 'decode'; did you mean 'decoder'?",

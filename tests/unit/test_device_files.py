@@ -39,6 +39,12 @@ def test_a_device_bears_its_files_name_and_its_profile_prices_all_that_it_multip
         ("a100", "bf16xbf16", 312),
         ("a100", "int8xint8", 624),
         ("a100", "int4xint4", 1248),
+        ("h100", "fp16xfp16", 989.4),
+        ("h100", "bf16xbf16", 989.4),
+        ("h100", "int8xint8", 1979),
+        ("t4", "fp16xfp16", 65),
+        ("t4", "int8xint8", 130),
+        ("t4", "int4xint4", 260),
     ],
 )
 def test_derived_peaks_are_the_published_ones(name: str, pair: str, tera_ops: float) -> None:
@@ -53,6 +59,8 @@ def test_derived_peaks_are_the_published_ones(name: str, pair: str, tera_ops: fl
         ("tpu_v4i", 614, 8 * 2**30),
         ("onnxim_4core", 614.4, 16 * 2**30),
         ("a100", 2039, 80 * 10**9),
+        ("h100", 3352, 80 * 10**9),
+        ("t4", 320, 16 * 10**9),
     ],
 )
 def test_memories_are_the_published_ones(

@@ -17,24 +17,14 @@ from simulator.dram.pim.grouped_energy import command_energies_j, energies_j
 from simulator.dram.pim.grouped_part import KIND, LOAD, RESULT, ROW
 from simulator.dram.pim.grouped_requests import paced, ticks_of_burst
 from simulator.engine import in_memory
-from simulator.engine.in_memory import (
-    Beside,
-    InMemoryRun,
-    Product,
-    columns_of,
-    geometry_of,
-    plan,
-    run_beside,
-    run_plan,
-    run_product,
-    with_lanes,
-)
+from simulator.engine.in_memory import Beside, InMemoryRun, run_beside, run_plan, run_product
 from simulator.errors import CheckError
 from simulator.formats import get
 from simulator.hardware.pim_unit import load_pim_unit, tiles_of
 from simulator.hardware.pim_unit_fit import fit
 from simulator.mapping.pim_layout import Geometry, Layout, Shape, load_layout
 from simulator.mapping.pim_nest import HELD
+from simulator.mapping.pim_product import Product, columns_of, geometry_of, plan, with_lanes
 from simulator.mapping.pim_program import ChannelProgram, program
 from simulator.mapping.pim_search import search
 from simulator.mapping.pim_time import ticks_of

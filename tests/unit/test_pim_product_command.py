@@ -12,10 +12,11 @@ from simulator.cli import app
 from simulator.cli.pim_product import POLICIES, RUNGS
 from simulator.config import resolved
 from simulator.dram.pim.grouped import Policy, load_grouped
-from simulator.engine.in_memory import Product, Rung, run_beside, run_product
+from simulator.engine.in_memory import Rung, run_beside, run_product
 from simulator.formats import get
 from simulator.hardware.pim_unit import load_pim_unit
 from simulator.mapping.pim_layout import load_layout
+from simulator.mapping.pim_product import Product
 
 SMALL = ("--out", "128", "--in", "512", "--layout", "aim")
 INT4 = ("--weights", "int4-g128", "--activations", "int8-token", "--unit", "mixpe_in_bank")

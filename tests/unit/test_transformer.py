@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,14 +211,16 @@ def test_resolved_says_what_was_asked() -> None:
 @pytest.mark.parametrize("kind", list(OpKind))
 def test_every_kind_is_made_by_some_builder(kind: OpKind) -> None:
     """No kind is dead; `gemm` alone makes bare products, and lowering tables."""
-    step = decode_step(model("llama-2-7b"), context=4, activations="int8-token")
-    made = {op.kind for _, op in step.ops()}
+    llama, form = model("llama-2-7b"), "int8-token"
+    one = decode_step(llama, context=4, activations=form, tensor_parallel=2)
+    stage = decode_step(llama, context=4, pipeline_parallel=2)
+    made = {op.kind for step in (one, stage) for _, op in step.ops()}
     assert (kind in made) == (kind not in (OpKind.GEMM, OpKind.TABLES))
 
 
 def test_products_read_activations_that_were_quantised_once() -> None:
     """A scale of a row or group is chosen from the whole of it, by an operation of its own."""
-    args = {"weights": "int4-g128", "activations": "int8-token", "kv": "int8-token"}
+    args: dict[str, Any] = {"weights": "int4-g128", "activations": "int8-token", "kv": "int8-token"}
     graph = decode_step(model("llama-2-7b"), context=16, batch=3, **args).segments[1].graph
     quantised = [op.name for op in graph.order() if op.kind is OpKind.QUANTISE]
     assert quantised == [

@@ -50,6 +50,7 @@ _LEVEL_OF: dict[Role, str] = {
 #: Parameters that estimates and energies are made of.
 _USED_TIMING = ("nBL", "nCCDL", "nFAW", "nRAS", "nRCDRD", "nRCDWR", "nRP", "nRTP")
 
+Sends: TypeAlias = Literal["at_once", "one_a_tick"]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
@@ -98,7 +99,7 @@ class Mode(Part):
 
     row_buffers: Literal[1, 2]
     gemv: Literal["composite", "separate"]
-    sends: Literal["at_once", "one_a_tick"]
+    sends: Sends
     source: Text
     constraints: tuple[Constraint, ...]
 

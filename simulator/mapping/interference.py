@@ -1,0 +1,87 @@
+"""How much transfers and a concurrent memory that multiplies slow each other, by their commands.
+
+The tile executor does not issue commands. What it takes instead is measured once for a part: one
+channel attends to `KEYS` keys of as many heads as fill a row, alone and with reads at the highest
+rate beside it, and the same reads go without it. Both shares are of those times; less traffic slows
+less.
+Left out: writes, other shapes of stream, policies of a controller that differ from the part's.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from simulator.dram.pim import neupims
+from simulator.dram.pim.grouped import run_program
+from simulator.dram.pim.grouped_requests import paced
+from simulator.formats import Format
+from simulator.hardware.pim import AttAccStacks, GroupUnits, NeuPimsBanks
+from simulator.mapping.pim_layout import load_layout
+from simulator.mapping.pim_product import Product, plan
+from simulator.mapping.pim_program import program
+from simulator.mapping.plan import PPM
+
+#: Keys of the head that is attended to: many rows, several refreshes.
+KEYS = 2048
+
+
+class Slowed(NamedTuple):
+    """How much longer a transfer takes beside a memory that multiplies, and that beside reads."""
+
+    transfers_ppm: int
+    pim_ppm: int
+
+
+@lru_cache(maxsize=256)
+def interference(
+    pim: NeuPimsBanks | AttAccStacks | GroupUnits, stored: Format, vectors: Format, head_dim: int
+) -> Slowed:
+    """Return what a memory and transfers cost each other; nothing where they exclude each other."""
+    if pim.exclusive or isinstance(pim, AttAccStacks):
+        return Slowed(0, 0)
+    if isinstance(pim, NeuPimsBanks):
+        return _in_neupims(pim, head_dim)
+    return _in_groups(pim, stored, vectors, head_dim)
+
+
+def _slowed(requests: tuple[int, int], work: tuple[int, int]) -> Slowed:
+    """Return the shares of (alone, beside) times of requests and of work."""
+    transfers, pim = (max(0, (beside - alone) * PPM // alone) for alone, beside in (requests, work))
+    return Slowed(transfers, pim)
+
+
+def _in_neupims(banks: NeuPimsBanks, head_dim: int) -> Slowed:
+    part = banks.built
+    nothing = [None] * (part.channels - 1)
+
+    def run(keys: int, count: int) -> neupims.AttentionRun:
+        first_row = part.levels["Row"] // 2
+        reads = neupims.sequential_reads(part, max(1, count), 1.0, first_row=first_row)
+        return neupims.run_attention(
+            part,
+            banks.mode,
+            [(keys, 0)],
+            hidden=part.row_values,
+            heads=part.row_values // head_dim,
+            tp=1,
+            traffic=[reads, *nothing] if count else None,
+        )
+
+    alone = run(KEYS, 0).cycles
+    count = alone // part.timing["nBL"]
+    beside, reads = run(KEYS, count), run(1, count)
+    assert beside.traffic is not None
+    assert reads.traffic is not None
+    return _slowed((reads.traffic.cycles, beside.traffic.cycles), (alone, beside.cycles))
+
+
+def _in_groups(units: GroupUnits, stored: Format, vectors: Format, head_dim: int) -> Slowed:
+    part = units.part
+    product = Product(outputs=KEYS, inputs=head_dim, weights=stored, activations=vectors)
+    made = plan(part, units.unit, product, layout=load_layout(units.keys), channels=1)
+    entries = program(made.point.placement, held=made.point.held)[0].entries
+    cadence = made.fit.cadence_ticks
+    alone = run_program(part, entries, cadence_ticks=cadence).program_cycles
+    requests = paced(part, "seq_bg", alone, load=1.0)
+    beside = run_program(part, entries, cadence_ticks=cadence, requests=requests)
+    reads = run_program(part, entries[:0], requests=requests)
+    return _slowed((reads.request_cycles, beside.request_cycles), (alone, beside.program_cycles))
