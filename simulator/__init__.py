@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.errors import InfeasibleError, InputError
     from simulator.results import Result
     from simulator.results import load as load_result
-    from simulator.workload import decode_step, gemm, prefill
+    from simulator.workload import decode_step, gemm, mixed_step, prefill
 
     __version__: str
 
@@ -27,6 +27,7 @@ __all__ = [
     "load_device",
     "load_model",
     "load_result",
+    "mixed_step",
     "model_names",
     "prefill",
     "replace",
@@ -44,6 +45,7 @@ _HOMES = {
     "load_device": ("simulator.api", "load_device"),
     "load_model": ("simulator.api", "load_model"),
     "load_result": ("simulator.results", "load"),
+    "mixed_step": ("simulator.workload", "mixed_step"),
     "model_names": ("simulator.api", "model_names"),
     "prefill": ("simulator.workload", "prefill"),
     "replace": ("simulator.config", "replace"),

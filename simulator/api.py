@@ -140,7 +140,13 @@ def simulate(
     from simulator.engine.run import Engine
     from simulator.engine.schedule import Options, schedule, stages_of
     from simulator.hardware.priced import priced_for
+    from simulator.mapping.neupims_reference import is_reference
 
+    if rung == "command" and is_reference(device):
+        raise InputError(
+            f"rung 'command': {device.name} knows its transfers as part of its operations, which "
+            "are served by commands on every rung; use 'tile'"
+        )
     began = time.perf_counter()
     profile = priced_for(energy or _profile(device.energy), device)
     engine = Engine(device, memo=memo)
@@ -181,6 +187,7 @@ def simulate(
             **({} if device.pim is None else {"policies": asdict(policies)}),
         },
         stages=stages,
+        memory_energy_j=scheduled.memory_energy_j,
         trace=trace,
     )
 

@@ -1,6 +1,6 @@
-"""AttAcc's released simulator again, its memory's cycles taken from our replica.
+"""AttAcc's released simulator again, its memory's cycles taken from our replica; our devices.
 
-Writes claims.csv to --out. README.md tells the story.
+Writes claims.csv, and attacc.pdf and .png, to --out. README.md tells the story.
 """
 
 import argparse
@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import our_devices
 from attention import by_closed_form, ours
+from figure import draw
 from released_model import (
     GIB,
     GPUS,
@@ -173,9 +175,9 @@ def best_gains() -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the comparison; --small: one request, and one workload alone."""
+    """Run the comparison; --small: one request, and one workload alone, no figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="one request, and GPT-3 (128, 128)")
+    parser.add_argument("--small", action="store_true", help="one request, GPT-3 (128, 128)")
     parser.add_argument("--out", type=Path, default=Path("out/attacc"), help="folder for results")
     args = parser.parse_args(argv)
     found = one_request()
@@ -183,9 +185,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         found |= filled(name, WORKS[name])
     if not args.small:
         found |= other_units(WORKS["gpt.2048.2048"]) | best_gains()
+        found |= our_devices.one_request() | our_devices.other_levels()
+        for name in our_devices.MODELS:
+            found |= our_devices.filled(name)
+        draw(found, args.out)
+    else:
+        found |= our_devices.one_request(("full",))
     claims = read_claims(HERE / "published.csv", found)
     write_claims(claims, args.out / "claims.csv")
-    print(claims_text("AttAcc's released simulator, on the cycles of our replica", claims))
+    print(claims_text("AttAcc's released simulator on our replica's cycles, and ours", claims))
+    for name, listed in our_devices.orders(found).items():
+        rates = [rate for _, rate in listed]
+        text = " < ".join(f"{system} {rate:.4g}" for system, rate in listed)
+        print(f"{name}, tokens/s: {text}: {'as' if rates == sorted(rates) else 'NOT as'} released")
 
 
 if __name__ == "__main__":

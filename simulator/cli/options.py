@@ -62,7 +62,7 @@ PolicyOption = Annotated[
         "--policy",
         metavar="NAME=VALUE",
         help="placement=fixed|intensity|predicted|npu, assignment=min_load|round_robin, "
-        "sub_batch=auto|on|off; repeatable.",
+        "sub_batch=auto|on|off, head_pipeline=on|off, coprocess=off|ffn; repeatable.",
     ),
 ]
 WeightOption = Annotated[

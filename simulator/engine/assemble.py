@@ -23,6 +23,7 @@ from simulator.engine.roofline import roofline
 from simulator.engine.run import Step
 from simulator.engine.tasks import UNITS
 from simulator.hardware.device import Device, IdealMemory
+from simulator.hardware.pim import AttAccStacks
 from simulator.mapping.plan import OpPlan, Plan
 from simulator.results import (
     ChannelRecord,
@@ -319,6 +320,8 @@ def _shared_energy(
 ) -> dict[str, float]:
     """Return what waiting and time burn: stalled and idle units, leakage, DRAM background."""
     memory = 0 if isinstance(device.memory, IdealMemory) else device.memory.capacity_bytes
+    if isinstance(device.pim, AttAccStacks):
+        memory += device.pim.own.capacity_bytes
     static = Static(seconds, area_mm2(device, profile), memory)
     return {
         name: joules
@@ -488,11 +491,12 @@ def assemble(
     version: str,
     run_options: dict[str, object],
     stages: tuple[tuple[StageRecord, ...], float],
+    memory_energy_j: Mapping[str, float],
     trace: bool,
 ) -> Result:
     """Make the result of executed or bounded steps; `latency_ps` is where simulated time ended.
 
-    stages: of a decoder block, and what it takes.
+    stages: of a decoder block, and what it takes. memory_energy_j: as of `schedule.Scheduled`.
     """
     books = _Books(profile, core_group(plan, device), trace=trace)
     for step in steps:
@@ -546,5 +550,6 @@ def assemble(
         },
         stages=stages[0],
         block_ps=stages[1],
+        memory_energy_j=memory_energy_j,
         tiles=books.tile_intervals(device),
     )

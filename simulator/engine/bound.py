@@ -74,6 +74,8 @@ class _State:
         results = max((self.results[i] for i in op.after), default=0)
         # Of a producer that is followed part by part, the first part must be there.
         results = max([results, *(self.windows[i].start_ps for i in op.paced_by)])
+        if not op.load_bytes:
+            results = max([results, *(self.stored[i] for i in op.stored_by)])
         main_from = max(results, self.free[op.unit])
         begin = self.dram if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)

@@ -7,7 +7,8 @@ graph gives, and the unit waits for the one whose turn it is: with a fixed order
 maximum of sums of durations, and nothing that gets faster makes anything later. (Work in order of
 arrival has no such law: Graham, "Bounds on multiprocessing timing anomalies", 1969.) Of heads of
 different operations, the one of the earlier operation starts if it can, otherwise the other. A unit
-runs one task at a time and does not pre-empt. Time is integer ps.
+runs one task at a time and does not pre-empt, but for what multiplies in the memory and needs it to
+itself: a transfer under way pauses, as its bursts are many. Time is integer ps.
 
 The loop works on a few tables of integers, a row an object: what it reads of a task lies in one
 line of the cache, and a table costs Numba one argument instead of one for each column.
@@ -40,16 +41,20 @@ DONE, DEADLOCK = 0, 1
 #: Priorities of events at one time.
 ENDED, ARRIVED = 0, 1
 #: Columns of `Tables.tasks`, as in `tasks.TaskGraph`; successors FIRST..LAST-1.
-QUEUE, TURN, DURATION, LATENCY, SIZE, OP, FIRST, LAST, BESIDE, EXCLUSIVE = range(10)
+QUEUE, TURN, DURATION, LATENCY, SIZE, OP, FIRST, LAST = range(8)
 #: Columns of `Tables.state`. WAITS: events not yet come; READY, OTHER_READY: when the last came,
 #: and the last that is no load; APART: data come by their own event; COUNTED: data were received
 #: before; START, END, ARRIVAL: in ps, -1 where it did not happen.
 WAITS, READY, OTHER_READY, APART, COUNTED, START, END, ARRIVAL = range(8)
+#: Columns of `Tables.met`, which has rows only where something multiplies in the memory: BESIDE and
+#: EXCLUSIVE as in `tasks.TaskGraph`; DUE: when data of their own event come; PAUSED: ps in which
+#: the memory was another's.
+BESIDE, EXCLUSIVE, DUE, PAUSED = range(4)
 #: Columns of `Tables.queues`: the place in `order` of the next task and of the end of the queue.
 HEAD, STOP = range(2)
 #: Columns of `Tables.units`. The queues it serves (NO_QUEUE: no more); the running task, -1 if
-#: none; when the last task ended; 1 if a task waits until no transfer runs.
-QUEUE_A, QUEUE_B, QUEUE_C, RUNNING, LAST_END, WANTED = range(6)
+#: none; when the last task ended.
+QUEUE_A, QUEUE_B, QUEUE_C, RUNNING, LAST_END = range(5)
 NO_QUEUE = len(QUEUES)
 DRAM, PIM_UNIT = UNITS.index("dram"), UNITS.index("pim")
 #: Units in the order in which they are looked at: what multiplies in the memory before transfers.
@@ -66,12 +71,17 @@ TASK, ENDS, COMES = range(3)
 
 
 class Tables(NamedTuple):
-    """Everything that one run reads and writes; successors and order are lists of tasks."""
+    """Everything that one run reads and writes; successors and order are lists of tasks.
+
+    looked_at: units that have tasks, in the order in which they are looked at.
+    """
 
     tasks: Array
     successors: Array
     order: Array
     state: Array
+    met: Array
+    looked_at: Array
     queues: Array
     units: Array
     books: Array
@@ -91,21 +101,26 @@ def tables(graph: TaskGraph) -> Tables:
     order, first = queue_order(graph)
     columns = (graph.queue, graph.turn, graph.duration, graph.latency, graph.size, graph.op)
     successors = graph.first_successor[:-1], graph.first_successor[1:]
-    tasks = np.stack([*columns, *successors, graph.beside, graph.exclusive], axis=1)
+    tasks = np.stack([*columns, *successors], axis=1)
+    busy = set(UNIT_OF_QUEUE[np.unique(graph.queue)].tolist())
+    met = np.zeros((count if PIM_UNIT in busy else 0, 4), dtype=np.int64)
+    if len(met):
+        met[:, BESIDE], met[:, EXCLUSIVE] = graph.beside, graph.exclusive
+    looked_at = np.array([unit for unit in LOOKED_AT if unit in busy], dtype=np.int64)
     state = np.zeros((count, 8), dtype=np.int64)
     state[:, WAITS] = graph.waits_for
     state[:, APART] = graph.latency > 0
     state[:, START : ARRIVAL + 1] = -1
     queues = np.zeros((NO_QUEUE + 1, 2), dtype=np.int64)
     queues[:NO_QUEUE, HEAD], queues[:NO_QUEUE, STOP] = first[:-1], first[1:]
-    units = np.zeros((len(UNITS), 6), dtype=np.int64)
+    units = np.zeros((len(UNITS), 5), dtype=np.int64)
     units[:, RUNNING] = -1
     for unit in range(len(UNITS)):
         served = [*np.flatnonzero(unit == UNIT_OF_QUEUE), NO_QUEUE, NO_QUEUE]
         units[unit, [QUEUE_A, QUEUE_B, QUEUE_C]] = served[:3]
     books = np.zeros((graph.ops + 1, WAITED + len(UNITS)), dtype=np.int64)
     heap = np.empty((2 * count + 2, 2), dtype=np.int64)
-    return Tables(tasks, graph.successors, order, state, queues, units, books, heap)
+    return Tables(tasks, graph.successors, order, state, met, looked_at, queues, units, books, heap)
 
 
 @register_jitable
@@ -142,7 +157,7 @@ def pop(heap: Array, size: int) -> int:
 
 
 @register_jitable
-def admit(heads: Array, state: Array, queues: Array, units: Array, heap: Array) -> int:
+def admit(heads: Array, state: Array, met: Array, queues: Array, units: Array, heap: Array) -> int:
     """Take over the loads that were started before time 0; return the size of the heap."""
     count = state.shape[0]
     size = 0
@@ -157,6 +172,8 @@ def admit(heads: Array, state: Array, queues: Array, units: Array, heap: Array) 
         # Data sent before time 0 arrive by an event of their own.
         state[task, APART] = 1
         state[task, COUNTED] = 1 if comes < 0 else 0
+        if met.shape[0] > 0:
+            met[task, DUE] = max(0, comes)
         size = push(heap, size, max(0, comes), ARRIVED * count + task)
     return size
 
@@ -196,6 +213,7 @@ def moved(memory: Commanded, task: int, time: int) -> int:
 def begin(
     tasks: Array,
     state: Array,
+    met: Array,
     units: Array,
     books: Array,
     heap: Array,
@@ -208,9 +226,8 @@ def begin(
     """Start a task on a unit; return the size of the heap."""
     count = tasks.shape[0]
     end = time + tasks[task, DURATION]
-    other = DRAM if unit == PIM_UNIT else PIM_UNIT
-    if tasks[task, BESIDE] > 0 and units[other, RUNNING] >= 0:
-        end += tasks[task, BESIDE]
+    if met.shape[0] > 0 and meets(unit, units):
+        end += met[task, BESIDE]
     if memory is not None and unit == DRAM:
         end = moved(memory, task, time)
         if end < 0:
@@ -226,6 +243,13 @@ def begin(
     size = push(heap, size, end, ENDED * count + task)
     if state[task, APART] == 1:
         size = push(heap, size, end + tasks[task, LATENCY], ARRIVED * count + task)
+    if met.shape[0] > 0:
+        met[task, DUE] = end + tasks[task, LATENCY]
+        transfer = units[DRAM, RUNNING]
+        if met[task, EXCLUSIVE] == 1 and transfer >= 0:
+            state[transfer, END] += end - time
+            met[transfer, DUE] += end - time
+            met[transfer, PAUSED] += end - time
     return size
 
 
@@ -249,10 +273,18 @@ def moved_by(tasks: Array, task: int) -> int:
 
 
 @register_jitable
-def held(tasks: Array, units: Array) -> bool:
-    """Tell whether what multiplies in the memory has it, or wants it, to itself."""
+def meets(unit: int, units: Array) -> bool:
+    """Tell whether a transfer starts beside what multiplies in the memory, or that beside one."""
+    if unit == DRAM:
+        return bool(units[PIM_UNIT, RUNNING] >= 0)
+    return bool(unit == PIM_UNIT and units[DRAM, RUNNING] >= 0)
+
+
+@register_jitable
+def held(met: Array, units: Array) -> bool:
+    """Tell whether what multiplies in the memory has it to itself."""
     running = units[PIM_UNIT, RUNNING]
-    return bool(units[PIM_UNIT, WANTED] == 1 or (running >= 0 and tasks[running, EXCLUSIVE] == 1))
+    return bool(running >= 0 and met[running, EXCLUSIVE] == 1)
 
 
 @register_jitable
@@ -260,6 +292,8 @@ def dispatch(
     tasks: Array,
     order: Array,
     state: Array,
+    met: Array,
+    looked_at: Array,
     queues: Array,
     units: Array,
     books: Array,
@@ -269,8 +303,8 @@ def dispatch(
     memory: Commanded | None,
 ) -> int:
     """Start what can start on units that are free; return the size of the heap."""
-    for unit in LOOKED_AT:
-        if units[unit, RUNNING] >= 0 or (unit == DRAM and held(tasks, units)):
+    for unit in looked_at:
+        if units[unit, RUNNING] >= 0 or (unit == DRAM and held(met, units)):
             continue
         task = choose(tasks, order, state, queues, units[unit, QUEUE_A], units[unit, QUEUE_B])
         aside = units[unit, QUEUE_C]
@@ -279,14 +313,10 @@ def dispatch(
             head = order[queues[aside, HEAD]]
             if state[head, WAITS] == 0 and (task < 0 or goes_before(tasks, head, task)):
                 task = head
-        if task >= 0 and tasks[task, EXCLUSIVE] == 1 and units[DRAM, RUNNING] >= 0:
-            # It is next: no transfer starts before it.
-            units[unit, WANTED] = 1
-        elif task >= 0:
-            units[unit, WANTED] = 0
+        if task >= 0:
             queues[tasks[task, QUEUE], HEAD] += 1
             books[tasks[task, OP], moved_by(tasks, task)] += tasks[task, SIZE]
-            size = begin(tasks, state, units, books, heap, size, unit, task, time, memory)
+            size = begin(tasks, state, met, units, books, heap, size, unit, task, time, memory)
     return size
 
 
@@ -300,11 +330,15 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
     """
     tasks, state, units, heap = t.tasks, t.state, t.units, t.heap
     count = tasks.shape[0]
-    size = admit(heads, state, t.queues, units, heap)
+    size = admit(heads, state, t.met, t.queues, units, heap)
+    met = t.met.shape[0] > 0
     left = own
     time = 0
     while left > 0:
-        size = dispatch(tasks, t.order, state, t.queues, units, t.books, heap, size, time, memory)
+        size = dispatch(
+            tasks, t.order, state, t.met, t.looked_at, t.queues, units, t.books, heap, size, time,
+            memory,
+        )  # fmt: skip
         if size == 0:
             return DEADLOCK, time
         time = heap[0, TIME]
@@ -312,6 +346,12 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
             payload = heap[0, PAYLOAD]
             size = pop(heap, size)
             task = payload % count
+            if met:
+                due = state[task, END] if payload < count else t.met[task, DUE]
+                if due > time:
+                    # It paused meanwhile.
+                    size = push(heap, size, due, payload)
+                    continue
             if payload < count:
                 unit = UNIT_OF_QUEUE[tasks[task, QUEUE]]
                 units[unit, RUNNING] = -1

@@ -13,7 +13,7 @@ from dataclasses import replace
 from simulator import config
 from simulator.errors import InfeasibleError
 from simulator.hardware.device import Device
-from simulator.hardware.pim import AttAccStacks, NeuPimsBanks
+from simulator.hardware.pim import AimChannels, AttAccStacks, NeuPimsBanks
 from simulator.results import Result, power_of
 
 #: Clocks that are tried: each step is a 32nd of an octave lower, 2.2 %; a power of two of them.
@@ -42,8 +42,11 @@ def within_limits(
 
 def over_tdp(result: Result, device: Device) -> InfeasibleError | None:
     """Return by how much the average power of a run is above the TDP of its device, if it is."""
-    found, most = result.power.average_w, device.tdp_w
-    if most is None or found <= most:
+    most = device.tdp_w
+    if most is None:
+        return None
+    found = result.power.average_w
+    if found <= most:
         return None
     return _above(found, most, f"{device.name} takes {found:.4g} W on average, its TDP is")
 
@@ -54,7 +57,7 @@ def over_stack(result: Result, device: Device) -> InfeasibleError | None:
     All of them are taken to do the same. On a rung without events it is their average.
     """
     pim = device.pim
-    if pim is None or isinstance(pim, NeuPimsBanks) or pim.stack_limit is None:
+    if pim is None or isinstance(pim, NeuPimsBanks | AimChannels) or pim.stack_limit is None:
         return None
     # Transfers and refresh are those of the device's own memory, which AttAcc's stacks are not.
     own = isinstance(pim, AttAccStacks)
@@ -89,17 +92,24 @@ def _throttled(result: Result, device: Device, again: Callable[[Device], Result]
     over, within, best, last = 0, STEPS, None, result
     while within - over > 1:
         step = (over + within) // 2
-        clock = round(device.clock_hz * 2 ** (-step / STEPS_PER_OCTAVE))
-        slower = config.replace(device, {"clock": clock})
+        slower = config.replace(device, {"clock": _lowered(device.clock_hz, step)})
         last = again(slower)
         if over_tdp(last, slower) is None:
             within, best = step, last
         else:
             over = step
     if best is None:
-        return last
+        watts, mhz = last.power.average_w, last.clock_hz / 1e6
+        text = f"{device.name} takes {watts:.4g} W on average at {mhz:.4g} MHz still, its TDP is"
+        raise _above(watts, device.tdp_w, text)
     warning = (
         f"clock throttled from {device.clock_hz / 1e6:.4g} to {best.clock_hz / 1e6:.4g} MHz: "
         f"{over_tdp(result, device)}"
     )
     return replace(best, warnings=(*best.warnings, warning))
+
+
+def _lowered(clock_hz: int, step: int) -> int:
+    """Return a clock so many steps lower, in whole kHz as all clocks are."""
+    khz = clock_hz * 2 ** (-step / STEPS_PER_OCTAVE) / 1000
+    return max(1, int(khz)) * 1000

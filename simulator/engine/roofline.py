@@ -85,6 +85,7 @@ def _bare(op: OpPlan, device: Device) -> OpPlan:
         stalls_ps=(),
         counts=counts,
         spills=(),
+        exclusive=False,
     )
 
 

@@ -163,10 +163,11 @@ def _measured(
     where = (graph.op[own], unit[own])
     np.minimum.at(first, where, start[own])
     np.maximum.at(last, where, np.minimum(end[own], makespan))
-    np.add.at(busy, where, end[own] - start[own])
+    paused = tables.met[:, executor.PAUSED] if len(tables.met) else np.zeros_like(start)
+    np.add.at(busy, where, (end - start - paused)[own])
     first[first == np.iinfo(np.int64).max] = -1
     begun = np.flatnonzero(start[graph.own :] >= 0) + graph.own
-    carried = np.minimum(end[begun], makespan) - start[begun]
+    carried = np.minimum(end[begun], makespan) - start[begun] - paused[begun]
     ends = np.maximum(end[begun] - makespan, 0)
     latency = tables.tasks[begun, executor.LATENCY]
     late = np.where(arrival[begun] >= 0, -1, end[begun] + latency - makespan)

@@ -5,7 +5,9 @@ layers into stages or into two interleaved sub-batches. What a run of two layers
 what a decoder block takes, twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from simulator import config
@@ -14,6 +16,14 @@ from simulator.engine.run import Engine, Step
 from simulator.engine.tasks import UNITS
 from simulator.errors import InputError
 from simulator.hardware.device import Device
+from simulator.hardware.pim import AttAccStacks, GroupUnits
+from simulator.mapping.head_pipeline import in_heads
+from simulator.mapping.neupims_reference import (
+    in_reference,
+    is_reference,
+    iteration,
+    refuse_others,
+)
 from simulator.mapping.overlap import blocks, in_stages, interleaved
 from simulator.mapping.plan import Plan
 from simulator.mapping.planner import plan
@@ -35,10 +45,14 @@ class Options(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """A plan, and two layers of it where it has sub-batches."""
+    """A plan, and two layers of it where it has sub-batches.
+
+    memory_energy_j: of the memory's commands in a block, or two, where they are all known.
+    """
 
     plan: Plan
     two_layers: Plan | None
+    memory_energy_j: Mapping[str, float] = MappingProxyType({})
 
 
 def schedule(
@@ -53,20 +67,45 @@ def schedule(
     """Plan a workload with the policies of a run.
 
     events: whether the tile executor says how long plans take, or their bound does. Errors as of
-    `planner.plan`; InputError where sub-batches are asked for and cannot be.
+    `planner.plan`; InputError where a policy is asked for that cannot be followed.
     """
+
+    def planned(policies: Policies) -> Scheduled:
+        chosen = options._replace(policies=policies)
+        return _scheduled(workload, device, profile, engine, chosen, events=events)
+
+    policies = options.policies
+    if policies.coprocess == "off":
+        return planned(policies)
+    if not isinstance(device.pim, AttAccStacks):
+        raise InputError(f"{device.name}: coprocess 'ffn' needs a memory of kind 'attacc'")
+    # What a share gains is predicted without what is fetched ahead; the runs decide.
+    both = planned(replace(policies, coprocess="off")), planned(policies)
+    return min(both, key=lambda each: _duration_ps(engine, each.plan, events))
+
+
+def _scheduled(
+    workload: Workload,
+    device: Device,
+    profile: EnergyProfile,
+    engine: Engine,
+    options: Options,
+    *,
+    events: bool,
+) -> Scheduled:
+    """Return the stages, heads or sub-batches of a workload in time."""
+    if is_reference(device):
+        return _on_reference(workload, device, profile, engine, options, events=events)
     whole = _planned(workload, device, profile, engine, options, events=events)
+    if options.policies.head_pipeline == "on":
+        return Scheduled(in_heads(whole, _heads(workload, device, options)), None)
     staged = in_stages(whole) if device.staged and _has_attention(workload) else whole
     asked = options.policies.sub_batch
     if asked == "off" or (asked == "auto" and not _can_split(workload, device, options)):
         return Scheduled(staged, None)
     if device.pim is None:
         raise InputError(f"{device.name}: sub_batch needs a memory that multiplies")
-    half = config.replace(device, {"scratchpad.capacity": device.scratchpad.capacity_bytes // 2})
-    halves = [
-        _planned(each, half, profile, engine, options, events=events)
-        for each in sub_batches(workload)
-    ]
+    halves = _halves(workload, device, profile, engine, options, events=events)
     split = Scheduled(
         interleaved(halves, staged=device.staged),
         interleaved(halves, staged=device.staged, layers=TWO),
@@ -76,6 +115,56 @@ def schedule(
     ):
         return Scheduled(staged, None)
     return split
+
+
+def _on_reference(
+    workload: Workload,
+    device: Device,
+    profile: EnergyProfile,
+    engine: Engine,
+    options: Options,
+    *,
+    events: bool,
+) -> Scheduled:
+    """Return blocks as NeuPIMs' own simulator runs them, between what the planner plans."""
+    policies = options.policies
+    refuse_others(device, workload, policies, fused=options.fused_attention)
+    if policies.head_pipeline == "on":
+        _heads(workload, device, options)
+    one, asked = None, policies.sub_batch
+    if asked != "on":
+        whole = _planned(workload, device, profile, engine, options, events=events)
+        run = iteration(device, workload, policies.assignment, sub_batches=False)
+        one = Scheduled(in_reference([whole], device, run), None, run.energy_j)
+        if asked == "off" or not _can_split(workload, device, options):
+            return one
+    run = iteration(device, workload, policies.assignment, sub_batches=True)
+    halves = _halves(workload, device, profile, engine, options, events=events)
+    two = Scheduled(
+        in_reference(halves, device, run),
+        in_reference(halves, device, run, layers=TWO),
+        run.energy_j,
+    )
+    if one is None:
+        return two
+    return min((one, two), key=lambda each: _duration_ps(engine, each.plan, events))
+
+
+def _halves(
+    workload: Workload,
+    device: Device,
+    profile: EnergyProfile,
+    engine: Engine,
+    options: Options,
+    *,
+    events: bool,
+) -> list[Plan]:
+    """Plan two sub-batches, each with half the scratchpad."""
+    half = config.replace(device, {"scratchpad.capacity": device.scratchpad.capacity_bytes // 2})
+    return [
+        _planned(each, half, profile, engine, options, events=events)
+        for each in sub_batches(workload)
+    ]
 
 
 def _planned(
@@ -97,6 +186,20 @@ def _planned(
         bound_ps=lambda made: engine.analytic_steps(made)[1],
         duration_ps=(lambda made: engine.tile_steps(made)[1]) if events else None,
     )
+
+
+def _heads(workload: Workload, device: Device, options: Options) -> int:
+    """Return the key-value heads; InputError where head-level pipelining cannot be."""
+    if not isinstance(device.pim, AttAccStacks | GroupUnits):
+        raise InputError(
+            f"{device.name}: head_pipeline needs a memory of kind 'attacc' or 'groups', to which "
+            "heads come one after the other"
+        )
+    if device.staged or options.policies.sub_batch == "on":
+        other = "stages" if device.staged else "sub_batch"
+        raise InputError(f"{device.name}: head_pipeline and {other} exclude each other")
+    found = (op.attention.kv_heads for _, op in workload.ops() if op.attention is not None)
+    return max(found, default=1)
 
 
 def _has_attention(workload: Workload) -> bool:

@@ -280,9 +280,9 @@ def expand(ops: Sequence[OpPlan], following: OpPlan | None, *, prefetch: bool) -
             if not op.aside:
                 ring.wait(b, op, loads, prefetch=prefetch)
                 ring.take(op, stages.frees)
-            gated = loads[min(op.free_loads, len(loads) - 1)]
-            for producer in op.stored_by:
-                b.edge(np.array([done[producer].stored]), gated)
+        gated = loads[min(op.free_loads, len(loads) - 1)] if len(loads) else stages.main[0]
+        for producer in op.stored_by:
+            b.edge(np.array([done[producer].stored]), gated)
         for producer in op.after:
             b.edge(np.array([done[producer].result]), stages.main[0])
         for producer in op.paced_by:

@@ -31,7 +31,7 @@ from simulator.dram.profile import Profile, profile_of
 from simulator.errors import InputError
 from simulator.formats import Format
 from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput
-from simulator.hardware.pim import AttAccStacks, GroupUnits, IdealLink, NeuPimsBanks, RingLink
+from simulator.hardware.pim import IdealLink, Pim, RingLink
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -164,7 +164,7 @@ class Device(Part):
     dma: Dma
     memory: Dram | Channels | IdealMemory = Field(discriminator="kind")
     network: Network | None = None
-    pim: NeuPimsBanks | AttAccStacks | GroupUnits | None = Field(default=None, discriminator="kind")
+    pim: Pim | None = Field(default=None, discriminator="kind")
     link: RingLink | IdealLink | None = Field(default=None, discriminator="kind")
     staged: bool = False
     energy: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from simulator.config import Bytes, BytesPerSecond, NonNegativePicoseconds, Part, by_name, unknown
+from simulator.dram.pim.aim import Aim, load_aim
 from simulator.dram.pim.attacc_part import AttAcc, load_attacc
 from simulator.dram.pim.grouped_part import GroupedPim, load_grouped
 from simulator.dram.pim.neupims_part import NeuPims, Sends, load_neupims
@@ -19,12 +20,14 @@ from simulator.hardware.pim_unit import PimUnit, PowerCap, load_pim_unit
 if TYPE_CHECKING:
     NeuPimsPart: TypeAlias = NeuPims
     AttAccPart: TypeAlias = AttAcc
+    AimPart: TypeAlias = Aim
     GroupedPart: TypeAlias = GroupedPim
     Unit: TypeAlias = PimUnit
 else:
     #: Each written out, or the name or file of one; it is loaded.
     NeuPimsPart = by_name(NeuPims, load_neupims)
     AttAccPart = by_name(AttAcc, load_attacc)
+    AimPart = by_name(Aim, load_aim)
     GroupedPart = by_name(GroupedPim, load_grouped)
     Unit = by_name(PimUnit, load_pim_unit)
 
@@ -64,13 +67,16 @@ class OwnMemory(Part):
 class NeuPimsBanks(Part):
     """NeuPIMs' banks in the device's own memory: mode "dual" or "blocked"; attention alone.
 
-    sends: how the NPU hands on commands, where that is not as in the mode.
+    sends: how the NPU hands on commands, where that is not as in the mode. npu: "own" where the
+    device's units compute the rest, as planned; "reference" where that is the NPU of NeuPIMs'
+    simulator, instruction by instruction (`dram.pim.neupims_npu`).
     """
 
     kind: Literal["neupims"]
     part: NeuPimsPart
     mode: str
     sends: Sends | None = None
+    npu: Literal["own", "reference"] = "own"
     source: str
 
     @model_validator(mode="after")
@@ -143,6 +149,33 @@ class AttAccStacks(Part):
         return self.stacks * self.part.channels
 
 
+class AimChannels(Part):
+    """AiM's units in the banks of the device's own memory, for products with weights alone.
+
+    The weights of an output lie in rows of one bank, the next output in the next bank. A row's sum
+    stays where it is until all rows of its output are done.
+    """
+
+    kind: Literal["aim"]
+    part: AimPart
+    source: str
+
+    @property
+    def multiplies(self) -> tuple[Multiplied, ...]:
+        """What the units multiply."""
+        return ("weights",)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the device cannot use its memory meanwhile."""
+        return True
+
+    @property
+    def channels(self) -> int:
+        """Channels that work on a product together."""
+        return self.part.channels
+
+
 class GroupUnits(Part):
     """Any unit in any memory whose banks multiply in groups (`dram.pim.grouped`).
 
@@ -180,4 +213,4 @@ class GroupUnits(Part):
         return self.sets * self.part.channels
 
 
-Pim: TypeAlias = NeuPimsBanks | AttAccStacks | GroupUnits
+Pim: TypeAlias = NeuPimsBanks | AttAccStacks | AimChannels | GroupUnits

@@ -10,6 +10,7 @@ passes of a bit-serial element are never hidden.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -74,10 +75,11 @@ class Fit:
         return self.tiles.values * self.vectors
 
 
+@lru_cache(maxsize=4096)
 def fit(
     unit: PimUnit, columns: Columns, weights: Format, activations: Format, vectors: int = 1
 ) -> Fit:
-    """Return what a unit does with columns of weights and `vectors` vectors of activations.
+    """Return what a unit does with columns of weights and `vectors` vectors; remembered.
 
     Errors: InputError for more vectors than the unit holds, and as `pim_unit.tiles_of`.
     """

@@ -9,25 +9,31 @@ concurrent program (`interference` says it of all together).
 """
 
 from dataclasses import replace
+from math import ceil
 
 from simulator.cost import Counts
 from simulator.dram.channels import Access
 from simulator.errors import InputError
-from simulator.hardware.equations import Pipeline
+from simulator.hardware.equations import Pipeline, pipeline_ps
 from simulator.hardware.pim import (
+    AimChannels,
     AttAccStacks,
     GroupUnits,
     NeuPimsBanks,
     OwnMemory,
+    Pim,
     RingLink,
 )
 from simulator.hardware.pim_unit_fit import fit
 from simulator.mapping.interference import interference
+from simulator.mapping.parts import part_of
 from simulator.mapping.pim_attention import (
     Done,
     in_attacc,
     in_groups,
     in_neupims,
+    product_in_aim,
+    product_in_attacc,
     product_in_memory,
 )
 from simulator.mapping.pim_product import columns_of
@@ -38,6 +44,8 @@ from simulator.mapping.tiling import cycles_ps
 PS_PER_S, FJ_PER_J = 10**12, 10**15
 #: Parts in which operations follow each other, and meet transfers.
 PARTS = 16
+#: The product of which AttAcc takes rows, where it takes columns of others.
+ROWS_SHARED = "down_proj"
 #: Inputs of the products by which interference is measured where there is no attention.
 HEAD = 128
 
@@ -75,7 +83,6 @@ def plan_in_memory(target: Target, c: Context) -> tuple[OpPlan, ...]:
     vector, stored = (c.tensor(name).format for name in c.op.inputs[:2])
     target.slowed = interference(pim, stored, vector, HEAD if a is None else a.head_dim)
     if a is None:
-        assert isinstance(pim, GroupUnits)
         return (_product(target, c, pim),)
     match pim:
         case NeuPimsBanks():
@@ -92,28 +99,35 @@ def plan_in_memory(target: Target, c: Context) -> tuple[OpPlan, ...]:
 
 
 def _value_bits(target: Target, c: Context, *known: int) -> int:
-    """Return the bits of keys and values; InputError for formats that no units are there for."""
+    """Return the bits of stored values; InputError for formats that no units are there for."""
     form = c.tensor(c.op.inputs[1]).format
     bits = int(form.value_bits)
     if form.granularity != "none" or bits not in known:
+        what = "weights" if c.op.attention is None else "keys and values"
         raise InputError(
-            f"{target.device.name}: its memory multiplies keys and values of "
+            f"{target.device.name}: its memory multiplies {what} of "
             f"{' or '.join(map(str, known))} bits without scales, got {form.name}"
         )
     return bits
 
 
-def _product(target: Target, c: Context, units: GroupUnits) -> OpPlan:
+def _product(target: Target, c: Context, pim: Pim) -> OpPlan:
     """Return a product with what follows it on the vector unit."""
     gemm = c.op.gemm
     assert gemm is not None
     vector, stored = (c.tensor(name).format for name in c.op.inputs[:2])
-    done = product_in_memory(units, gemm.n, gemm.k, stored, vector, gemm.m)
+    if isinstance(pim, AimChannels):
+        _value_bits(target, c, 8 * pim.part.units.operand_bytes)
+        done = product_in_aim(pim, gemm.n, gemm.k, gemm.m)
+    else:
+        assert isinstance(pim, GroupUnits)
+        done = product_in_memory(pim, gemm.n, gemm.k, stored, vector, gemm.m)
     main = _main(target, c, done)
     post = cycles_ps(target.rates, target.vector_cycles(c.op.work))
     counts = replace(main.counts, vector_ops=c.op.work)
     # Sums come all at once at the end: the program holds them, or reads them turn by turn.
-    pipeline = main.pipeline._replace(every=main.pipeline.steps, post=post)
+    steps, store = main.pipeline.steps, main.pipeline.store
+    pipeline = main.pipeline._replace(every=steps, post=post, store=steps * store)
     return replace(main, pipeline=pipeline, counts=counts)
 
 
@@ -144,13 +158,58 @@ def _in_parts(target: Target, c: Context, scores: Done, outputs: Done) -> tuple[
 
 
 def _across_link(target: Target, c: Context, own: OwnMemory, done: Done) -> tuple[OpPlan, ...]:
-    """Return attention in a memory of its own: queries come over its link, outputs go back."""
+    """Return attention in a memory of its own: queries come over its link, outputs go back.
+
+    Queries come behind the new keys and values, as a link keeps the order of what it is given.
+    """
     main = _main(target, c, done)
     there, back = (
         _crossing(main, f"{c.op.name}.{word}", c.tensor(name).bytes, own)
         for word, name in (("in", c.op.inputs[0]), ("out", c.op.outputs[0]))
     )
     return there, replace(main, after=()), replace(back, after=())
+
+
+def plan_shared(
+    target: Target, c: Context, on_npu: tuple[OpPlan, ...]
+) -> tuple[tuple[OpPlan, ...], ...]:
+    """Share a product with weights between its plan and AttAcc's units; return what each does.
+
+    Both end together by prediction, or AttAcc has all that it has room for
+    (`Target.apart`). The units have columns of the weights, of the down projection rows, whose
+    partial sums are added to those of the other unit: vectors and results cross the link. What
+    follows a product stays with the other unit. AttAcc's FFN co-processing; nothing to share
+    (several plans, no gain) gives the plan alone.
+    """
+    pim, gemm = target.device.pim, c.op.gemm
+    assert isinstance(pim, AttAccStacks)
+    assert gemm is not None
+    value_bytes = _value_bits(target, c, 8, 16) // 8
+    by_rows = c.op.name.endswith(ROWS_SHARED)
+    shares = gemm.k if by_rows else gemm.n
+    whole = product_in_attacc(pim, gemm.macs, value_bytes)
+    vectors, results = c.tensor(c.op.inputs[0]).bytes, c.tensor(c.op.outputs[0]).bytes
+    fixed = _crossing_ps(vectors, pim.own) + _crossing_ps(results, pim.own)
+    alone = sum(pipeline_ps(each.pipeline) for each in on_npu)
+    kept = ceil(shares * (whole.ps + fixed) / (alone + whole.ps))
+    kept = max(kept, shares - int(shares * target.apart), 1)
+    if len(on_npu) > 1 or kept >= shares:
+        return (on_npu,)
+    taken = shares - kept
+    done = product_in_attacc(pim, gemm.macs * taken // shares, value_bytes)
+    main = _main(target, c, done, loads=False, stores=False)
+    main = replace(main, after=c.after(), stored_by=c.stored_by())
+    there, back = (
+        _crossing(main, f"{c.op.name}.{word}", size * (taken if cut else shares) // shares, pim.own)
+        for word, size, cut in (("in", vectors, by_rows), ("out", results, not by_rows))
+    )
+    if by_rows:
+        sums = (("add", gemm.m * gemm.n),)
+        post = cycles_ps(target.rates, target.vector_cycles(sums))
+        counts = replace(back.counts, vector_ops=sums)
+        back = replace(back, pipeline=back.pipeline._replace(post=post), counts=counts)
+    main = replace(main, name=f"{c.op.name}.pim", after=(), stored_by=())
+    return (part_of(on_npu[0], 0, kept, shares),), (there, main, replace(back, after=()))
 
 
 def plan_append(target: Target, c: Context, own: OwnMemory) -> OpPlan:
@@ -199,6 +258,7 @@ def _crossing(main: OpPlan, name: str, size: int, link: OwnMemory) -> OpPlan:
         name=name,
         unit="link",
         pipeline=Pipeline(1, 1, 1, 0, 0, 0, _crossing_ps(size, link), 0, 0, 0, 0),
+        after=tuple(sorted({*main.after, *main.stored_by})),
         stored_by=(),
         free_loads=1,
         slot_bytes=0,
@@ -251,7 +311,8 @@ def _main(
         dram_read_bits=loaded.size_bytes * 8,
         dram_write_bits=stored.size_bytes * 8,
     )
-    waits = c.stored_by() if loaded.size_bytes else ()
+    # Of new keys and values too: they are multiplied where they are stored.
+    waits = c.stored_by()
     return OpPlan(
         name=c.op.name if name is None else name,
         kind=c.op.kind,

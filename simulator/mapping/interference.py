@@ -14,14 +14,14 @@ from simulator.dram.pim import neupims
 from simulator.dram.pim.grouped import run_program
 from simulator.dram.pim.grouped_requests import paced
 from simulator.formats import Format
-from simulator.hardware.pim import AttAccStacks, GroupUnits, NeuPimsBanks
+from simulator.hardware.pim import AimChannels, AttAccStacks, GroupUnits, NeuPimsBanks, Pim
 from simulator.mapping.pim_layout import load_layout
 from simulator.mapping.pim_product import Product, plan
 from simulator.mapping.pim_program import program
 from simulator.mapping.plan import PPM
 
-#: Keys of the head that is attended to: many rows, several refreshes.
-KEYS = 2048
+#: Keys of the head that is attended to: several rows, four refreshes.
+KEYS = 512
 
 
 class Slowed(NamedTuple):
@@ -32,11 +32,9 @@ class Slowed(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def interference(
-    pim: NeuPimsBanks | AttAccStacks | GroupUnits, stored: Format, vectors: Format, head_dim: int
-) -> Slowed:
+def interference(pim: Pim, stored: Format, vectors: Format, head_dim: int) -> Slowed:
     """Return what a memory and transfers cost each other; nothing where they exclude each other."""
-    if pim.exclusive or isinstance(pim, AttAccStacks):
+    if pim.exclusive or isinstance(pim, AttAccStacks | AimChannels):
         return Slowed(0, 0)
     if isinstance(pim, NeuPimsBanks):
         return _in_neupims(pim, head_dim)

@@ -20,6 +20,8 @@ from simulator.workload import Attention, Gemm, Graph, Op, OpKind, Tensor
 VectorWork = tuple[tuple[str, int], ...]
 ELEMENTWISE = (OpKind.ACTIVATION, OpKind.ADD)
 PRODUCTS = (OpKind.LINEAR, OpKind.GEMM)
+#: What only names rows of a tensor: no unit does it.
+VIEWS = (OpKind.SPLIT, OpKind.JOIN)
 #: What joins which operation before it, if nobody else reads what that makes.
 JOINS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ELEMENTWISE, PRODUCTS),

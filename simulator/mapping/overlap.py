@@ -83,7 +83,7 @@ def in_stages(plan: Plan) -> Plan:
     """Return a plan with its layers in stages."""
     layer = layer_of(plan)
     made = [segment_of(stage, [layer]) for stage in stages_of_one(layer.repeat)]
-    return _around([plan], made)
+    return around([plan], made)
 
 
 def interleaved(plans: Sequence[Plan], *, staged: bool, layers: int | None = None) -> Plan:
@@ -93,7 +93,7 @@ def interleaved(plans: Sequence[Plan], *, staged: bool, layers: int | None = Non
     stages = list(stages_of_two(count))
     if not staged:
         stages = [Stage("layers", tuple(piece for stage in stages for piece in stage.pieces))]
-    return _around(plans, [segment_of(stage, found) for stage in stages])
+    return around(plans, [segment_of(stage, found) for stage in stages])
 
 
 def blocks(plan: Plan) -> tuple[SegmentPlan, ...]:
@@ -101,7 +101,7 @@ def blocks(plan: Plan) -> tuple[SegmentPlan, ...]:
     return tuple(s for s in plan.segments if s.name not in ("embedding", "head", "receive"))
 
 
-def _around(plans: Sequence[Plan], made: Sequence[SegmentPlan]) -> Plan:
+def around(plans: Sequence[Plan], made: Sequence[SegmentPlan]) -> Plan:
     """Return the segments of layers between what stands before and after them in all plans."""
     place = plans[0].segments.index(layer_of(plans[0]))
     before = [segment for plan in plans for segment in plan.segments[:place]]

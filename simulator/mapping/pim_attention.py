@@ -1,4 +1,4 @@
-"""Attention of a decode step in a memory that multiplies: its time, stalls and energy.
+"""Attention and products with weights in a memory that multiplies: time, stalls and energy.
 
 NeuPIMs' and AttAcc's memories do all of it, softmax and its moves included, as their controllers
 issue it (`dram.pim`). In any other memory whose banks multiply in groups, the keys and values of a
@@ -9,16 +9,16 @@ Left out: windows (keys beyond one are multiplied too); AttAcc's heads of severa
 shares of a pair of full waves each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
-from simulator.dram.pim import attacc, neupims
+from simulator.dram.pim import aim, attacc, neupims
 from simulator.dram.pim.grouped_energy import energies_j
 from simulator.errors import InputError
 from simulator.formats import Format
-from simulator.hardware.pim import AttAccStacks, GroupUnits, NeuPimsBanks
+from simulator.hardware.pim import AimChannels, AttAccStacks, GroupUnits, NeuPimsBanks
 from simulator.mapping.pim_layout import load_layout
 from simulator.mapping.pim_product import Plan, Product, commands_of, plan, units_j
 from simulator.mapping.pim_time import refresh_share
@@ -26,6 +26,8 @@ from simulator.mapping.policies import ASSIGNMENTS
 from simulator.workload import Attention, AttentionGroup
 
 PS_PER_S = 10**12
+#: Attention by which the rate of AttAcc's units is known: many rows, several refreshes.
+KEYS, HEAD = 2048, 128
 
 
 class Done(NamedTuple):
@@ -58,11 +60,11 @@ def in_neupims(banks: NeuPimsBanks, a: Attention, assignment: str) -> Done:
     listed = tuple(
         (group.keys, group.channel) for group in longest_first(a) for _ in range(group.requests)
     )
-    return _neupims_run(banks, listed, a.heads, a.head_dim, assignment)
+    return neupims_done(banks, listed, a.heads, a.head_dim, assignment)
 
 
 @lru_cache(maxsize=1024)
-def _neupims_run(
+def neupims_done(
     banks: NeuPimsBanks,
     requests: tuple[tuple[int, int | None], ...],
     heads: int,
@@ -73,7 +75,7 @@ def _neupims_run(
     loads = [
         neupims.estimate_ticks(part, keys, hidden=hidden, heads=heads, tp=1) for keys, _ in requests
     ]
-    placed = _placed(requests, loads, part.channels, assignment)
+    placed = placed_requests(requests, loads, part.channels, assignment)
     run = neupims.run_attention(part, banks.mode, placed, hidden=hidden, heads=heads, tp=1)
     ps = run.cycles * part.tick_ps
     busy = sum(run.pim_busy_cycles) * part.tick_ps // part.channels
@@ -87,13 +89,19 @@ def _neupims_run(
     return Done(ps, stalls, read_bytes, energy, macs, least, f"{len(requests)} requests")
 
 
-def _placed(
+def placed_requests(
     requests: Sequence[tuple[int, int | None]],
     loads: Sequence[int],
     channels: int,
     assignment: str,
 ) -> list[tuple[int, int]]:
-    """Return each request with a channel: its own, or one by the policy."""
+    """Return each request with a channel: its own, or one by the policy.
+
+    Raises InputError for a channel that is not there.
+    """
+    beyond = max((channel for _, channel in requests if channel is not None), default=0)
+    if beyond >= channels:
+        raise InputError(f"a request is on channel {beyond}, which is not within 0 to {channels - 1}")
     taken = [0] * channels
     for (_, channel), load in zip(requests, loads, strict=True):
         if channel is not None:
@@ -130,6 +138,22 @@ def in_attacc(stacks: AttAccStacks, a: Attention, value_bytes: int, assignment: 
     read_bytes = macs * value_bytes
     text = f"{sum(count for _, count in heads)} heads on {stacks.channels} channels"
     return Done(ps, (), read_bytes, energy, macs, min(least, ps), text)
+
+
+def product_in_attacc(stacks: AttAccStacks, macs: int, value_bytes: int) -> Done:
+    """Multiply vectors one after the other, weights being read for each, as fast as heads attend.
+
+    That is the rate of `KEYS` keys of two full waves of heads of `HEAD` values, whose commands have
+    the row switches, refreshes and moves of a product.
+    """
+    run = _attacc_run(stacks, KEYS, 2 * stacks.part.channels, HEAD, value_bytes)
+    part, done = stacks.part, stacks.stacks * run.operations
+    ps = ceil(macs * run.cycles * part.tick_ps / done)
+    cadence = _cadence_ticks(stacks, part.units[stacks.level].multiply)
+    lanes = run.operations_per_burst * stacks.channels
+    least = ceil(macs * cadence * part.tick_ps / lanes)
+    energy = macs / run.operations * sum(run.energy_j.values())
+    return Done(ps, (), macs * value_bytes, energy, macs, min(least, ps), "")
 
 
 def _cadence_ticks(stacks: AttAccStacks, multiply: str) -> int:
@@ -214,6 +238,42 @@ def in_channel(
     )
     made = plan(units.part, units.unit, product, layout=load_layout(layout), channels=1)
     return _done(units, made, 1)
+
+
+@lru_cache(maxsize=1024)
+def product_in_aim(channels: AimChannels, outputs: int, inputs: int, count: int) -> Done:
+    """Return a matrix of weights times `count` vectors one after the other, on AiM's commands."""
+    part, macs = channels.part, outputs * inputs
+    run = aim.run_program(part, _aim_program(part, outputs, inputs), operations=macs)
+    ps = run.cycles * part.memory.tick_ps
+    rows = [row for row in part.constraints if aim.MULTIPLY in (set(row.before) & set(row.after))]
+    cadence_ps = max((row.ticks for row in rows), default=1) * part.memory.tick_ps
+    return Done(
+        ps=count * ps,
+        stalls=(),
+        read_bytes=macs * part.units.operand_bytes,
+        # What stands by is the background of the device's memory.
+        energy_j=count * sum(run.energy_j[name] for name in run.commands if name in run.energy_j),
+        macs=count * macs,
+        least_ps=count * macs * cadence_ps // (part.channels * part.operations_per_burst),
+        text=f"{ceil(outputs / (part.channels * part.memory.banks_per_channel))} outputs a bank",
+    )
+
+
+def _aim_program(part: aim.Aim, outputs: int, inputs: int) -> Iterator[aim.Instruction]:
+    """Yield the instructions of one vector: all inputs of some outputs, then of the next ones.
+
+    The buffer is written where it does not hold the inputs already.
+    """
+    piece = part.units.buffer_bytes // part.units.operand_bytes
+    pieces = ceil(inputs / piece)
+    for group in range(ceil(outputs / (part.memory.banks_per_channel * part.channels))):
+        for i in range(pieces):
+            bursts = ceil(min(piece, inputs - i * piece) / part.units.lanes)
+            if pieces > 1 or group == 0:
+                yield aim.Instruction(aim.WRITE_BUFFER, bursts)
+            yield aim.Instruction(aim.MULTIPLY, bursts, row=group * pieces + i)
+        yield aim.Instruction(aim.READ_SUMS)
 
 
 def product_in_memory(

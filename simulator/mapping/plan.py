@@ -23,10 +23,10 @@ class OpPlan:
 
     unit: who does `main` ("matrix", "vector", "noc", "pim" or "link"). after: operations whose
     results `main` needs on chip. stored_by: operations whose stores the loads from step
-    `free_loads` on need. paced_by: operations whose main steps those of this one follow part by
-    part. room_bytes: scratchpad for loads in flight. cores: how many work on it. least_*_bytes:
-    what no on-chip memory can avoid. main_bytes: what main steps move, over the network or a link,
-    or from banks to what multiplies there.
+    `free_loads` on need, or `main` where nothing is loaded. paced_by: operations whose main steps
+    those of this one follow part by part. room_bytes: scratchpad for loads in flight. cores: how
+    many work on it. least_*_bytes: what no on-chip memory can avoid. main_bytes: what main steps
+    move, over the network or a link, or from banks to what multiplies there.
     stalls_ps: how much of all main (and second) steps is not useful, by cause. accesses: what loads
     and stores move, by operand, each step its share of every one.
     aside: it keeps no order with operations that are not. exclusive: main steps of pim have the

@@ -12,6 +12,7 @@ from simulator.errors import InfeasibleError, InputError
 from simulator.hardware.device import Device
 from simulator.hardware.equations import pipeline_ps
 from simulator.hardware.pim import AttAccStacks
+from simulator.mapping.capacity import FFN, check_capacity, outside_of, share_apart
 from simulator.mapping.fused import plan_attention
 from simulator.mapping.in_memory import (
     does_in_memory,
@@ -19,9 +20,10 @@ from simulator.mapping.in_memory import (
     plan_append,
     plan_exchange,
     plan_in_memory,
+    plan_shared,
 )
 from simulator.mapping.interference import Slowed
-from simulator.mapping.lowering import PRODUCTS, Lowered, gather, lower
+from simulator.mapping.lowering import PRODUCTS, VIEWS, Lowered, gather, lower
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.mapping.policies import PLACEMENTS, Estimate, Policies
 from simulator.mapping.products import gemv, plan_product
@@ -36,6 +38,15 @@ ALL_COUNTS = 8
 #: The longest run in s. Time in ps fits into 64 bits up to 9.2e6 s; a run takes some multiple of
 #: its least time.
 LONGEST_S = 10_000
+
+
+def chains(c: Context) -> tuple[tuple[OpPlan, ...], ...]:
+    """Plan one operation as what goes on beside each other: a product of the FFN may be shared."""
+    made, target = plan_op(c), c.target
+    shared = target.policies.coprocess == "ffn" and isinstance(target.device.pim, AttAccStacks)
+    if shared and c.op.gemm is not None and c.op.name.endswith(FFN):
+        return plan_shared(target, c, made)
+    return (made,)
 
 
 def plan_op(c: Context) -> tuple[OpPlan, ...]:
@@ -97,40 +108,24 @@ def plan_segment(
     if device.cores > 1 and device.network is not None:
         placed = gather(graph, ops, kept, device.cores)
     held = kept | {op.outputs[0] for op, _ in placed if op.kind == "all_gather"}
-    producers: dict[str, int] = {}
+    producers: dict[str, tuple[int, ...]] = {}
     plans: list[OpPlan] = []
     for op, where in placed:
+        if op.kind in VIEWS:
+            made = tuple(index for name in op.inputs for index in producers.get(name, ()))
+            producers.update(dict.fromkeys(op.outputs, made))
+            continue
         room = device.scratchpad.capacity_bytes - int(live[where])
-        first, *rest = plan_op(Context(target, graph, op, held, outside, dict(producers), room))
-        plans.append(first)
-        for follower in rest:
-            last = len(plans) - 1
-            plans.append(replace(follower, after=(*follower.after, last)))
-        producers.update(dict.fromkeys(op.outputs, len(plans) - 1))
+        ends = []
+        context = Context(target, graph, op, held, outside, dict(producers), room)
+        for first, *rest in chains(context):
+            plans.append(first)
+            for follower in rest:
+                last = len(plans) - 1
+                plans.append(replace(follower, after=(*follower.after, last)))
+            ends.append(len(plans) - 1)
+        producers.update(dict.fromkeys(op.outputs, tuple(ends)))
     return tuple(plans)
-
-
-def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> None:
-    """Refuse a workload that does not fit in the device's memory.
-
-    Memory holds weights, key-value caches, what enters and leaves the workload, and spills.
-    """
-    outside = sum(
-        segment.graph.tensor(name).bytes
-        for segment in workload.segments
-        for name in _outside(segment.graph)
-    )
-    activations = outside + spilled_bytes
-    demand = workload.weight_bytes + workload.kv_bytes + activations
-    bound = device.memory.capacity_bytes
-    if demand > bound:
-        raise InfeasibleError(
-            "memory_capacity", demand, bound, "bytes",
-            f"{workload.name} does not fit in the memory of {device.name}: weights "
-            f"{workload.weight_bytes / 1e9:.2f} GB, KV cache {workload.kv_bytes / 1e9:.2f} GB, "
-            f"activations {activations / 1e9:.2f} GB: {demand / 1e9:.2f} GB in all, "
-            f"{bound / 1e9:.2f} GB there",
-        )  # fmt: skip
 
 
 def check_duration(workload: Workload, device: Device, macs_ps: float) -> None:
@@ -151,20 +146,15 @@ Residency = Sequence[tuple[frozenset[str], np.ndarray]]
 
 def residency(graphs: LoweredGraphs, device: Device, share: float) -> Residency:
     """Return what stays on chip; the residual stream does only if every segment can keep it."""
-    found = [resident(graph, ops, device, _outside(graph), share) for graph, ops in graphs]
+    found = [resident(graph, ops, device, outside_of(graph), share) for graph, ops in graphs]
     for (graph, _), (kept, _) in zip(graphs, found, strict=True):
         if not {HIDDEN, HIDDEN_OUT} & {*graph.inputs, *graph.outputs} <= kept:
             residual = frozenset((HIDDEN, HIDDEN_OUT))
             return [
-                resident(graph, ops, device, _outside(graph) | residual, share)
+                resident(graph, ops, device, outside_of(graph) | residual, share)
                 for graph, ops in graphs
             ]
     return found
-
-
-def _outside(graph: Graph) -> frozenset[str]:
-    """Return inputs and outputs that live in memory: all but the residual stream."""
-    return frozenset((*graph.inputs, *graph.outputs)) - {HIDDEN, HIDDEN_OUT}
 
 
 def one_after_another_ps(plan: Plan) -> int:
@@ -309,9 +299,10 @@ def plan_on(
 ) -> Plan:
     """Plan a lowered workload on all cores of a device, with `home` on chip."""
     target = Target(device, profile, policies)
+    target.apart = share_apart(workload, device)
     segments = []
     for segment, (graph, ops), (kept, live) in zip(workload.segments, lowered, home, strict=True):
-        plans = plan_segment(target, graph, ops, kept, live, _outside(graph))
+        plans = plan_segment(target, graph, ops, kept, live, outside_of(graph))
         plans = tuple(slowed(op, target.slowed) for op in plans)
         segments.append(SegmentPlan(segment.name, plans, segment.repeat, segment.first_index))
     spilled = max(sum(size for op in s.ops for _, size, _ in op.spills) for s in segments)

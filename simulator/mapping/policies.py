@@ -6,6 +6,7 @@ name them, parts do not.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from random import Random
 from typing import Literal, NamedTuple, TypeAlias
 
 from simulator.config import unknown
@@ -13,6 +14,10 @@ from simulator.errors import InputError
 
 Unit: TypeAlias = Literal["npu", "pim"]
 SUB_BATCHES = ("auto", "on", "off")
+HEAD_PIPELINES = ("on", "off")
+COPROCESSES = ("off", "ffn")
+#: Seed of the order in which requests came.
+ARRIVALS = 1
 
 
 class Estimate(NamedTuple):
@@ -61,8 +66,15 @@ def min_load(loads: Sequence[int], taken: Sequence[int]) -> list[int]:
 
 
 def round_robin(loads: Sequence[int], taken: Sequence[int]) -> list[int]:
-    """Return a channel for each load: one after the other, whatever they have."""
-    return [index % len(taken) for index in range(len(loads))]
+    """Return a channel for each load: one after the other, in an order that no load decides.
+
+    Requests are known by their lengths, not by when they came: a fixed shuffle stands for that.
+    """
+    order = Random(ARRIVALS).sample(range(len(loads)), len(loads))
+    channels = [0] * len(loads)
+    for place, index in enumerate(order):
+        channels[index] = place % len(taken)
+    return channels
 
 
 PLACEMENTS: Mapping[str, Callable[[Estimate], Unit]] = {
@@ -79,6 +91,8 @@ _KNOWN: Mapping[str, Sequence[str]] = {
     "placement": tuple(PLACEMENTS),
     "assignment": tuple(ASSIGNMENTS),
     "sub_batch": SUB_BATCHES,
+    "head_pipeline": HEAD_PIPELINES,
+    "coprocess": COPROCESSES,
 }
 
 
@@ -89,12 +103,17 @@ class Policies:
     placement: of products and attention that the memory can do. assignment: of requests that have
     no channel, and of heads. sub_batch: "on" splits a decode step in two, of which one multiplies
     in the memory while the other does not (NeuPIMs, algorithm 3), "auto" where that is faster.
+    head_pipeline: "on" projects some heads while others attend (`head_pipeline`), and splits no
+    batch. coprocess: "ffn" gives the memory the share of each of the FFN's products with which it
+    and the matrix unit are predicted to end together, if the step is faster so (AttAcc).
     Raises InputError for unknown names.
     """
 
     placement: str = "fixed"
     assignment: str = "min_load"
     sub_batch: str = "auto"
+    head_pipeline: str = "off"
+    coprocess: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse unknown names, all of them in one error."""

@@ -2,7 +2,8 @@
 
 An activation lives from the operation that makes it to the last one that reads it. Small ones are
 kept first; one that would push the live bytes over the budget at any time of its life is spilled:
-its producer writes it, each reader reads it. Keys, values and weights always live in memory.
+its producer writes it, each reader reads it. Keys, values and weights always live in memory. Parts
+of a tensor (`lowering.VIEWS`) are where it is.
 Left out: partial residency of one tensor, eviction and reload.
 """
 
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.hardware.device import Device
-from simulator.mapping.lowering import PRODUCTS, Lowered
-from simulator.workload import Graph, Role
+from simulator.mapping.lowering import PRODUCTS, VIEWS, Lowered
+from simulator.workload import Graph, OpKind, Role
 
 #: Shares of the scratchpad that activations may hold; the rest is for tiles in flight. The planner
 #: tries each: what stays on chip saves traffic, but has to be gathered, and leaves small tiles.
@@ -38,12 +39,27 @@ def needed_whole(ops: Sequence[Lowered]) -> frozenset[str]:
     return frozenset(op.inputs[0] for op in ops if op.kind in PRODUCTS)
 
 
+def wholes(ops: Sequence[Lowered]) -> dict[str, str]:
+    """Return of each part of a tensor that tensor."""
+    found: dict[str, str] = {}
+    for op in ops:
+        if op.kind in VIEWS:
+            split = op.kind == OpKind.SPLIT
+            (whole,), parts = (op.inputs, op.outputs) if split else (op.outputs, op.inputs)
+            found |= dict.fromkeys(parts, whole)
+    return found
+
+
 def lives(graph: Graph, ops: Sequence[Lowered], cores: int) -> dict[str, Life]:
-    """Return the life of each activation of a lowered graph, graph inputs and outputs included."""
+    """Return the life of each activation of a lowered graph, graph inputs and outputs included.
+
+    Parts of a tensor are uses of it.
+    """
     found: dict[str, Life] = {}
-    whole = needed_whole(ops)
+    whole, whole_of = needed_whole(ops), wholes(ops)
     for index, op in enumerate(ops):
-        for name in (*op.inputs, *op.outputs):
+        for used in (*op.inputs, *op.outputs):
+            name = whole_of.get(used, used)
             tensor = graph.tensor(name)
             if tensor.role is not Role.ACTIVATION:
                 continue
@@ -77,4 +93,5 @@ def resident(
         if name not in spilled and live[span].max(initial=0) + life.bytes <= budget:
             live[span] += life.bytes
             kept.add(name)
+    kept |= {part for part, whole in wholes(ops).items() if whole in kept}
     return frozenset(kept), live

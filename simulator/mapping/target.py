@@ -1,6 +1,6 @@
 """What planning needs: the device with its rates (`Target`), an operation in place (`Context`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -50,6 +50,8 @@ class Target:
         self.policies = Policies() if policies is None else policies
         #: What transfers and the memory cost each other, once something is done in the memory.
         self.slowed = Slowed(0, 0)
+        #: The share of the FFN's weights that a memory of its own has room for.
+        self.apart = 0.0
         self.rates, self.memory = rates_of(device, profile), device.memory_profile
         self._units: dict[tuple[str, int], MatrixModel] = {}
 
@@ -97,7 +99,7 @@ class Context:
     op: Lowered
     kept: frozenset[str]
     outside: frozenset[str]
-    producers: dict[str, int]
+    producers: dict[str, tuple[int, ...]]
     room_bytes: int
 
     def tensor(self, name: str) -> Tensor:
@@ -110,17 +112,14 @@ class Context:
 
     def after(self) -> tuple[int, ...]:
         """Return the producers of inputs that are on chip."""
-        found = {
-            self.producers[n] for n in self.op.inputs if n in self.kept and n in self.producers
-        }
-        return tuple(sorted(found))
+        return self._producers(name for name in self.op.inputs if name in self.kept)
 
     def stored_by(self) -> tuple[int, ...]:
         """Return the producers of inputs that come back from memory."""
-        found = {
-            self.producers[n] for n in self.op.inputs if n not in self.kept and n in self.producers
-        }
-        return tuple(sorted(found))
+        return self._producers(name for name in self.op.inputs if name not in self.kept)
+
+    def _producers(self, names: Iterable[str]) -> tuple[int, ...]:
+        return tuple(sorted({index for name in names for index in self.producers.get(name, ())}))
 
     def least_load_bytes(self) -> int:
         """Return weights, gathered rows, past keys and values, and inputs from outside, once."""

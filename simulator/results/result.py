@@ -57,8 +57,10 @@ class Result:
     by the plan alone. `resolved` holds the complete description of what was run, in plain JSON
     types. `numerics` are the products whose arithmetic was checked, none unless asked for.
     `channel` is what a channel of the memory did on the command rung. `stages` are those of a
-    decoder block, which takes `block_ps`. `tiles` are the busy
-    intervals of single tasks where the run was traced; they are not saved.
+    decoder block, which takes `block_ps`. `memory_energy_j`
+    is what the memory's commands of a decoder block cost, by name, where all of them are known (of
+    two blocks with sub-batches); it is no part of the energy above. `tiles` are the busy intervals
+    of single tasks where the run was traced; they are not saved.
     """
 
     device: str
@@ -85,6 +87,7 @@ class Result:
     channel: ChannelRecord | None = None
     stages: tuple[StageRecord, ...] = ()
     block_ps: float = 0.0
+    memory_energy_j: Mapping[str, float] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
     wall_time_s: float = field(default=0.0, compare=False)
     host: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -237,6 +240,7 @@ class Result:
             "channel": None if self.channel is None else asdict(self.channel),
             "cycles_per_block": self.cycles_per_block,
             "block_ps": self.block_ps,
+            "memory_energy_j": dict(self.memory_energy_j),
             "stages": [self._stage(stage) for stage in self.stages],
             "resolved": dict(self.resolved),
             "host": dict(self.host),

@@ -227,6 +227,7 @@ def _from_content(content: Mapping[str, Any], folder: Path) -> Result:
         spills=tuple(Spill(**spill) for spill in content["spills"]),
         stages=tuple(_stage(stage) for stage in content["stages"]),
         block_ps=content["block_ps"],
+        memory_energy_j=content["memory_energy_j"],
         warnings=tuple(content["warnings"]),
         numerics=tuple(
             SampledProduct(**{**product, "ops": tuple(product["ops"])})

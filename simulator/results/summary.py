@@ -59,6 +59,7 @@ def summarise(result: "Result") -> Summary:
             _kinds(result),
             *([_numerics(result)] if result.numerics else []),
             *([_channel(result.channel)] if result.channel is not None else []),
+            *([_commands(result)] if result.memory_energy_j else []),
         ),
         notes=tuple((name, lines) for name, lines in _notes(result) if lines),
     )
@@ -146,6 +147,12 @@ def _channel(channel: ChannelRecord) -> Table:
         ("energy", f"{energy} of all channels, by their commands; not in the energy above"),
     )
     return Table(f"One of {channel.channels} channels of {channel.standard}", (), rows, "<<")
+
+
+def _commands(result: "Result") -> Table:
+    rows = tuple((name, _milli(joules)) for name, joules in result.memory_energy_j.items())
+    note = "of a decoder block, of two with sub-batches; not in the energy above"
+    return Table("Energy of the memory's commands", ("command", "mJ"), rows, "<>", note)
 
 
 def _energy(result: "Result") -> Table:

@@ -1,6 +1,7 @@
 """Workloads: tensors, operations and graphs, models, and the builders that make one of the other.
 
-Pure model: nothing here knows a device. `prefill`, `decode_step` and `gemm` return a `Workload`.
+Pure model: nothing here knows a device. `prefill`, `decode_step`, `mixed_step` and `gemm` return a
+`Workload`.
 """
 
 from simulator.workload.graph import HIDDEN, HIDDEN_OUT, Graph, Segment, Workload
@@ -18,7 +19,7 @@ from simulator.workload.ops import (
     VectorWork,
 )
 from simulator.workload.topology import gemm, read_topology, write_topology
-from simulator.workload.transformer import decode_step, prefill
+from simulator.workload.transformer import decode_step, mixed_step, prefill
 
 __all__ = [
     "HIDDEN",
@@ -40,6 +41,7 @@ __all__ = [
     "decode_step",
     "from_hf_config",
     "gemm",
+    "mixed_step",
     "prefill",
     "read_topology",
     "write_topology",

@@ -71,6 +71,10 @@ class GraphBuilder:
         """Return the columns of a tensor."""
         return self._tensors[name].columns
 
+    def format(self, name: str) -> Format:
+        """Return the format of a tensor."""
+        return self._tensors[name].format
+
     def op(
         self,
         name: str,

@@ -217,11 +217,12 @@ Request: TypeAlias = tuple[int, int | None]
 class Workload:
     """Segments in the order in which they run, with what a report needs to know of them.
 
-    `tokens` are those that tokens/s counts: the batch of a decode step, all tokens of a prefill.
-    `weight_bytes` holds every weight and table once, tied ones once; `kv_bytes` is the cache that
-    stands at the end of the step. Of several devices all counts but `batch` and `tokens` are those
-    of one. `resolved` is for provenance: plain values. `warnings` go into the result. `of_requests`
-    makes the same decode step of other requests, None where it is no decode step.
+    `tokens` are those that tokens/s counts: the batch of a decode step, all tokens of a prefill,
+    one a request of both together. `weight_bytes` holds every weight and table once, tied ones
+    once; `kv_bytes` is the cache that stands at the end of the step. Of several devices all counts
+    but `batch` and `tokens` are those of one. `resolved` is for provenance: plain values.
+    `warnings` go into the result. `of_requests` makes the same decode step of other requests, None
+    where it is no decode step.
     """
 
     name: str

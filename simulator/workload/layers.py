@@ -5,6 +5,7 @@ GPT-2), with the further norms of Gemma 2 (Riviere et al. 2024) and BitNet b1.58
 1/sqrt(head_dim) is folded into the query weights.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator import formats
@@ -153,18 +154,40 @@ class Block:
             q, k = turned
         return q, k, v
 
-    def append(self, k: str, v: str, attention: Attention) -> tuple[str, str]:
+    def split(self, x: str, parts: Mapping[str, Attention]) -> list[str]:
+        """Name the rows of `x` that each part attends with; one part alone has all of them."""
+        if len(parts) == 1:
+            return [x]
+        b = self.graph
+        short, form = x.removeprefix(b.prefix), b.format(x)
+        columns = b.columns(x)
+        made = [
+            b.activation(short + end, each.tokens, columns, form=form)
+            for end, each in parts.items()
+        ]
+        b.op(f"split_{short}", OpKind.SPLIT, (x,), made)
+        return made
+
+    def joined(self, parts: Sequence[str], name: str) -> str:
+        """Name rows that parts have made as one tensor."""
+        if len(parts) == 1:
+            return parts[0]
+        b = self.graph
+        whole = b.activation(name, sum(map(b.rows, parts)), b.columns(parts[0]))
+        return b.op(f"join_{name}", OpKind.JOIN, parts, (whole,))
+
+    def append(self, k: str, v: str, attention: Attention, end: str) -> tuple[str, str]:
         """Add the write of new keys and values; the caches hold what the attention reads."""
         m, b, kv = self.model, self.graph, self.formats.kv
         shape = (attention.cache_rows, m.head_dim, kv, Role.KV)
-        caches = b.held("k_cache", *shape), b.held("v_cache", *shape)
+        caches = b.held(f"k_cache{end}", *shape), b.held(f"v_cache{end}", *shape)
         new_rows = attention.tokens * m.kv_heads
         values = 2 * new_rows * m.head_dim
         work = vector.kv_append(values, 2 * new_rows, m.head_dim, self.formats.carrier, kv)
         # A cache holds the rows of one request and head one after the other.
         runs = m.kv_heads * sum(group.requests for group in attention.groups)
         b.op(
-            "kv_append",
+            f"kv_append{end}",
             OpKind.KV_APPEND,
             (k, v),
             caches,
@@ -174,16 +197,13 @@ class Block:
         )
         return caches
 
-    def attention(self, x: str, attention: Attention) -> str:
-        """Add norm, projections, attention and output projection."""
-        m, b, a = self.model, self.graph, attention
-        q, k, v = self.projections(self.norm("norm_attention", x, "normed_attention"))
-        k_cache, v_cache = self.append(k, v, a)
-        q, form = self.quantised(q, self.formats.attention), self.formats.attention
+    def attended(self, q: str, caches: tuple[str, str], a: Attention, end: str) -> str:
+        """Add scores, softmax and outputs of one attention; names end in `end`."""
+        m, b, form = self.model, self.graph, self.formats.attention
         shape = (a.score_rows, a.longest, a.scores)
-        scores = b.activation("scores", *shape)
-        weights = b.activation("probabilities", *shape, form=form)
-        b.op("qk", OpKind.QK, (q, k_cache), (scores,), attention=a)
+        scores = b.activation(f"scores{end}", *shape)
+        weights = b.activation(f"probabilities{end}", *shape, form=form)
+        b.op(f"qk{end}", OpKind.QK, (q, caches[0]), (scores,), attention=a)
         alibi = m.position == "alibi"
         work = vector.softmax(
             a.scores,
@@ -193,9 +213,29 @@ class Block:
             # Their scale is known: the largest of a row is exp(0).
             converted=form != b.activations,
         )
-        b.op("softmax", OpKind.SOFTMAX, (scores,), (weights,), work, attention=a)
-        y = b.activation("attended", a.tokens, m.query_width)
-        b.op("pv", OpKind.PV, (weights, v_cache), (y,), attention=a)
+        b.op(f"softmax{end}", OpKind.SOFTMAX, (scores,), (weights,), work, attention=a)
+        y = b.activation(f"attended{end}", a.tokens, m.query_width)
+        return b.op(f"pv{end}", OpKind.PV, (weights, caches[1]), (y,), attention=a)
+
+    def attention(self, x: str, parts: Mapping[str, Attention]) -> str:
+        """Add norm, projections, attention and output projection.
+
+        parts: attentions of some requests each, in the order of their tokens, by what the names of
+        their operations end in.
+        """
+        m = self.model
+        q, k, v = self.projections(self.norm("norm_attention", x, "normed_attention"))
+        keys, values = self.split(k, parts), self.split(v, parts)
+        caches = [
+            self.append(keys[place], values[place], each, end)
+            for place, (end, each) in enumerate(parts.items())
+        ]
+        queries = self.split(self.quantised(q, self.formats.attention), parts)
+        made = [
+            self.attended(queries[place], caches[place], each, end)
+            for place, (end, each) in enumerate(parts.items())
+        ]
+        y = self.joined(made, "attended")
         if m.sub_norms:
             y = self.norm("norm_attention_sub", y, "attended_normed")
         y = self.linear("o_proj", y, m.hidden, "attention_out", bias=m.output_bias)
@@ -223,9 +263,9 @@ class Block:
         work = vector.add(self.graph.rows(x) * self.model.hidden)
         return self.graph.op(name, OpKind.ADD, (x, y), (out,), work)
 
-    def layer(self, x: str, out: str, attention: Attention) -> str:
-        """Add one layer that reads `x` and makes `out`."""
+    def layer(self, x: str, out: str, parts: Mapping[str, Attention]) -> str:
+        """Add one layer that reads `x` and makes `out`; parts as in `attention`."""
         b = self.graph
         middle = b.activation("hidden_middle", b.rows(x), self.model.hidden)
-        x = self.add("residual_attention", x, self.attention(x, attention), middle)
+        x = self.add("residual_attention", x, self.attention(x, parts), middle)
         return self.add("residual_ffn", x, self.ffn(x), out)

@@ -38,6 +38,8 @@ class OpKind(StrEnum):
     GEMM = "gemm"
     ALL_REDUCE = "all_reduce"
     SEND = "send"
+    SPLIT = "split"
+    JOIN = "join"
 
 
 class Role(StrEnum):
@@ -265,7 +267,9 @@ class Op:
     `vector_work` is pairs (function, element operations). `rows_read` is the number of rows that
     are gathered from each TABLE input, `rows_written` that of rows written into each KV output,
     `runs_written` the contiguous runs that these lie in. Data that moves between devices is an
-    operation of each of them: `devices` sum up in an all_reduce; a send is here the arrival.
+    operation of each of them: `devices` sum up in an all_reduce; a send is here the arrival. A
+    split gives parts of the rows of a tensor names of their own, a join is the reverse; neither
+    moves anything.
     """
 
     name: str

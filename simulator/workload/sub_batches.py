@@ -34,6 +34,4 @@ def sub_batches(workload: Workload) -> tuple[Workload, Workload]:
 def requests_of(workload: Workload) -> list[tuple[int, int | None]]:
     """Return keys and channel of each request of a decode step."""
     found = next(op.attention for _, op in workload.ops() if op.attention is not None)
-    return [
-        (group.keys, group.channel) for group in found.groups for _ in range(group.requests)
-    ]
+    return [(group.keys, group.channel) for group in found.groups for _ in range(group.requests)]

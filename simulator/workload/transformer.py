@@ -1,13 +1,13 @@
-"""Builds the workload of one prefill or one decode step of a decoder-only transformer.
+"""Builds the workload of one prefill, decode step or both of a decoder-only transformer.
 
 Three kinds of graph: the embedding, a layer (equal layers are one segment that repeats), the head.
 Of several devices the workload is that of one, with the sums over all as operations (`parallel`).
 Left out: sampling, dropout, chunked prefill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from simulator.config import resolved
 from simulator.errors import InputError
@@ -20,6 +20,8 @@ from simulator.workload.model import LayerRun, Model
 from simulator.workload.ops import Attention, AttentionGroup, OpKind, Role
 from simulator.workload.parallel import Share, share
 
+#: Groups of requests whose attentions are operations of their own, by what names of these end in.
+Parts: TypeAlias = Mapping[str, tuple[AttentionGroup, ...]]
 #: Words of a workload's name for settings that are written short there.
 _SHORT = {"tensor_parallel": "tp", "pipeline_parallel": "pp"}
 
@@ -55,24 +57,35 @@ def _receive_graph(part: Share, used: Formats, tokens: int) -> Graph:
     return b.build((x,), (HIDDEN_OUT,))
 
 
-def _layer_graph(
-    part: Share, used: Formats, run: LayerRun, groups: tuple[AttentionGroup, ...], causal: bool
-) -> Graph:
+def _layer_graph(part: Share, used: Formats, run: LayerRun, parts: Parts, causal: bool) -> Graph:
     """Build the layers of one run; with two, names start with 'local.' and 'global.'."""
     model = part.model
     block = Block(model, used, part.tensor_parallel)
-    tokens = sum(group.tokens for group in groups)
+    tokens = _tokens(parts)
     x = block.graph.external(HIDDEN, tokens, model.hidden)
-    longest = max(group.keys for group in groups)
     for place, window in enumerate(run.windows):
         last = place == len(run.windows) - 1
         out = block.graph.external(HIDDEN_OUT if last else "hidden_between", tokens, model.hidden)
         if len(run.windows) > 1:
             block.graph.prefix = "global." if window is None else "local."
-        seen = window if window is not None and window < longest else None
-        shape = (model.heads, model.kv_heads, model.head_dim, groups, causal, seen)
-        x = block.layer(x, out, Attention(*shape))
+        attentions = {
+            end: _attention(model, groups, causal, window) for end, groups in parts.items()
+        }
+        x = block.layer(x, out, attentions)
     return block.graph.build((HIDDEN,), (HIDDEN_OUT,))
+
+
+def _attention(
+    model: Model, groups: tuple[AttentionGroup, ...], causal: bool, window: int | None
+) -> Attention:
+    """Return the attention of some requests; a window that none exceeds is none."""
+    longest = max(group.keys for group in groups)
+    seen = window if window is not None and window < longest else None
+    return Attention(model.heads, model.kv_heads, model.head_dim, groups, causal, seen)
+
+
+def _tokens(parts: Parts) -> int:
+    return sum(group.tokens for groups in parts.values() for group in groups)
 
 
 def _head_graph(model: Model, used: Formats, tokens: int) -> Graph:
@@ -94,15 +107,13 @@ def _head_graph(model: Model, used: Formats, tokens: int) -> Graph:
 def _segments(
     part: Share,
     used: Formats,
-    groups: tuple[AttentionGroup, ...],
+    parts: Parts,
     causal: bool,
     logit_rows: int,
 ) -> tuple[Segment, ...]:
-    tokens = sum(group.tokens for group in groups)
+    tokens = _tokens(parts)
     layers = [
-        Segment(
-            run.name, _layer_graph(part, used, run, groups, causal), run.repeat, run.first_index
-        )
+        Segment(run.name, _layer_graph(part, used, run, parts, causal), run.repeat, run.first_index)
         for run in part.runs
     ]
     if part.pipeline_parallel == 1:
@@ -134,15 +145,17 @@ def _kv_bytes(part: Share, used: Formats, groups: Sequence[AttentionGroup]) -> i
 def _workload(
     part: Share,
     used: Formats,
-    groups: tuple[AttentionGroup, ...],
+    parts: Parts,
     settings: dict[str, Any],
     *,
     causal: bool,
     logit_rows: int,
+    tokens: int,
 ) -> Workload:
     """Assemble; `settings` are the phase, the batch and the lengths as provenance has them."""
     model, settings = part.whole, {**settings, **part.settings}
-    segments = _segments(part, used, groups, causal, logit_rows)
+    segments = _segments(part, used, parts, causal, logit_rows)
+    groups = tuple(group for each in parts.values() for group in each)
     words = [f"{_SHORT.get(key, key)}={value}" for key, value in settings.items() if key != "phase"]
     channels = [group.channel for group in groups if group.channel is not None]
     return Workload(
@@ -151,7 +164,7 @@ def _workload(
         phase=settings["phase"],
         segments=segments,
         batch=settings["batch"],
-        tokens=sum(group.tokens for group in groups),
+        tokens=tokens,
         formats=used.names,
         weight_bytes=_weight_bytes(part, segments),
         kv_bytes=_kv_bytes(part, used, groups),
@@ -207,7 +220,10 @@ def prefill(
     rows = sum(group.requests if last_token_logits else group.tokens for group in groups)
     used = formats_of(weights, activations, kv, embedding)
     part = share(model, tensor_parallel, pipeline_parallel)
-    return _workload(part, used, groups, settings, causal=causal, logit_rows=rows)
+    parts = {"": groups}
+    return _workload(
+        part, used, parts, settings, causal=causal, logit_rows=rows, tokens=_tokens(parts)
+    )
 
 
 def decode_step(
@@ -245,7 +261,8 @@ def decode_step(
     settings = _settings("decode", "context", groups)
     used = formats_of(weights, activations, kv, embedding)
     part = share(model, tensor_parallel, pipeline_parallel)
-    made = _workload(part, used, groups, settings, causal=True, logit_rows=settings["batch"])
+    rows = settings["batch"]
+    made = _workload(part, used, {"": groups}, settings, causal=True, logit_rows=rows, tokens=rows)
 
     def of_requests(requests: Sequence[Request]) -> Workload:
         placed = [channel for _, channel in requests if channel is not None]
@@ -264,8 +281,49 @@ def decode_step(
     return replace(made, of_requests=of_requests)
 
 
+def mixed_step(
+    model: Model,
+    *,
+    prompts: int | Sequence[int],
+    contexts: int | Sequence[int],
+    weights: str | Format = "fp16",
+    activations: str | Format = "fp16",
+    kv: str | Format = "fp16",
+    embedding: str | Format | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+) -> Workload:
+    """Return a stage of continuous batching: prompts are processed beside a decode step.
+
+    `prompts` are lengths as `sequence` of `prefill`, `contexts` keys as `context` of `decode_step`,
+    one or a list each. Linear layers see the tokens of both. Attention is apart: operations whose
+    names end in `_decode` and `_prefill`, of which neither needs the other; on one unit the decode
+    step's goes first. The LM head sees the last token of each prompt and all of the decode step;
+    these are the tokens that count. The other arguments as in `decode_step`. Errors: InputError as
+    of both.
+    """
+    prefills, decodes = (
+        grouped_requests(model.name, model.max_context, name, value, None)
+        for name, value in (("prompts", prompts), ("contexts", contexts))
+    )
+    decode = tuple(AttentionGroup(count, 1, n) for n, _, count in decodes)
+    prompt = tuple(AttentionGroup(count, n, n) for n, _, count in prefills)
+    parts = {"_decode": decode, "_prefill": prompt}
+    requests = sum(group.requests for group in (*decode, *prompt))
+    spans = {"prompts": _span(prompt), "contexts": _span(decode)}
+    settings = {"phase": "mixed", "batch": requests, **spans}
+    used = formats_of(weights, activations, kv, embedding)
+    part = share(model, tensor_parallel, pipeline_parallel)
+    return _workload(part, used, parts, settings, causal=True, logit_rows=requests, tokens=requests)
+
+
 def _settings(phase: str, length: str, groups: Sequence[AttentionGroup]) -> dict[str, Any]:
-    """Return phase, batch and the common length (or shortest..longest) as provenance has them."""
+    """Return phase, batch and lengths as provenance has them."""
+    requests = sum(group.requests for group in groups)
+    return {"phase": phase, "batch": requests, length: _span(groups)}
+
+
+def _span(groups: Sequence[AttentionGroup]) -> int | str:
+    """Return the common length, or shortest..longest."""
     shortest, longest = groups[0].keys, groups[-1].keys
-    span = shortest if shortest == longest else f"{shortest}..{longest}"
-    return {"phase": phase, "batch": sum(group.requests for group in groups), length: span}
+    return shortest if shortest == longest else f"{shortest}..{longest}"

@@ -19,6 +19,7 @@ from simulator.workload.ops import (
 _GEMM_KINDS = (OpKind.LINEAR, OpKind.GEMM)
 _ATTENTION_KINDS = (OpKind.QK, OpKind.SOFTMAX, OpKind.PV)
 _MOVE_KINDS = (OpKind.ALL_REDUCE, OpKind.SEND)
+_VIEW_KINDS = (OpKind.SPLIT, OpKind.JOIN)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -83,6 +84,8 @@ def op_problems(tensors: Mapping[str, Tensor], op: Op) -> list[str]:
         found.append(f"op '{op.name}': a kv_append needs rows_written")
     elif op.kind in _MOVE_KINDS:
         found += _move_problems(op, inputs, outputs)
+    elif op.kind in _VIEW_KINDS:
+        found += _view_problems(op, inputs, outputs)
     if op.devices is not None and op.kind is not OpKind.ALL_REDUCE:
         found.append(f"op '{op.name}': devices belong to an all_reduce, not to {op.kind}")
     return found
@@ -105,16 +108,38 @@ def _move_problems(op: Op, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) 
     if len(inputs) != 1 or len(outputs) != 1:
         return [*found, f"op '{op.name}': {op.kind} has one input and one output"]
     source, target = inputs[0], outputs[0]
-    found += [
+    found += _activation_problems(op, (source, target))
+    found += _shapes(op.name, [(target, source.rows, source.columns)])
+    return found + _format_problems(op, source, (target,))
+
+
+def _activation_problems(op: Op, tensors: Sequence[Tensor]) -> list[str]:
+    return [
         f"op '{op.name}': {op.kind} moves activations, but '{tensor.name}' is a {tensor.role}"
-        for tensor in (source, target)
+        for tensor in tensors
         if tensor.role is not Role.ACTIVATION
     ]
-    found += _shapes(op.name, [(target, source.rows, source.columns)])
-    if target.format != source.format:
-        formats = f"{target.format.name}, expected {source.format.name}"
-        found.append(f"op '{op.name}': tensor '{target.name}' is {formats}")
-    return found
+
+
+def _format_problems(op: Op, source: Tensor, targets: Sequence[Tensor]) -> list[str]:
+    return [
+        f"op '{op.name}': tensor '{target.name}' is {target.format.name}, expected "
+        f"{source.format.name}"
+        for target in targets
+        if target.format != source.format
+    ]
+
+
+def _view_problems(op: Op, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[str]:
+    """The rows of one activation are those of its parts, two or more, and nothing else changes."""
+    wholes, parts = (inputs, outputs) if op.kind is OpKind.SPLIT else (outputs, inputs)
+    if len(wholes) != 1 or len(parts) < 2:
+        return [f"op '{op.name}': {op.kind} is between one tensor and two or more parts of it"]
+    whole = wholes[0]
+    found = _activation_problems(op, (whole, *parts))
+    found += _shapes(op.name, [(whole, sum(part.rows for part in parts), whole.columns)])
+    found += _shapes(op.name, [(part, part.rows, whole.columns) for part in parts])
+    return found + _format_problems(op, whole, parts)
 
 
 def _gemm_problems(

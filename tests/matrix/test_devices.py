@@ -47,7 +47,7 @@ def workload(model: str, phase: str, formats: str) -> Workload:
 
 def check_books(result: Result, work: Workload) -> None:
     """Compare what a result says of itself with the workload and with its own operations."""
-    assert len(result.check()) == 11 + (result.rung == "command")
+    assert len(result.check()) == 12 + (result.rung == "command")
     assert result.macs == work.macs_useful
     assert sum(record.bytes_moved for record in result.records) == result.bytes["dram"]
     assert result.bytes["dram"] >= work.compulsory_bytes

@@ -112,7 +112,7 @@ def test_other_json(saved: Path, content: object, found: object) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(InputError) as error:
         load(saved)
-    assert _message(error) == (f"{path}: not a result of nibblesim with layout 2 (found: {found})")
+    assert _message(error) == (f"{path}: not a result of nibblesim with layout 3 (found: {found})")
 
 
 def test_result_without_a_key(saved: Path) -> None:

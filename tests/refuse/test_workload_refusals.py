@@ -24,6 +24,7 @@ from simulator.workload import (
     decode_step,
     from_hf_config,
     gemm,
+    mixed_step,
     prefill,
     read_topology,
     write_topology,
@@ -98,6 +99,22 @@ def test_prefill_arguments() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": []}, "prompts is an empty list; give one number a request"),
+        ({"contexts": [8, 0]}, "contexts must be >= 1, got 0"),
+        ({"prompts": 4097}, "prompts 4097 is beyond llama-2-7b's limit of 4096"),
+        ({"kv": "int44"}, "unknown format 'int44'; did you mean 'int4'?"),
+        ({"pipeline_parallel": 33}, "pipeline_parallel (33) is beyond layers (32)"),
+    ],
+)
+def test_mixed_arguments(arguments: dict[str, Any], message: str) -> None:
+    """Lengths of both, formats, devices."""
+    given = {"prompts": 8, "contexts": 8, **arguments}
+    assert refusal(lambda: mixed_step(model(), **given)) == message
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         (
@@ -134,8 +151,9 @@ def test_unknown_model() -> None:
     """The nearest name and all names."""
     assert refusal(lambda: model("llama-2-7")) == (
         "unknown model 'llama-2-7'; did you mean 'llama-2-7b'? known: bitnet-b1.58-3b, gpt-2, "
-        "gpt-3-175b, gpt3-13b, gpt3-30b, gpt3-7b, llama-2-70b, llama-2-7b, llama-3-70b, llama-3-8b, "
-        "llama-65b, mistral-7b, mt-nlg-530b, opt-6.7b, opt-66b"
+        "gpt-2-2.5b, gpt-2-large, gpt-2-medium, gpt-2-xl, gpt-2-xl-24-heads, gpt-3-175b, gpt3-13b, "
+        "gpt3-30b, gpt3-7b, llama-2-70b, llama-2-7b, llama-3-70b, llama-3-8b, llama-65b, "
+        "mistral-7b, mt-nlg-530b, opt-6.7b, opt-66b"
     )
 
 
@@ -449,6 +467,35 @@ def test_data_between_devices() -> None:
         assert lines(kind, "w", "y", devices) == [
             f"op 'm': {kind} moves activations, but 'w' is a weight"
         ]
+
+
+def test_parts_of_rows() -> None:
+    """Rows of two or more parts are those of the whole; columns and format stay."""
+    tensors = (
+        Tensor("x", 5, 4, FP16),
+        Tensor("a", 2, 4, FP16),
+        Tensor("b", 3, 4, FP16),
+        Tensor("c", 2, 5, formats.get("int8")),
+        Tensor("w", 3, 4, FP16, Role.WEIGHT),
+    )
+
+    def lines(inputs: str, outputs: str, kind: OpKind) -> list[str]:
+        op = Op("m", kind, tuple(inputs), tuple(outputs))
+        named = tuple(tensor for tensor in tensors if tensor.name in inputs + outputs)
+        ends = tuple(name for name in inputs if name != "w")
+        return refusal(lambda: Graph(named, (op,), ends, tuple(outputs))).splitlines()
+
+    for kind in (OpKind.SPLIT, OpKind.JOIN):
+        turn = 1 if kind is OpKind.SPLIT else -1
+        few = [f"op 'm': {kind} is between one tensor and two or more parts of it"]
+        assert lines(*("x", "a")[::turn], kind) == few
+        assert lines(*("xb", "ac")[::turn], kind) == few
+        assert lines(*("x", "ac")[::turn], kind) == [
+            "op 'm': tensor 'x' is 5 x 4, expected 4 x 4",
+            "op 'm': tensor 'c' is 2 x 5, expected 2 x 4",
+            "op 'm': tensor 'c' is int8, expected fp16",
+        ]
+    assert lines("aw", "x", OpKind.JOIN) == ["op 'm': join moves activations, but 'w' is a weight"]
 
 
 def test_attention_shapes() -> None:

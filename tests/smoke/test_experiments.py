@@ -18,11 +18,12 @@ TOLERANCE = 1e-6
 SHORT = 75
 #: Each experiment, and the rows of claims that it makes in small form.
 ROWS = {
-    "attacc": 21,
+    "attacc": 25,
     "batch_sweep": 16,
     "bitmod": 64,
     "duplex": 28,
     "gates": 32,
+    "ianus": 8,
     "int_vs_fp": 26,
     "l_mul": 40,
     "low_bit_pe_in_banks": 28,
@@ -32,6 +33,7 @@ ROWS = {
     "one_table": 17,
     "onnxim": 7,
     "peers": 23,
+    "pim_gpt": 10,
     "shiftaddllm": 26,
 }
 SWEEP = ["device", "batch", "context", "tokens_per_s", "millijoule_per_token", "infeasible"]

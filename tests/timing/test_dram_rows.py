@@ -81,9 +81,11 @@ NEVER_ALONE = {
     "Channel ACT -> ACT/REFpb 29 ticks, window 4",
     "PseudoChannel ACT -> ACT 15 ticks, window 4",
 }
+#: The tables of AiM and HBM-PIM.
+OF_PIM = {"gddr6_aim", "hbm2_pim_samsung", "ianus_gddr6"}
 #: All but the tables of PIM parts: their simulators have no tFAW, and other rows at other levels
 #: (`tests/unit/test_pim_hbm.py`, `test_pim_aim.py`).
-MEMORIES = [name for name in standard_names() if name not in {"gddr6_aim", "hbm2_pim_samsung"}]
+MEMORIES = [name for name in standard_names() if name not in OF_PIM]
 #: Memories in which four activations take as long by tFAW as by tRRD, or longer by tRRD.
 NO_WINDOW = ("gddr6_14000", "hbm2_2000", "lpddr4_3200", "lpddr5_6400")
 

@@ -3,8 +3,8 @@
 The model: a dispatcher looks at all units once everything that happens at a time has happened. Of
 the heads of its queues, a free unit considers the one with the lowest turn of each operation, and
 starts the earliest operation's that can start. What multiplies in the memory is looked at first: if
-it wants the memory to itself, it waits for the transfer under way, and no other starts before it
-ends. Everything else is a process: run, free the unit, wait for the latency, hand on.
+it wants the memory to itself, the transfer under way pauses, and no other starts before it ends.
+Everything else is a process: run, free the unit, wait for the latency, hand on.
 """
 
 from collections import deque
@@ -60,6 +60,8 @@ class Oracle:
         self.done = self.world.event()
         self.busy = [False] * len(UNITS)
         self.alone = False
+        self.transfer = -1
+        self.paused: dict[int, int] = {}
         self.queues: list[deque[int]] = [deque() for _ in QUEUES]
         for task, queue in enumerate(graph.queue.tolist()):
             self.queues[queue].append(task)
@@ -97,8 +99,6 @@ class Oracle:
                 if self.waits[head] == 0:
                     if self.graph.exclusive[head]:
                         self.alone = True
-                        if self.busy[DRAM]:
-                            break
                     self.world.process(self.task(self.queues[index].popleft()))
                     break
 
@@ -108,12 +108,22 @@ class Oracle:
         beside = self.busy[DRAM if unit == IN_MEMORY else IN_MEMORY] * int(self.graph.beside[task])
         self.occupy(task, True)
         self.start[task] = int(self.world.now)
-        self.end[task] = int(self.world.now) + int(self.graph.duration[task]) + beside
-        yield self.world.timeout(int(self.graph.duration[task]) + beside)
+        length = int(self.graph.duration[task]) + beside
+        if self.graph.exclusive[task] and self.busy[DRAM]:
+            self.paused[self.transfer] = self.paused.get(self.transfer, 0) + length
+            self.end[self.transfer] += length
+        self.end[task] = int(self.world.now) + length
+        yield from self.lasts(task, length)
         self.occupy(task, False)
         if self.graph.latency[task]:
             yield self.world.timeout(int(self.graph.latency[task]))
         self.deliver(task)
+
+    def lasts(self, task: int, length: int) -> Process:
+        """Wait for the length of a task and all pauses in it."""
+        yield self.world.timeout(length)
+        while task in self.paused:
+            yield self.world.timeout(self.paused.pop(task))
 
     def begun(self, task: int, end: int, arrival: int) -> Process:
         """Finish a load that was started before time 0."""
@@ -126,11 +136,13 @@ class Oracle:
 
     def release(self, task: int, end: int) -> Process:
         """Free the unit of a load that was started before time 0."""
-        yield self.world.timeout(end)
+        yield from self.lasts(task, end)
         self.occupy(task, False)
 
     def occupy(self, task: int, busy: bool) -> None:
         """Take or free the unit of a task."""
+        if busy and UNIT_OF_QUEUE[self.graph.queue[task]] == DRAM:
+            self.transfer = task
         self.busy[UNIT_OF_QUEUE[self.graph.queue[task]]] = busy
         if not busy:
             self.wake()

@@ -117,7 +117,7 @@ def test_memory_that_takes_no_time_leaves_the_array_alone(rung: str) -> None:
     assert found["dram"].busy_ps == 0
     assert result.bytes["dram"] == LOADED + STORED
     assert result.energy_breakdown_j["dram_background"] == 0
-    assert len(result.check()) == 11
+    assert len(result.check()) == 12
 
 
 def test_energy_of_a_product_is_its_actions_times_their_price() -> None:
@@ -301,7 +301,7 @@ def test_cores_gather_what_a_product_needs_whole(name: str, rung: str) -> None:
     gathered = sum(record.energy_by_component["noc"] for record in gathers)
     assert gathered == pytest.approx(8 * noc.bytes_sent * price * 1e-12, rel=1e-9)
     assert result.energy_breakdown_j["noc"] >= gathered * (1 - 1e-9)
-    assert len(result.check()) == 11
+    assert len(result.check()) == 12
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_product_on_the_vector_unit_has_a_roofline_of_its_own() -> None:
     device = npu(**{"vector.gemv": True, "vector.lanes": 128})
     work = gemm(1, 256, 256, weights="int8", activations="int8")
     result = simulate(device, work, "roofline")
-    assert len(result.check()) == 11
+    assert len(result.check()) == 12
     # 65,536 MACs on 128 lanes at the clock of the device.
     at_peak = 65_536 / 128 * 1e12 / device.clock_hz
     assert result.latency_ps == pytest.approx(at_peak, rel=1e-6)
@@ -386,14 +386,14 @@ def test_fewer_cores_than_there_are_is_a_warning() -> None:
         "runs on 1 of 2 cores: exchanging activations between more would cost more than they save",
     )
     assert result.traffic["noc"].bytes_sent == 0
-    assert len(result.check()) == 11
+    assert len(result.check()) == 12
 
 
 def deep(*, reduction: bool) -> Result:
     """Run a product with few outputs and a long K on two cores."""
     work = gemm(8, 128, 65536, weights="int8", activations="int8")
     result = simulate(variant("tpu_v4", {"network.reduction": reduction}), work)
-    assert len(result.check()) == 11
+    assert len(result.check()) == 12
     return result
 
 

@@ -70,7 +70,7 @@ def changed(graph: TaskGraph, column: str, task: int | None, value: int) -> Task
 
 def test_nothing_planted_breaks_nothing(plant: Callable[[Edit], None]) -> None:
     plant(lambda graph: graph)
-    assert len(decode().check()) == 11
+    assert len(decode().check()) == 12
 
 
 def test_a_dropped_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,8 @@ def test_a_device_bears_its_files_name_and_its_profile_prices_all_that_it_multip
         ("h100", "fp16xfp16", 989.4),
         ("h100", "bf16xbf16", 989.4),
         ("h100", "int8xint8", 1979),
+        ("ianus", "bf16xbf16", 184),
+        ("npu_mem", "bf16xbf16", 184),
         ("t4", "fp16xfp16", 65),
         ("t4", "int8xint8", 130),
         ("t4", "int4xint4", 260),

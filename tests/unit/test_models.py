@@ -24,6 +24,11 @@ CHECKPOINTS = {
     "mistral-7b": (7_241_732_096, 0.0),
     "opt-6.7b": (6_658_473_984, 0.0),
     "gpt-2": (124_439_808, 0.0),
+    "gpt-2-medium": (354_823_168, 0.0),
+    "gpt-2-large": (774_030_080, 0.0),
+    "gpt-2-xl": (1_557_611_200, 0.0),
+    "gpt-2-xl-24-heads": (1_557_611_200, 0.08),  # of a width of 1,536, not 1,600
+    "gpt-2-2.5b": (2_500_000_000, 0.005),
     "gpt-3-175b": (175_000_000_000, 0.005),
     "gpt3-7b": (6_700_000_000, 0.01),
     "gpt3-13b": (13_000_000_000, 0.015),  # of a width of 5,120, not the 5,140 that is printed
@@ -335,7 +340,8 @@ def test_shipped_models_agree_with_the_collected_configs() -> None:
     }
     renamed = {"gpt-2": "gpt2", "gpt3-7b": "gpt-3-6.7b", "gpt3-13b": "gpt-3-13b"}
     renamed |= {"gpt3-30b": "gpt-3-30b(neupims)"}
-    not_collected = {"llama-65b", "mt-nlg-530b"}
+    renamed |= {f"gpt-2-{size}": f"gpt2-{size}" for size in ("medium", "large", "xl")}
+    not_collected = {"llama-65b", "mt-nlg-530b", "gpt-2-xl-24-heads", "gpt-2-2.5b"}
     for name in sorted({*names(FOLDER)} - not_collected):
         model, row = shipped(name), rows[renamed.get(name, name)]
         for ours, theirs in fields.items():

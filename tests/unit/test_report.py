@@ -237,7 +237,7 @@ def test_kind_without_dram_bytes_is_listed_not_dropped(decode: Result) -> None:
 
 def test_a_memory_that_takes_no_time_has_no_ceiling(decode: Result) -> None:
     ideal = replace(decode, peaks=replace(decode.peaks, dram_bytes_per_s=None))
-    assert len(ideal.check()) == 11
+    assert len(ideal.check()) == 12
     info = roofline_info(ideal)
     assert info.ridge_ops_per_byte is None
     figure = Figure(figsize=(7.0, 3.3), layout="constrained")

@@ -242,7 +242,7 @@ def test_a_plan_reports_what_it_spills_once_for_each_reader_and_writer() -> None
     segments = [(segment.graph, lowered(segment.graph)) for segment in work.segments]
     device = replace(DEVICE, {"scratchpad.capacity": 300_000})
     home = residency(segments, device, 0.2)
-    plan = plan_on(work, segments, device, load_profile(device.energy), home)
+    plan = plan_on(work, segments, device, load_profile(device.energy), None, home)
     layer, kept = plan.segments[1], home[1][0]
     graph, ops = segments[1]
     expected = [

@@ -58,7 +58,7 @@ COLUMNS = [
 
 def test_laws_hold_for_balanced_books(decode: Result) -> None:
     proved = decode.check()
-    assert len(proved) == 11
+    assert len(proved) == 12
     assert "busy + stalled + idle = makespan for 4 units" in proved
 
 
@@ -155,6 +155,7 @@ FAULTS: dict[Callable[[Result], Result], list[str]] = {
         "energy: dram: ops and shared 0.36240456448 J, breakdown 0.5 J",
         "energy by state: active: units 0.37698822448 J, breakdown 0.51458366 J",
         "energy by state: dram: active 0.36240456448 J, breakdown 0.5 J",
+        "power: over time 0.441506683232 J, breakdown 0.579102118752 J",
     ],
     _lost_waiting: ["energy by state: idle: units 0 J, breakdown 0.001 J"],
     _traffic_booked_as_arithmetic: [
@@ -182,10 +183,10 @@ def test_all_violations_come_in_one_error(decode: Result) -> None:
         _wrong_energy(_dropped_store(decode)).check()
     head, *lines = str(error.value).splitlines()
     assert head == (
-        "sample-7b decode batch 8 context 2048 on sample_npu (tile): 3 conservation laws violated"
+        "sample-7b decode batch 8 context 2048 on sample_npu (tile): 4 conservation laws violated"
     )
     names = [line.split(":")[0].strip() for line in lines]
-    assert names == ["traffic", "energy", "energy by state", "energy by state"]
+    assert names == ["traffic", "energy", "energy by state", "energy by state", "power"]
 
 
 def test_many_violations_of_one_law_are_counted(decode: Result) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simulator.config import load_part, replace
-from simulator.workload import Model, OpKind, Workload, decode_step, prefill
+from simulator.workload import Model, OpKind, Workload, decode_step, mixed_step, prefill
 
 LAYER = [
     "norm_attention",
@@ -214,7 +214,8 @@ def test_every_kind_is_made_by_some_builder(kind: OpKind) -> None:
     llama, form = model("llama-2-7b"), "int8-token"
     one = decode_step(llama, context=4, activations=form, tensor_parallel=2)
     stage = decode_step(llama, context=4, pipeline_parallel=2)
-    made = {op.kind for step in (one, stage) for _, op in step.ops()}
+    mixed = mixed_step(llama, prompts=2, contexts=3)
+    made = {op.kind for step in (one, stage, mixed) for _, op in step.ops()}
     assert (kind in made) == (kind not in (OpKind.GEMM, OpKind.TABLES))
 
 

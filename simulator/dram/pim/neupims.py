@@ -124,7 +124,7 @@ def run_attention(
     shape, how = shape_of(part, hidden, heads, tp), part.mode(mode)
     if start_tick < 0:
         raise InputError(f"start_tick must be >= 0, got {start_tick}")
-    placed = _by_channel(part, _assigned(part, shape, requests))
+    placed = requests_by_channel(part, assigned_requests(part, shape, requests))
     every = 1 if how.sends == "one_a_tick" else 0
     streams = by_channel(part, traffic) if traffic is not None else None
     memory = _Memory(part, mode, start_tick, streams, trace)
@@ -147,7 +147,7 @@ def run_attention(
         operations_per_burst=part.units.multipliers * part.banks,
         channel_cycles=tuple(busy.tolist()),
         mode=mode,
-        energy_j=_energies(part, commands, steps),
+        energy_j=energies_of(part, commands, steps),
         traffic=memory.traffic(start_tick, int(busy.sum())),
     )
 
@@ -167,7 +167,7 @@ def assign_channels(
     The longest first, each to the channel with the least estimate so far, the first of equals.
     Errors as `run_attention`.
     """
-    return _assigned(part, shape_of(part, hidden, heads, tp), requests)
+    return assigned_requests(part, shape_of(part, hidden, heads, tp), requests)
 
 
 def read_requests(path: Path) -> list[Request]:
@@ -235,7 +235,9 @@ def _estimate(part: NeuPims, shape: Shape, tokens: int) -> int:
     )
 
 
-def _assigned(part: NeuPims, shape: Shape, requests: Sequence[Request]) -> list[tuple[int, int]]:
+def assigned_requests(
+    part: NeuPims, shape: Shape, requests: Sequence[Request]
+) -> list[tuple[int, int]]:
     _refuse_requests(part, requests)
     channels = [channel for _, channel in requests]
     estimates = [_estimate(part, shape, tokens) for tokens, _ in requests]
@@ -255,7 +257,7 @@ def _assigned(part: NeuPims, shape: Shape, requests: Sequence[Request]) -> list[
     ]
 
 
-def _by_channel(part: NeuPims, requests: Sequence[tuple[int, int]]) -> list[list[int]]:
+def requests_by_channel(part: NeuPims, requests: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Return the tokens of the requests of each channel, in order."""
     placed = [list[int]() for _ in range(part.channels)]
     for tokens, channel in requests:
@@ -284,10 +286,10 @@ class _Memory:
     ) -> None:
         self.part = part
         self._trace = trace
-        uses = _uses(part, mode, traffic=streams is not None)
+        uses = uses_of(part, mode, traffic=streams is not None)
         self._names = {use: name for name, use in uses.items()}
-        self._machine = _machine(part, mode, uses)
-        self._states = [_state(self._machine, start_tick) for _ in range(part.channels)]
+        self._machine = machine_of(part, mode, uses)
+        self._states = [state_of(self._machine, start_tick) for _ in range(part.channels)]
         self._sides = list[_Side]()
         if streams is not None:
             rules = rules_of(part, mode, uses)
@@ -397,7 +399,7 @@ def _one_a_tick(wanted: Ints) -> Ints:
     return np.maximum.accumulate(wanted - order) + order
 
 
-def _energies(part: NeuPims, commands: dict[str, int], steps: int) -> dict[str, float]:
+def energies_of(part: NeuPims, commands: dict[str, int], steps: int) -> dict[str, float]:
     """Return the joules of gwrite, gact, comp and readres; volts x mA x ps are fJ."""
     amps, timing = part.energy.currents, part.timing
     ras, rp = timing["nRAS"], timing["nRP"]
@@ -419,13 +421,13 @@ def _energies(part: NeuPims, commands: dict[str, int], steps: int) -> dict[str, 
     }
 
 
-def _uses(part: NeuPims, mode: str, *, traffic: bool) -> dict[str, int]:
+def uses_of(part: NeuPims, mode: str, *, traffic: bool) -> dict[str, int]:
     """Return the use of each command that a mode issues, with reads and writes or without."""
     unused = (*part.mode(mode).unused_roles, *(() if traffic else ("read", "write")))
     return {part.command(role): use for role, use in program.USE_OF.items() if role not in unused}
 
 
-def _machine(part: NeuPims, mode: str, uses: dict[str, int]) -> "Machine":
+def machine_of(part: NeuPims, mode: str, uses: dict[str, int]) -> "Machine":
     from simulator.dram.pim import neupims_kernel as kernel
 
     units, timing = part.units, part.timing
@@ -475,7 +477,7 @@ def _rows(part: NeuPims, mode: str, uses: dict[str, int]) -> Ints:
     return np.array(sorted(rows), np.int64)
 
 
-def _state(machine: "Machine", start_tick: int) -> "State":
+def state_of(machine: "Machine", start_tick: int) -> "State":
     from simulator.dram.pim import neupims_kernel as kernel
 
     nodes, windows = int(machine.nodes.max()) + 1, int(machine.rows[:, kernel.WINDOW].max())

@@ -150,8 +150,34 @@ class Estimate(Part):
     source: Text
 
 
+class Core(Part):
+    """The core of NeuPIMs' own NPU, which `neupims_npu` simulates.
+
+    array: rows and columns of the one array of products that it amounts to. From the start of a
+    product to that of the next `preload_ticks` with new weights, else `issue_ticks`; `cold_ticks`
+    from its issue where it comes with new weights and the array is idle; `latency_ticks` to its
+    end. layer_norm_ticks, element_ticks: of an instruction of the vector unit. buffer_bytes: of two
+    halves, of which an operation has one. posted_ticks: from when a write is taken to its answer.
+    operation_ticks: from the end of an operation to the next. offers: requests to a channel in a
+    tick.
+    """
+
+    array: Positive
+    preload_ticks: Positive
+    issue_ticks: Positive
+    cold_ticks: Positive
+    latency_ticks: Positive
+    layer_norm_ticks: Positive
+    element_ticks: Positive
+    buffer_bytes: Bytes = Field(alias="buffer")
+    posted_ticks: Positive
+    operation_ticks: Positive
+    offers: Positive
+    source: Text
+
+
 class Npu(Part):
-    """What surrounds the memory in a stage of attention.
+    """What surrounds the memory in a stage of attention, and the core that computes beside it.
 
     vector_width: values that the vector unit takes at once. request_ticks: from the start of a
     stage to its first command. answer_ticks: from a channel to the NPU. store_ticks: from a store
@@ -162,6 +188,7 @@ class Npu(Part):
     request_ticks: Positive
     answer_ticks: Positive
     store_ticks: Positive
+    core: Core
     source: Text
 
 

@@ -143,6 +143,8 @@ def is_written(requests: Ints, queues: Queues, index: int) -> bool:
         return found
     for place in range(queues.sizes[1]):
         found = found or same_place(requests, queues.waiting[1, place], index)
+    if queues.q[UNWRITTEN] == queues.sizes[1]:
+        return found
     for place in range(queues.banks[SIZE, bank]):
         other = queues.queued[bank, place]
         found = found or (requests[other, WRITES] == 1 and same_place(requests, other, index))
@@ -409,24 +411,28 @@ def book(
 def issue_for_request(
     machine: Machine, state: State, rules: Rules, requests: Ints, queues: Queues, tick: int,
     waits: bool, trace: Ints,
-) -> None:  # fmt: skip
-    """Issue the next command of the requests, if one is ready; waits: whether PIM does."""
+) -> int:  # fmt: skip
+    """Issue the next command of the requests, if one is ready; waits: whether PIM does.
+
+    Returns the request that is read or written by it, -1 where none is.
+    """
     q, banks, limits = queues.q, queues.banks, rules.limits
     limited = machine.fixed[PIM_ROWS] and waits and q[SLACK] > 0
     slack = q[SLACK] if limited else NEVER
     bank, place, use = next_request(machine, state, rules, requests, queues, tick, slack)
     if place < 0:
-        return
-    row = requests[queues.queued[bank, place], OF_ROW]
-    issue(machine, state, use, bank, row, 0, tick, trace)
+        return -1
+    index = queues.queued[bank, place]
+    issue(machine, state, use, bank, requests[index, OF_ROW], 0, tick, trace)
     q[TRIED], banks[DUE, bank] = bank, 0
     if use in (READ, WRITE):
         q[BESIDE] += waits
         book(machine, state, rules, queues, bank, place, use, tick)
-        return
+        return int(index)
     banks[USES, bank] = 0
     if limited:
         q[SLACK] -= limits[OPENING] if use == OPEN else limits[CLOSING]
+    return -1
 
 
 @inlined
