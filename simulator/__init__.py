@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from simulator.api import device_names, load_device, load_model, model_names, simulate
     from simulator.config import replace
     from simulator.errors import InfeasibleError, InputError
+    from simulator.mapping.capacity import largest_batch
     from simulator.results import Result
     from simulator.results import load as load_result
     from simulator.workload import decode_step, gemm, mixed_step, prefill
@@ -24,6 +25,7 @@ __all__ = [
     "decode_step",
     "device_names",
     "gemm",
+    "largest_batch",
     "load_device",
     "load_model",
     "load_result",
@@ -42,6 +44,7 @@ _HOMES = {
     "decode_step": ("simulator.workload", "decode_step"),
     "device_names": ("simulator.api", "device_names"),
     "gemm": ("simulator.workload", "gemm"),
+    "largest_batch": ("simulator.mapping.capacity", "largest_batch"),
     "load_device": ("simulator.api", "load_device"),
     "load_model": ("simulator.api", "load_model"),
     "load_result": ("simulator.results", "load"),

@@ -4,6 +4,8 @@ A step is simulated whole, embedding and LM head included, at two contexts: thos
 degree polynomial is averaged over all tokens of a generation (Gauss and Legendre). Batches are
 those that fit (`largest_batch`); where both memories are said to be one, as in the released code,
 a device's 160 GiB are cut so that the GPU's part just holds the weights.
+
+Both memories are HBM3: a bit of the GPU's takes what AttAcc's part says of the way to the pins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +13,12 @@ from functools import cache
 from math import sqrt
 from typing import NamedTuple
 
-from simulator import decode_step, load_device, load_model, replace, simulate
+from simulator import decode_step, largest_batch, load_device, load_model, replace, simulate
+from simulator.cost import EnergyProfile, load_profile
+from simulator.dram.pim.attacc import load_attacc
 from simulator.errors import InfeasibleError
 from simulator.hardware import Device
-from simulator.mapping.capacity import FFN, check_capacity, largest_batch
+from simulator.mapping.capacity import FFN, check_capacity
 from simulator.mapping.policies import Policies
 from simulator.workload import Model, Workload
 
@@ -44,6 +48,19 @@ class Made(NamedTuple):
 
 
 @cache
+def prices(device: str) -> EnergyProfile:
+    """Return the device's prices with those of a bit of HBM3 in AttAcc's part."""
+    ladder = sum(load_attacc().energy.ladder_pj_per_bit.values())
+    parts = {"nominal": ladder, "low": ladder}
+    changes = {
+        f"dram_{way}_pj_per_bit.{part}": pj
+        for way in ("read", "write")
+        for part, pj in parts.items()
+    }
+    return replace(load_profile(load_device(device).energy), changes)
+
+
+@cache
 def model_of(name: str) -> Model:
     """Return a model without the limit of its positions, as the released code has none."""
     return replace(load_model(MODELS[name][0]), {"max_context": PROMPT + GENERATED})
@@ -62,7 +79,10 @@ def work(name: str, context: int, batch: int) -> Workload:
 def run(device: Device, way: str, name: str, batch: int, *contexts: int) -> Made:
     """Return the mean of steps at some contexts."""
     policies = WAYS[way] if device.pim is not None else Policies()
-    runs = [simulate(device, work(name, each, batch), policies=policies) for each in contexts]
+    runs = [
+        simulate(device, work(name, each, batch), policies=policies, energy=prices(device.name))
+        for each in contexts
+    ]
     for each in runs:
         each.check()
     seconds = sum(each.latency_s for each in runs) / len(runs)

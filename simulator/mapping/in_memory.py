@@ -237,7 +237,8 @@ def plan_exchange(target: Target, c: Context) -> OpPlan:
     ps = fj = 0
     if isinstance(link, RingLink):
         ps, fj = _crossing_ps(sent, link) + link.latency_ps * (steps - 1), _link_fj(sent, link)
-    pipeline = main.pipeline._replace(steps=1, every=1, slots=1, main=ps, extra=0, post=added)
+    # What does not stay on chip is fetched, sent and stored part by part.
+    pipeline = main.pipeline._replace(main=ps // PARTS, extra=ps % PARTS, post=-(-added // PARTS))
     counts = replace(main.counts, vector_ops=c.op.work, own_fj=(("link", fj),))
     text = f"ring of {n}" if n > 1 else "hand-over"
     return replace(main, pipeline=pipeline, counts=counts, tiling=text)

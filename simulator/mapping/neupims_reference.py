@@ -243,7 +243,7 @@ def _operation(
         room_bytes=loaded,
         load_bytes=loaded,
         store_bytes=stored,
-        least_load_bytes=0,
+        least_load_bytes=_held_values(operation) * part.value_bytes,
         least_store_bytes=0,
         main_bytes=0,
         cores=1,
@@ -263,6 +263,13 @@ def _operation(
         accesses=(),
         layer=layer,
     )
+
+
+def _held_values(operation: Operation) -> int:
+    """Return the values of weights, or of gain and bias of a norm; it reads no whole bias else."""
+    if operation.kind == "ln":
+        return 2 * operation.columns
+    return operation.macs // operation.rows
 
 
 def _least_ps(operation: Operation, device: Device) -> int:

@@ -101,7 +101,7 @@ def placed_requests(
     """
     beyond = max((channel for _, channel in requests if channel is not None), default=0)
     if beyond >= channels:
-        raise InputError(f"a request is on channel {beyond}, which is not within 0 to {channels - 1}")
+        raise InputError(f"a request is on channel {beyond}, not one of 0 to {channels - 1}")
     taken = [0] * channels
     for (_, channel), load in zip(requests, loads, strict=True):
         if channel is not None:
@@ -289,7 +289,8 @@ def product_in_memory(
     )
     layout = None if units.weights is None else load_layout(units.weights)
     made = plan(units.part, units.unit, product, layout=layout)
-    return _done(units, made, units.sets)
+    # Sets have as many outputs each, of which those beyond the last are of no use.
+    return _done(units, made, units.sets)._replace(macs=outputs * inputs * count)
 
 
 def _done(units: GroupUnits, made: Plan, sets: int) -> Done:

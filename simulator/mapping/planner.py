@@ -62,7 +62,18 @@ def plan_op(c: Context) -> tuple[OpPlan, ...]:
 
 
 def _in_memory(c: Context) -> bool:
-    """Ask the policy of placement whether an operation is done in the memory."""
+    """Ask the policy of placement whether an operation is done in the memory.
+
+    What lies in a memory of its own is multiplied there alone: InputError where it is not to be.
+    """
+    device, placement = c.target.device, c.target.policies.placement
+    if isinstance(device.pim, AttAccStacks):
+        if placement == "npu":
+            raise InputError(
+                f"{device.name}: placement 'npu' cannot attend to keys and values, which lie in a "
+                "memory of their own"
+            )
+        return True
     stored = sum(c.tensor(name).bytes for name in c.op.inputs[1:])
     estimate = Estimate(
         intensity=c.op.macs_useful / stored,
@@ -70,7 +81,7 @@ def _in_memory(c: Context) -> bool:
         npu_ps=lambda: _alone_ps(plan_on_npu(c)),
         pim_ps=lambda: _alone_ps(plan_in_memory(c.target, c)),
     )
-    return PLACEMENTS[c.target.policies.placement](estimate) == "pim"
+    return PLACEMENTS[placement](estimate) == "pim"
 
 
 def plan_on_npu(c: Context) -> tuple[OpPlan, ...]:

@@ -212,23 +212,8 @@ def _peaks(result: "Result") -> Violations:
     rate = peaks.dram_bytes_per_s
     if rate is not None and dram * 10**12 > rate * result.latency_ps:
         yield (f"DRAM moved {dram} B in {result.latency_ps} ps, peak {rate} B/s")
-    yield from _op_rates(result)
     if result.macs * 10**12 > peaks.macs_per_s * result.latency_ps:
         yield f"{result.macs} MACs in {result.latency_ps} ps, peak {peaks.macs_per_s} MAC/s"
-
-
-def _op_rates(result: "Result") -> Violations:
-    """Compare what each op reads and writes with the time that the memory was busy for it."""
-    names = [unit.name for unit in result.units]
-    rate = result.peaks.dram_bytes_per_s
-    if rate is None or "dram" not in names:
-        return
-    ours = result.intervals.unit == names.index("dram")
-    busy = np.zeros(len(result.records), dtype=np.int64)
-    np.add.at(busy, result.intervals.op[ours], result.intervals.busy_ps[ours])
-    for op, busy_ps in zip(result.records, busy.tolist(), strict=True):
-        if busy_ps and op.bytes_moved * 10**12 > rate * busy_ps:
-            yield f"{op.name}: moved {op.bytes_moved} B in {busy_ps} ps, peak {rate} B/s"
 
 
 def _numerics(result: "Result") -> Violations:

@@ -119,13 +119,17 @@ def _with_windows(result: "Result") -> Intervals:
 def _by_op_and_unit(result: "Result", worked: NDArray[np.bool_], components: Chosen) -> Array:
     """Return the energy of each op by the unit that spends it; what none does stands last."""
     places = {unit.name: place for place, unit in enumerate(result.units)}
+    nobody, ops = len(places), np.arange(len(result.records))
+    main = np.array([places.get(op.unit, nobody) for op in result.records], dtype=np.int64)
+    parts = [_chosen(op.energy_by_component, components) for op in result.records]
     energy = np.zeros(worked.shape)
-    for op, (record, works) in enumerate(zip(result.records, worked.tolist(), strict=True)):
-        # Sorted, as a loaded result has them in another order.
-        for name, joules in sorted(_chosen(record.energy_by_component, components).items()):
-            units = (name, record.unit) if name in _OF_THEIR_UNIT else (record.unit,)
-            found = (places[unit] for unit in units if unit in places and works[places[unit]])
-            energy[op, next(found, len(places))] += joules
+    # Sorted, as a loaded result has them in another order.
+    for name in sorted({name for part in parts for name in part}):
+        own = places.get(name, nobody) if name in _OF_THEIR_UNIT else nobody
+        unit = np.where(worked[ops, main], main, nobody)
+        if own != nobody:
+            unit = np.where(worked[:, own], own, unit)
+        energy[ops, unit] += np.array([part.get(name, 0.0) for part in parts])
     return energy
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from simulator import decode_step, load_device, load_model, replace, simulate
+from simulator import decode_step, largest_batch, load_device, load_model, replace, simulate
 from simulator.errors import InfeasibleError, InputError
-from simulator.mapping.capacity import MOST_REQUESTS, largest_batch
+from simulator.mapping.capacity import MOST_REQUESTS
 from simulator.mapping.policies import Policies
 from simulator.workload import Model
 
@@ -57,6 +57,12 @@ def test_more_requests_fit_than_anyone_has() -> None:
             "attacc",
             {"head_pipeline": "on", "sub_batch": "on"},
             "attacc: head_pipeline and sub_batch exclude each other",
+        ),
+        (
+            "attacc",
+            {"placement": "npu"},
+            "attacc: placement 'npu' cannot attend to keys and values, which lie in a memory of "
+            "their own",
         ),
         ("duplex", {"coprocess": "ffn"}, "duplex: coprocess 'ffn' needs a memory of kind 'attacc'"),
     ],

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from plans import op_plan
 
-from simulator import decode_step, load_device, load_model, replace, simulate
+from simulator import decode_step, largest_batch, load_device, load_model, replace, simulate
 from simulator.errors import InfeasibleError
 from simulator.hardware import Device
 from simulator.hardware.equations import Pipeline
 from simulator.hardware.pim import AttAccStacks
-from simulator.mapping.capacity import largest_batch, share_apart
+from simulator.mapping.capacity import share_apart
 from simulator.mapping.parts import part_of
 from simulator.mapping.policies import Policies
 from simulator.results import Result

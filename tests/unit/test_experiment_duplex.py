@@ -1,4 +1,4 @@
-"""Are the three stacks of the experiment what Duplex describes, and normalised as it does?"""
+"""Are the stacks and systems of the experiment what Duplex describes, and normalised as it does?"""
 
 import csv
 from collections import Counter
@@ -8,7 +8,7 @@ from experiments_loaded import EXPERIMENTS, loaded
 
 from simulator.formats import get
 
-stacks, run = loaded("duplex", ("stacks", "run"))
+stacks, systems, run = loaded("duplex", ("stacks", "systems", "run"))
 FP16 = get("fp16")
 STACKS = (stacks.BANK, stacks.GROUP, stacks.LOGIC)
 
@@ -65,4 +65,44 @@ def test_rows_that_need_experts_stand_without_ours() -> None:
         rows = list(csv.DictReader(file))
     missing = [row for row in rows if not row["ours"]]
     assert Counter(row["why"] for row in missing) == {"not yet: needs MoE graphs": 14}
-    assert len(rows) - len(missing) == 27
+    assert len(rows) - len(missing) == 46
+
+
+@pytest.mark.parametrize(("count", "length"), [(32, 256), (64, 4096), (43, 1024), (31, 512)])
+def test_contexts_are_spread_over_the_lives_of_requests(count: int, length: int) -> None:
+    found = systems.contexts(count, length)
+    assert len(found) == count
+    assert len(set(found)) == systems.CONTEXTS
+    assert length < min(found) < max(found) < 2 * length
+    assert sum(found) / count == pytest.approx(1.5 * length, rel=0.01)
+
+
+def test_each_request_has_a_stage_for_its_prompt() -> None:
+    """Of 1,024 stages 32 have one, and each makes 32 tokens."""
+    at = systems.Stages(32, 32 / 1024, decode_s=1.0, mixed_s=5.0, beside_s=0.5)
+    assert at.tokens_per_s == pytest.approx(32 * 1024 / (992 * 1.0 + 32 * 5.0))
+    assert at.decode_tokens_per_s == 32
+
+
+def test_as_many_requests_as_fit_beside_the_weights() -> None:
+    """80 GiB less a quarter of 66 G weights of two bytes, over 2 x 64 x 9216 / 4 values a token."""
+    at = systems.At("opt-66b", 64, 1024)
+    weights = 2 * 65.7e9 / 4
+    each = 2 * 64 * 9216 // 4 * 2 * 2048
+    assert systems.fits(at) == int((80 * 2**30 - weights) / each)
+
+
+def test_both_attend_at_once_only_with_units_in_the_memory() -> None:
+    model = systems.load_model("llama-3-70b")
+    step = systems.mixed_step(
+        systems.replace(model, {"layers": 1}),
+        prompts=1024,
+        contexts=systems.contexts(31, 1024),
+        tensor_parallel=systems.DEVICES,
+    )
+    beside, alone = (
+        systems.beside_s(systems.run(name, step, staged=True))
+        for name in (systems.DUPLEX, systems.XPU)
+    )
+    assert beside > 1e-6
+    assert alone < 0.02 * beside

@@ -8,7 +8,6 @@ from simulator.api import load_device, load_model, simulate
 from simulator.config import replace
 from simulator.dram.channels import Channels
 from simulator.dram.pim.aim import run_gemv
-from simulator.errors import InputError
 from simulator.hardware.pim import AimChannels
 from simulator.mapping.pim_attention import product_in_aim
 from simulator.mapping.policies import Policies
@@ -160,12 +159,3 @@ def test_a_step_is_several_times_as_fast_as_without_units() -> None:
     plain = simulate(NPU_MEM, step)
     assert 3 < plain.latency_s / run(step).latency_s < 8
     assert run(step, "npu").latency_s == pytest.approx(plain.latency_s, rel=1e-9)
-
-
-def test_weights_of_other_widths_are_refused() -> None:
-    step = decode_step(MODEL, context=256, **{**BF16, "weights": "int8-channel"})
-    with pytest.raises(InputError) as error:
-        run(step, "fixed")
-    assert str(error.value) == (
-        "ianus: its memory multiplies weights of 16 bits without scales, got int8-channel"
-    )

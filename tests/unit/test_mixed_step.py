@@ -148,6 +148,20 @@ def test_prompts_attend_beside_decodes(name: str, staged: bool) -> None:
     assert projection[0] >= max(prompt[1], last)
 
 
+@pytest.mark.parametrize("name", ["duplex_xpu", "duplex"])
+def test_what_crosses_the_memory_takes_its_time_there(name: str) -> None:
+    """Sums over devices of a prompt's tokens, too, which do not stay on chip."""
+    result = run(name, staged=False)
+    busy = dict.fromkeys(range(len(result.records)), 0)
+    for row in range(len(result.intervals)):
+        if result.units[int(result.intervals.unit[row])].name == "dram":
+            busy[int(result.intervals.op[row])] += int(result.intervals.busy_ps[row])
+    moved = {place: record for place, record in enumerate(result.records) if record.bytes_moved}
+    assert "all_reduce" in {record.kind for record in moved.values()}
+    for place, record in moved.items():
+        assert busy[place] * 3352e9 >= record.bytes_moved * 10**12
+
+
 def test_on_the_xpu_they_attend_in_turn() -> None:
     result = run("duplex_xpu", staged=True)
     (decode,) = intervals(result, "matrix", "attention_decode")

@@ -1,7 +1,7 @@
 """Do stages and sub-batches hold every operation once, in NeuPIMs' order, with the right needs?"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from plans import op_plan, tiny_model, variant
 
 from simulator.cost import load_profile
-from simulator.errors import InputError
 from simulator.hardware.equations import Pipeline
 from simulator.mapping.overlap import (
     AFTER,
@@ -28,7 +27,7 @@ from simulator.mapping.overlap import (
 from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.mapping.planner import plan
 from simulator.mapping.policies import Policies
-from simulator.workload import decode_step, prefill
+from simulator.workload import decode_step
 from simulator.workload.sub_batches import requests_of, sub_batches
 
 STEP = Pipeline(1, 1, 1, 0, 1, 0, 1, 0, 0, 0, 1)
@@ -139,7 +138,9 @@ def test_algorithm_3(layers: int) -> None:
     assert [stage.name for stage in found] == [name for name, _, _ in expected]
     for stage, (_, npu, memory) in zip(found, expected, strict=True):
         assert [word(p) for p in stage.pieces if p.part != WITHIN] == npu
-        assert [word(p) for p in stage.pieces if p.part == WITHIN] == [memory] * (memory is not None)
+        assert [word(p) for p in stage.pieces if p.part == WITHIN] == [memory] * (
+            memory is not None
+        )
     assert len({piece for stage in found for piece in stage.pieces}) == 6 * layers
 
 
@@ -232,24 +233,11 @@ def test_real_plans_are_split_with_nothing_lost() -> None:
             found = sum(getattr(each, name) for s in made.segments for each in s.ops)
             assert found == expected > 0, name
         attended = [
-            (each.layer, each.name)
-            for s in blocks(made)
-            for each in s.ops
-            if each.unit == "pim"
+            (each.layer, each.name) for s in blocks(made) for each in s.ops if each.unit == "pim"
         ]
         assert attended == [
             (0, "attention#1"), (0, "attention#2"), (1, "attention#1"), (1, "attention#2"),
         ]  # fmt: skip
-
-
-def test_layers_that_are_not_alike_have_no_stages() -> None:
-    two = layered(1)
-    two = Plan((*two.segments[:2], *two.segments[1:]), 1)
-    with pytest.raises(InputError, match=r"^stages and sub-batches need layers that are all alike"):
-        in_stages(two)
-    none = Plan((SegmentPlan("layer", LAYER[:2], 1, 0),), 1)
-    with pytest.raises(InputError, match=r"^stages and sub-batches need attention 'fused'"):
-        in_stages(none)
 
 
 def halves_of(
@@ -284,32 +272,9 @@ def test_odd_channels_give_the_one_that_is_left_to_each_half_in_turn() -> None:
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=2, max_size=12))
 def test_halves_are_the_whole(requests: list[tuple[int, int]]) -> None:
     context, channels = map(list, zip(*requests, strict=True))
-    if len(set(channels)) == len(channels) == 1:
-        return
     one, other = halves_of(context, channels)
     assert sorted(one + other, key=str) == sorted(requests, key=str)
     assert abs(len(one) - len(other)) <= 1
     for channel in set(channels):
         counts = [sum(at == channel for _, at in half) for half in (one, other)]
         assert abs(counts[0] - counts[1]) <= 1
-
-
-@pytest.mark.parametrize(
-    ("work", "message"),
-    [
-        (
-            lambda: decode_step(tiny_model(), context=[30]),
-            "tiny decode batch=1 context=30 w=fp16 a=fp16 kv=fp16: sub-batches need 2 requests, "
-            "got 1",
-        ),
-        (
-            lambda: prefill(tiny_model(), sequence=30, batch=2),
-            "tiny prefill batch=2 sequence=30 w=fp16 a=fp16 kv=fp16: only a decode step can be "
-            "split in sub-batches",
-        ),
-    ],
-)
-def test_what_cannot_be_split(work: Callable[[], object], message: str) -> None:
-    with pytest.raises(InputError) as error:
-        sub_batches(work())  # type: ignore[arg-type]
-    assert str(error.value) == message

@@ -31,7 +31,8 @@ def load(name: str, **siblings: ModuleType) -> ModuleType:
 
 model = load("released_model")
 attention = load("attention", released_model=model)
-script = load("run", released_model=model, attention=attention)
+ours, figure = load("our_devices"), load("figure")
+script = load("run", released_model=model, attention=attention, our_devices=ours, figure=figure)
 GPT = model.MODELS["GPT-175B"]
 GPU = model.GPUS["A100a"]
 
@@ -273,3 +274,39 @@ def test_what_cannot_be_generated_is_refused() -> None:
         model.generate(script.FULL, GPT, 2048, 2048, 1)
     with pytest.raises(ValueError, match="generated must be >= 2, got 1"):
         model.generate(script.BASE, GPT, 2048, 1, 1)
+
+
+# Our own devices.
+
+
+def test_two_contexts_average_a_generation() -> None:
+    first, last = 2049, 4095
+    low, high = ours.contexts_of(2048, 2048)
+    steps = range(first, last + 1)
+    for power in (1, 2, 3):
+        mean = sum(each**power for each in steps) / len(steps)
+        assert (low**power + high**power) / 2 == pytest.approx(mean, rel=1e-3)
+
+
+def test_both_memories_cut_as_a_batch_needs() -> None:
+    attacc = ours.load_device("attacc")
+    most = ours.fitting(ours.gpu(160), "llama")
+    one, twice = (ours.as_one(attacc, "llama", most, ffn_twice=more) for more in (False, True))
+    held = one.memory.capacity_bytes + one.pim.own.capacity_bytes
+    assert held == 160 * ours.GIB
+    # Up, gate and down of eighty layers, an eighth of them.
+    more = twice.pim.own.capacity_bytes - one.pim.own.capacity_bytes
+    assert more == 80 * 3 * 8192 * 22016 * 2 // 8
+    assert ours.fitting(one, "llama") == most
+    assert ours.fitting(attacc, "llama") < most
+
+
+def test_a_bit_of_hbm3_costs_the_same_in_both_memories() -> None:
+    assert ours.prices("attacc").dram_read_pj_per_bit.nominal == pytest.approx(model.DRAM_PJ / 8)
+
+
+def test_orders_are_those_of_systems_that_ran() -> None:
+    rates = {"dgx8": 1.0, "buffer": 2.0, "bank_group": 3.0, "bank": 2.5}
+    found = {f"ours.one.{name}.tokens_per_s": rate for name, rate in rates.items()}
+    order = [("GPUs", 1.0), ("buffer", 2.0), ("bank_group", 3.0), ("bank", 2.5)]
+    assert ours.orders(found) == {"one request": order}

@@ -238,6 +238,7 @@ def _estimate(part: NeuPims, shape: Shape, tokens: int) -> int:
 def assigned_requests(
     part: NeuPims, shape: Shape, requests: Sequence[Request]
 ) -> list[tuple[int, int]]:
+    """Return requests with a channel each, as `assign_channels`."""
     _refuse_requests(part, requests)
     channels = [channel for _, channel in requests]
     estimates = [_estimate(part, shape, tokens) for tokens, _ in requests]
@@ -428,6 +429,7 @@ def uses_of(part: NeuPims, mode: str, *, traffic: bool) -> dict[str, int]:
 
 
 def machine_of(part: NeuPims, mode: str, uses: dict[str, int]) -> "Machine":
+    """Return what a part and a mode fix for a channel; uses: of each command that is issued."""
     from simulator.dram.pim import neupims_kernel as kernel
 
     units, timing = part.units, part.timing
@@ -478,6 +480,7 @@ def _rows(part: NeuPims, mode: str, uses: dict[str, int]) -> Ints:
 
 
 def state_of(machine: "Machine", start_tick: int) -> "State":
+    """Return a channel before it has done anything, at a tick."""
     from simulator.dram.pim import neupims_kernel as kernel
 
     nodes, windows = int(machine.nodes.max()) + 1, int(machine.rows[:, kernel.WINDOW].max())

@@ -27,13 +27,14 @@ IDD3N) tRFC; a rank burns VDD IDD3N where any of its banks is open, else VDD IDD
 buffers the same for those of the units.
 
 Against its recorded iterations: totals within 1.4 %, lines exactly, energies within 3 %, stages of
-one batch within 1.3 %. With sub-batches D is 5 % short and F 13 % long, and projection and FFN of
-one request of 128 tokens are 11 % long: which posted write stands in which bank's way is chance,
-and a bank that waits for one holds up all that is computed behind it.
+the batch of GPT3-7B within 1.3 %. With sub-batches D is 5 % short and F 13 % long; projection and
+FFN of one request of 128 tokens are 11 % long, else within 3 %: which posted write stands in which
+bank's way is chance, and a bank that waits for one holds up all that is computed behind it.
 
 Approximated: stores of an operation have the addresses behind its loads even where attention stores
-meanwhile; such stores do not wait behind commands of PIM. Left out: operations of several tiles (refused); prefill; sub-batches with one row buffer; its
-NPU-only mode; links; embedding and head; keys and values of a new token.
+meanwhile; such stores do not wait behind commands of PIM. Left out: operations of several tiles
+(refused); prefill; sub-batches with one row buffer; its NPU-only mode; links; embedding and head;
+keys and values of a new token.
 """
 
 from collections.abc import Iterator, Sequence
