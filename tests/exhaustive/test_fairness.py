@@ -101,7 +101,8 @@ def long_program(units: GroupUnits) -> tuple[NDArray[np.int64], int]:
 
 @pytest.mark.slow
 def test_groups_of_banks() -> None:
-    units = load_device("duplex_bank").pim
+    """Of four groups one multiplies; reads go to the banks of the others."""
+    units = load_device("duplex").pim
     assert isinstance(units, GroupUnits)
     part, (entries, cadence) = units.part, long_program(units)
     alone = run_program(part, entries, cadence_ticks=cadence)

@@ -30,11 +30,13 @@ ROWS = {
     "lut_tensor_core": 25,
     "memory_profile": 33,
     "mixpe": 7,
+    "neupims": 36,
     "one_table": 17,
     "onnxim": 7,
     "peers": 23,
     "pim_gpt": 10,
     "shiftaddllm": 26,
+    "where_to_run_attention": 8,
 }
 SWEEP = ["device", "batch", "context", "tokens_per_s", "millijoule_per_token", "infeasible"]
 
