@@ -16,6 +16,8 @@ from simulator.hardware.equations import flow_room, flow_times
 from simulator.kernels import compiled
 from simulator.mapping.plan import OpPlan
 
+#: Queue of the vector unit for what is aside.
+VECTOR_ASIDE = "vector aside"
 #: `equations.flow_times`, compiled.
 flow = compiled(equations)(flow_times)
 
@@ -61,10 +63,11 @@ class _State:
     def __init__(self, ops: Sequence[OpPlan], loads_ahead_ps: int) -> None:
         # One room for all: to ask for a new one each time would take as long as the recurrence.
         self.room = flow_room(max(op.pipeline.steps for op in ops))
-        self.dram = -loads_ahead_ps
+        #: Of what is aside, and of what is not: neither waits for the other's turn.
+        self.dram = {False: -loads_ahead_ps, True: 0}
         self.ahead = loads_ahead_ps > 0
         self.stores = False
-        self.free = dict.fromkeys(UNITS, 0)
+        self.free = dict.fromkeys((*UNITS, VECTOR_ASIDE), 0)
         self.results: list[int] = []
         self.stored: list[int] = []
         self.windows: list[Window] = []
@@ -76,21 +79,23 @@ class _State:
         results = max([results, *(self.windows[i].start_ps for i in op.paced_by)])
         if not op.load_bytes:
             results = max([results, *(self.stored[i] for i in op.stored_by)])
-        main_from = max(results, self.free[op.unit])
-        begin = self.dram if op.load_bytes else main_from
+        vector = VECTOR_ASIDE if op.aside else "vector"
+        main = vector if op.unit == "vector" else op.unit
+        main_from = max(results, self.free[main])
+        begin = self.dram[op.aside] if op.load_bytes else main_from
         gate = max((self.stored[i] for i in op.stored_by), default=begin)
         gated = min(op.free_loads, op.pipeline.steps - 1)
         # In the executor a load passes by the stores of its own operation while those of an earlier
-        # one, or loads that began before the segment, are in their way.
-        apart = int(self.stores or self.ahead)
+        # one, or loads that began before the segment, are in their way, or where it is aside.
+        apart = int(self.stores or self.ahead or op.aside)
         self.stores |= op.store_bytes > 0
-        vector_from = self.free["vector"]
+        vector_from = self.free[vector]
         times = flow(op.pipeline, begin, gated, gate, main_from, vector_from, apart, self.room)
         if op.load_bytes:
-            self.dram = times.loaded
-        self.free[op.unit] = times.main
+            self.dram[op.aside] = times.loaded
+        self.free[main] = times.main
         if op.pipeline.post:
-            self.free["vector"] = times.posted
+            self.free[vector] = times.posted
         self.results.append(times.result)
         self.stored.append(times.stored)
         self.windows.append(Window(begin, times.stored))
@@ -119,5 +124,5 @@ def bound_segment(ops: Sequence[OpPlan], loads_ahead_ps: int) -> SegmentBound:
     held = sum(op.main_ps for op in ops if op.exclusive)
     windows = tuple(state.windows)
     alone = max(*state.stored, *state.results)
-    bound = SegmentBound(alone, windows, state.dram, held + sum(op.dram_ps for op in ops))
+    bound = SegmentBound(alone, windows, state.dram[False], held + sum(op.dram_ps for op in ops))
     return bound.lasting(max(matrix, vector))

@@ -335,10 +335,12 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
     left = own
     time = 0
     while left > 0:
-        size = dispatch(
-            tasks, t.order, state, t.met, t.looked_at, t.queues, units, t.books, heap, size, time,
-            memory,
-        )  # fmt: skip
+        if size == 0 or heap[0, TIME] > time:
+            # All that happens at a time has happened: data may come at time 0.
+            size = dispatch(
+                tasks, t.order, state, t.met, t.looked_at, t.queues, units, t.books, heap, size,
+                time, memory,
+            )  # fmt: skip
         if size == 0:
             return DEADLOCK, time
         time = heap[0, TIME]

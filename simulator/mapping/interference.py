@@ -20,8 +20,8 @@ from simulator.mapping.pim_product import Product, plan
 from simulator.mapping.pim_program import program
 from simulator.mapping.plan import PPM
 
-#: Keys of the head that is attended to: several rows, four refreshes.
-KEYS = 512
+#: Keys of the head that is attended to: many rows, several refreshes of each rank.
+KEYS = 2048
 
 
 class Slowed(NamedTuple):
@@ -49,7 +49,7 @@ def _slowed(requests: tuple[int, int], work: tuple[int, int]) -> Slowed:
 
 def _in_neupims(banks: NeuPimsBanks, head_dim: int) -> Slowed:
     part = banks.built
-    nothing = [None] * (part.channels - 1)
+    part = part.model_copy(update={"levels": {**part.levels, "Channel": 1}})
 
     def run(keys: int, count: int) -> neupims.AttentionRun:
         first_row = part.levels["Row"] // 2
@@ -61,7 +61,7 @@ def _in_neupims(banks: NeuPimsBanks, head_dim: int) -> Slowed:
             hidden=part.row_values,
             heads=part.row_values // head_dim,
             tp=1,
-            traffic=[reads, *nothing] if count else None,
+            traffic=reads if count else None,
         )
 
     alone = run(KEYS, 0).cycles

@@ -127,6 +127,7 @@ def segment_of(stage: Stage, layers: Sequence[SegmentPlan]) -> SegmentPlan:
             made = places.get((batch, layer - 1, len(listed) - 1))
             if index == 0 and made is not None:
                 after = (*after, made)
+                stored_by = (*stored_by, made) if op.load_bytes else stored_by
             places[batch, layer, index] = len(ops)
             ops.append(
                 replace(
@@ -135,6 +136,7 @@ def segment_of(stage: Stage, layers: Sequence[SegmentPlan]) -> SegmentPlan:
                     layer=layer,
                     after=after,
                     stored_by=stored_by,
+                    free_loads=0 if stored_by and index == 0 else op.free_loads,
                     paced_by=paced_by,
                 )
             )

@@ -71,6 +71,7 @@ def neupims_done(
     head_dim: int,
     assignment: str,
 ) -> Done:
+    """Return what NeuPIMs' banks take with requests of (keys, channel), by their commands."""
     part, hidden = banks.built, heads * head_dim
     loads = [
         neupims.estimate_ticks(part, keys, hidden=hidden, heads=heads, tp=1) for keys, _ in requests

@@ -133,10 +133,17 @@ def plan_segment(
             plans.append(first)
             for follower in rest:
                 last = len(plans) - 1
-                plans.append(replace(follower, after=(*follower.after, last)))
+                plans.append(following(follower, last))
             ends.append(len(plans) - 1)
         producers.update(dict.fromkeys(op.outputs, tuple(ends)))
     return tuple(plans)
+
+
+def following(follower: OpPlan, last: int) -> OpPlan:
+    """Return an operation that goes on after another: what is aside follows it part by part."""
+    if follower.aside:
+        return replace(follower, paced_by=(*follower.paced_by, last))
+    return replace(follower, after=(*follower.after, last))
 
 
 def check_duration(workload: Workload, device: Device, macs_ps: float) -> None:

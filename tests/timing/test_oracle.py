@@ -9,6 +9,7 @@ Everything else is a process: run, free the unit, wait for the latency, hand on.
 
 from collections import deque
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from simpy.events import EventPriority
 
 from simulator.cost import load_profile
 from simulator.engine import run, tasks
+from simulator.engine.bound import bound_segment
 from simulator.engine.run import Entry, SegmentRun, run_segment
 from simulator.engine.tasks import (
     ASIDE,
@@ -36,7 +38,7 @@ from simulator.engine.tasks import (
     TaskGraph,
 )
 from simulator.hardware.equations import Pipeline
-from simulator.mapping.plan import SegmentPlan
+from simulator.mapping.plan import PPM, SegmentPlan
 from simulator.mapping.planner import plan
 from simulator.workload import Workload, decode_step, prefill
 
@@ -130,14 +132,10 @@ class Oracle:
         self.start[task], self.end[task] = 0, end
         if end:
             self.occupy(task, True)
-            self.world.process(self.release(task, end))
-        yield self.world.timeout(max(0, arrival))
+            yield from self.lasts(task, end)
+            self.occupy(task, False)
+        yield self.world.timeout(max(0, arrival - end))
         self.deliver(task)
-
-    def release(self, task: int, end: int) -> Process:
-        """Free the unit of a load that was started before time 0."""
-        yield from self.lasts(task, end)
-        self.occupy(task, False)
 
     def occupy(self, task: int, busy: bool) -> None:
         """Take or free the unit of a task."""
@@ -231,6 +229,19 @@ def test_random_task_graphs(graph: TaskGraph) -> None:
 
 
 @st.composite
+def in_memory(draw: st.DrawFn, unit: str, producers: list[int]) -> dict[str, Any]:
+    """Draw what makes an operation one beside others: aside, alone, slowed, part by part."""
+    slowed, share = st.booleans(), PPM // 2
+    return {
+        "aside": unit != "matrix" and draw(st.booleans()),
+        "exclusive": unit == "pim" and draw(st.booleans()),
+        "slowed_by_pim_ppm": share * draw(slowed),
+        "slowed_by_transfers_ppm": share * (unit == "pim" and draw(slowed)),
+        "paced_by": tuple(producers[-1:] if draw(st.booleans()) else ()),
+    }
+
+
+@st.composite
 def segments(draw: st.DrawFn) -> list[SegmentPlan]:
     """Draw two segments of up to four operations that hang together as plans do."""
     made = []
@@ -257,18 +268,21 @@ def segments(draw: st.DrawFn) -> list[SegmentPlan]:
             producers = (
                 sorted(draw(st.sets(st.integers(0, index - 1), max_size=2))) if index else []
             )
-            waits = load and bool(producers) and draw(st.booleans())
-            ops.append(
-                op_plan(
-                    p,
-                    name=f"op{index}",
-                    after=producers,
-                    stored_by=producers[:1] if waits else (),
-                    free_loads=draw(st.integers(0, p.steps - 1)) if waits else None,
-                    slot_bytes=slot,
-                    room_bytes=room,
-                )
+            unit = draw(st.sampled_from(("matrix", "matrix", "pim", "link")))
+            if unit != "matrix":
+                p = p._replace(ready=0, second=0)
+            waits = (load or unit == "pim") and bool(producers) and draw(st.booleans())
+            op = op_plan(
+                p,
+                name=f"op{index}",
+                unit=unit,
+                after=producers,
+                stored_by=producers[:1] if waits else (),
+                free_loads=draw(st.integers(0, p.steps - 1)) if waits else None,
+                slot_bytes=slot,
+                room_bytes=room,
             )
+            ops.append(replace(op, **draw(in_memory(unit, producers))))
         made.append(SegmentPlan(f"segment{number}", tuple(ops), 1, 0))
     return made
 
@@ -288,6 +302,8 @@ def walk(plans: list[SegmentPlan], *, prefetch: bool) -> None:
 @given(segments(), st.booleans())
 def test_random_plans_with_loads_that_run_ahead(plans: list[SegmentPlan], prefetch: bool) -> None:
     walk(plans, prefetch=prefetch)
+    first = run_segment(plans[0], None, Entry(), prefetch=prefetch)
+    assert bound_segment(plans[0].ops, 0).makespan_ps <= first.makespan_ps
 
 
 def small(phase: str) -> Workload:

@@ -132,7 +132,8 @@ def test_equal_heads_take_turns_on_the_channels(name: str, shared: int, more: in
             2 * batch * one.ps // units.channels
         )
         assert ops[op].macs_useful == 2 * batch * shared * 256 * 128
-    assert list(ops).index("attention.softmax") in ops["attention.pv"].after
+    assert ops["attention.pv"].paced_by == (list(ops).index("attention.softmax"),)
+    assert ops["attention.softmax"].paced_by == (list(ops).index("attention.qk"),)
 
 
 @settings(max_examples=10)
@@ -231,7 +232,7 @@ def test_what_excludes_transfers_or_has_its_own_memory_slows_nothing() -> None:
 
 def test_what_runs_beside_transfers_costs_both_something() -> None:
     """Transfers that find rows open in banks, and what multiplies: both are slowed, by a share."""
-    for name in ("neupims", "duplex", "duplex_bank", "duplex_bank_group"):
+    for name in ("neupims", "duplex", "duplex_bank_group"):
         pim = variant(name).pim
         assert pim is not None
         found = interference(pim, FP16, FP16, 128)

@@ -157,8 +157,8 @@ def test_needs_within_a_stage_are_by_new_places() -> None:
     assert [(each.after, each.stored_by, each.paced_by) for each in stage.ops] == [
         ((), (), ()),
         ((0,), (), ()),
-        # The norm of a layer needs what the layer before made.
-        ((1,), (), ()),
+        # The norm of a layer needs what the layer before made, and loads it where that was stored.
+        ((1,), (1,), ()),
         ((2,), (), ()),
         ((), (), ()),
         ((), (), (4,)),
@@ -205,7 +205,7 @@ def test_one_segment_keeps_all_needs() -> None:
     (whole,) = blocks(made)
     assert whole.name == "layers"
     in_layer = sum(len([*needs(LAYER, index)]) for index in range(len(LAYER)))
-    assert sum(len([*needs(whole.ops, i)]) for i in range(len(whole.ops))) == 6 * in_layer + 2 * 2
+    assert sum(len([*needs(whole.ops, i)]) for i in range(len(whole.ops))) == 6 * in_layer + 2 * 2 * 2
     place = {owner(each): index for index, each in enumerate(whole.ops)}
     for batch in "12":
         for layer in (1, 2):

@@ -21,7 +21,7 @@ from simulator.workload import Model, Workload, decode_step
 NAMES = [name for name in device_names() if load_device(name).pim is not None]
 EXCLUSIVE = [name for name in NAMES if load_device(name).pim.exclusive]  # type: ignore[union-attr]
 #: Two that attend while the matrix unit multiplies.
-CONCURRENT = ("neupims", "duplex_bank")
+CONCURRENT = ("neupims", "duplex_bank_group")
 #: One of each kind of memory, and one that transfers wait for.
 KINDS = ("neupims", "npu_pim_blocked", "attacc", "duplex_bank", "ianus")
 RAGGED = (20, 300, 300, 64)
