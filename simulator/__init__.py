@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simulator.config import replace
     from simulator.errors import InfeasibleError, InputError
     from simulator.mapping.capacity import largest_batch
+    from simulator.mapping.policies import Policies
     from simulator.results import Result
     from simulator.results import load as load_result
     from simulator.workload import decode_step, gemm, mixed_step, prefill
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InfeasibleError",
     "InputError",
+    "Policies",
     "Result",
     "__version__",
     "decode_step",
@@ -40,6 +42,7 @@ __all__ = [
 _HOMES = {
     "InfeasibleError": ("simulator.errors", "InfeasibleError"),
     "InputError": ("simulator.errors", "InputError"),
+    "Policies": ("simulator.mapping.policies", "Policies"),
     "Result": ("simulator.results", "Result"),
     "decode_step": ("simulator.workload", "decode_step"),
     "device_names": ("simulator.api", "device_names"),

@@ -61,7 +61,7 @@ PolicyOption = Annotated[
     typer.Option(
         "--policy",
         metavar="NAME=VALUE",
-        help="placement=fixed|intensity|predicted|npu, assignment=min_load|round_robin, "
+        help="placement=mixed|fixed|intensity|predicted|npu, assignment=min_load|round_robin, "
         "sub_batch=auto|on|off, head_pipeline=on|off, coprocess=off|ffn; repeatable.",
     ),
 ]

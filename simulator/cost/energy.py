@@ -158,7 +158,7 @@ def energy_breakdown(
     static: Static | None = None,
     bound: Bound = "nominal",
 ) -> dict[str, float]:
-    """Return the energy in J of `COMPONENTS`, and of what has its own prices; their sum is the run's.
+    """Return the energy in J of `COMPONENTS`, and of what has its own prices: all of the run.
 
     `counts` and `states` give what units do, `static` what time costs; an op alone has no static
     part. `bound` takes every constant at one end of its range. Raises InputError where the profile

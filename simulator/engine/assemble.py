@@ -23,7 +23,7 @@ from simulator.engine.roofline import roofline
 from simulator.engine.run import Step
 from simulator.engine.tasks import UNITS
 from simulator.hardware.device import Device, IdealMemory
-from simulator.hardware.pim import AttAccStacks
+from simulator.hardware.pim import AttAccStacks, NeuPimsBanks
 from simulator.mapping.plan import OpPlan, Plan
 from simulator.results import (
     ChannelRecord,
@@ -469,11 +469,15 @@ def _spills(plan: Plan) -> tuple[Spill, ...]:
     )
 
 
-def _warnings(plan: Plan, device: Device) -> tuple[str, ...]:
+def _warnings(plan: Plan, device: Device, workload: Workload) -> tuple[str, ...]:
     """Return what a reader should know of how the workload was placed."""
+    listed = list[str]()
+    if "channels" in workload.resolved and not isinstance(device.pim, NeuPimsBanks):
+        listed.append(f"channels of requests are not used: {device.name} places keys by itself")
     if plan.cores == device.cores:
-        return ()
+        return tuple(listed)
     return (
+        *listed,
         f"runs on {plan.cores} of {device.cores} cores: exchanging activations between more would "
         "cost more than they save",
     )
@@ -541,7 +545,7 @@ def assemble(
         ),
         spills=_spills(plan),
         channel=_channel(plan, steps, device),
-        warnings=(*workload.warnings, *_warnings(plan, device)),
+        warnings=(*workload.warnings, *_warnings(plan, device, workload)),
         resolved={
             "device": resolved(device),
             "energy_profile": resolved(profile),

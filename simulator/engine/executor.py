@@ -320,6 +320,14 @@ def dispatch(
     return size
 
 
+@register_jitable
+def due_at(state: Array, met: Array, task: int, payload: int, time: int) -> int:
+    """Return when an event that was foreseen for a time happens: later, where a transfer paused."""
+    if met.shape[0] == 0:
+        return time
+    return int(state[task, END] if payload < state.shape[0] else met[task, DUE])
+
+
 @compiled(task_graph, transfers_kernel, controller_kernel, streams_kernel, mapping)
 def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tuple[int, int]:
     """Run tasks 0..own-1 to completion, later ones as far as time allows.
@@ -331,7 +339,6 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
     tasks, state, units, heap = t.tasks, t.state, t.units, t.heap
     count = tasks.shape[0]
     size = admit(heads, state, t.met, t.queues, units, heap)
-    met = t.met.shape[0] > 0
     left = own
     time = 0
     while left > 0:
@@ -348,12 +355,11 @@ def execute(t: Tables, heads: Array, own: int, memory: Commanded | None) -> tupl
             payload = heap[0, PAYLOAD]
             size = pop(heap, size)
             task = payload % count
-            if met:
-                due = state[task, END] if payload < count else t.met[task, DUE]
-                if due > time:
-                    # It paused meanwhile.
-                    size = push(heap, size, due, payload)
-                    continue
+            due = due_at(state, t.met, task, payload, time)
+            if due > time:
+                # It paused meanwhile.
+                size = push(heap, size, due, payload)
+                continue
             if payload < count:
                 unit = UNIT_OF_QUEUE[tasks[task, QUEUE]]
                 units[unit, RUNNING] = -1

@@ -24,7 +24,7 @@ from simulator.mapping.neupims_reference import (
     iteration,
     refuse_others,
 )
-from simulator.mapping.overlap import blocks, in_stages, interleaved
+from simulator.mapping.overlap import blocks, in_stages, interleaved, layer_of, with_layers
 from simulator.mapping.plan import Plan
 from simulator.mapping.planner import plan
 from simulator.mapping.policies import Policies
@@ -110,11 +110,30 @@ def _scheduled(
         interleaved(halves, staged=device.staged),
         interleaved(halves, staged=device.staged, layers=TWO),
     )
-    if asked == "auto" and _duration_ps(engine, staged, events) <= _duration_ps(
-        engine, split.plan, events
-    ):
+    if asked == "auto" and not _gains(whole, halves, device, engine, events):
         return Scheduled(staged, None)
     return split
+
+
+def _gains(
+    whole: Plan, halves: Sequence[Plan], device: Device, engine: Engine, events: bool
+) -> bool:
+    """Tell whether sub-batches are faster, by what two layers more take than two."""
+    count = layer_of(whole).repeat
+    if count <= 2 * TWO:
+        split = interleaved(halves, staged=device.staged)
+        one = in_stages(whole) if device.staged else whole
+        return _duration_ps(engine, split, events) < _duration_ps(engine, one, events)
+
+    def more_ps(few: Plan, many: Plan) -> int:
+        first, last = (_duration_ps(engine, each, events) for each in (few, many))
+        return last + (count - 2 * TWO) // TWO * (last - first)
+
+    split_ps = more_ps(
+        *(interleaved(halves, staged=device.staged, layers=n) for n in (TWO, 2 * TWO))
+    )
+    shorter = (with_layers(whole, n) for n in (TWO, 2 * TWO))
+    return split_ps < more_ps(*(in_stages(e) if device.staged else e for e in shorter))
 
 
 def _on_reference(

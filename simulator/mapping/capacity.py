@@ -1,12 +1,14 @@
 """What memories hold: whether a workload fits, and the largest batch of requests that does."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from simulator.errors import InfeasibleError, InputError
 from simulator.formats import Format
 from simulator.hardware.device import Device
-from simulator.hardware.pim import AttAccStacks
+from simulator.hardware.pim import AttAccStacks, NeuPimsBanks
 from simulator.workload import HIDDEN, HIDDEN_OUT, Graph, Model, Workload, decode_step
+from simulator.workload.sub_batches import requests_of
 
 #: What the names of the FFN's products end in.
 FFN = ("gate_proj", "up_proj", "down_proj")
@@ -40,6 +42,19 @@ def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> No
         _check(workload, "pim_memory_capacity", cached, own, f"the AttAcc of {device.name}")
     bound = device.memory.capacity_bytes
     _check(workload, "memory_capacity", demands, bound, f"the memory of {device.name}")
+    if isinstance(device.pim, NeuPimsBanks) and "channels" in workload.resolved:
+        _check_channels(workload, device, device.pim.channels)
+
+
+def _check_channels(workload: Workload, device: Device, channels: int) -> None:
+    """Refuse requests that lie on a channel which their keys and values are too many for."""
+    keys = Counter[int]()
+    for count, channel in requests_of(workload):
+        keys[channel or 0] += count
+    fullest, most = max(keys.items(), key=lambda item: item[1])
+    held = {"KV cache": workload.kv_bytes * most // keys.total()}
+    bound = device.memory.capacity_bytes // channels
+    _check(workload, "channel_capacity", held, bound, f"channel {fullest} of {device.name}")
 
 
 def _check(

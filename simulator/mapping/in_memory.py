@@ -14,6 +14,7 @@ from math import ceil
 from simulator.cost import Counts
 from simulator.dram.channels import Access
 from simulator.errors import InputError
+from simulator.formats import Format
 from simulator.hardware.equations import Pipeline, pipeline_ps
 from simulator.hardware.pim import (
     AimChannels,
@@ -78,10 +79,19 @@ def plan_in_memory(target: Target, c: Context) -> tuple[OpPlan, ...]:
     Raises InputError for formats and heads that the memory does not multiply, InfeasibleError where
     keys and values do not fit its rows.
     """
-    a, pim, assignment = c.op.attention, target.device.pim, target.policies.assignment
+    a, pim = c.op.attention, target.device.pim
     assert pim is not None
     vector, stored = (c.tensor(name).format for name in c.op.inputs[:2])
+    made = _made(target, c, pim, vector, stored)
     target.slowed = interference(pim, stored, vector, HEAD if a is None else a.head_dim)
+    return made
+
+
+def _made(
+    target: Target, c: Context, pim: Pim, vector: Format, stored: Format
+) -> tuple[OpPlan, ...]:
+    """Plan by the kind of the memory."""
+    a, assignment = c.op.attention, target.policies.assignment
     if a is None:
         return (_product(target, c, pim),)
     match pim:
@@ -241,7 +251,7 @@ def plan_exchange(target: Target, c: Context) -> OpPlan:
     pipeline = main.pipeline._replace(main=ps // PARTS, extra=ps % PARTS, post=-(-added // PARTS))
     counts = replace(main.counts, vector_ops=c.op.work, own_fj=(("link", fj),))
     text = f"ring of {n}" if n > 1 else "hand-over"
-    return replace(main, pipeline=pipeline, counts=counts, tiling=text)
+    return replace(main, pipeline=pipeline, counts=counts, tiling=text, exclusive=False)
 
 
 def _crossing_ps(size: int, link: RingLink | OwnMemory) -> int:

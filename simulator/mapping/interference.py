@@ -7,9 +7,11 @@ less.
 Left out: writes, other shapes of stream, policies of a controller that differ from the part's.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from simulator.dram.channel import Command
 from simulator.dram.pim import neupims
 from simulator.dram.pim.grouped import run_program
 from simulator.dram.pim.grouped_requests import paced
@@ -80,6 +82,16 @@ def _in_groups(units: GroupUnits, stored: Format, vectors: Format, head_dim: int
     cadence = made.fit.cadence_ticks
     alone = run_program(part, entries, cadence_ticks=cadence).program_cycles
     requests = paced(part, "seq_bg", alone, load=1.0)
-    beside = run_program(part, entries, cadence_ticks=cadence, requests=requests)
-    reads = run_program(part, entries[:0], requests=requests)
-    return _slowed((reads.request_cycles, beside.request_cycles), (alone, beside.program_cycles))
+    reads, served = part.memory.with_role("read"), list[int]()
+
+    def note(commands: Iterable[Command]) -> None:
+        served.extend(each.tick for each in commands if each.name in reads)
+
+    beside = run_program(part, entries, cadence_ticks=cadence, requests=requests, trace=note)
+    # Of what is read at the peak while the program goes on, some is read beside it.
+    by_itself = run_program(part, entries[:0], requests=requests)
+    peak = beside.program_cycles * len(requests) / by_itself.request_cycles
+    meanwhile = sum(tick < beside.program_cycles for tick in served)
+    transfers = int(PPM * (peak / max(1, meanwhile) - 1))
+    _, pim = _slowed((1, 1), (alone, beside.program_cycles))
+    return Slowed(max(0, transfers), pim)

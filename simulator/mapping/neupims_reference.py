@@ -74,8 +74,8 @@ def refuse_others(device: Device, workload: Workload, policies: Policies, *, fus
         problems.append(f"computes with fp16 only, got {listed}")
     if not fused:
         problems.append("runs attention 'fused' only")
-    if policies.placement != "fixed":
-        problems.append(f"runs placement 'fixed' only, got '{policies.placement}'")
+    if policies.placement not in ("mixed", "fixed"):
+        problems.append(f"runs placement 'mixed' or 'fixed', got '{policies.placement}'")
     if not problems:
         problems += _wrong_layer(workload)
     if problems:

@@ -96,6 +96,18 @@ def interleaved(plans: Sequence[Plan], *, staged: bool, layers: int | None = Non
     return around(plans, [segment_of(stage, found) for stage in stages])
 
 
+def with_layers(plan: Plan, layers: int) -> Plan:
+    """Return a plan with another number of its layers."""
+    layer = layer_of(plan)
+    return replace(
+        plan,
+        segments=tuple(
+            replace(segment, repeat=layers) if segment is layer else segment
+            for segment in plan.segments
+        ),
+    )
+
+
 def blocks(plan: Plan) -> tuple[SegmentPlan, ...]:
     """Return the segments of a plan that are of its layers."""
     return tuple(s for s in plan.segments if s.name not in ("embedding", "head", "receive"))

@@ -55,7 +55,7 @@ def in_neupims(banks: NeuPimsBanks, a: Attention, assignment: str) -> Done:
     if a.group_size != 1:
         raise InputError(
             f"{banks.part.name}: {a.heads} heads share {a.kv_heads} of keys and values; its rows "
-            "are multiplied with one query head each"
+            "are multiplied with one query head each (placement npu attends on the arrays)"
         )
     listed = tuple(
         (group.keys, group.channel) for group in longest_first(a) for _ in range(group.requests)

@@ -80,6 +80,7 @@ def _in_memory(c: Context) -> bool:
         peak_intensity=peak_intensity(c.target, c),
         npu_ps=lambda: _alone_ps(plan_on_npu(c)),
         pim_ps=lambda: _alone_ps(plan_in_memory(c.target, c)),
+        weights=c.op.attention is None,
     )
     return PLACEMENTS[placement](estimate) == "pim"
 

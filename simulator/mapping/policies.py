@@ -24,13 +24,14 @@ class Estimate(NamedTuple):
     """What a placement sees of an operation that the memory can do.
 
     intensity: multiply-accumulates a byte of weights, keys and values. npu_ps, pim_ps: predicted
-    times, each found when it is asked for.
+    times, each found when it is asked for. weights: whether it is a product with weights.
     """
 
     intensity: float
     peak_intensity: float
     npu_ps: Callable[[], int]
     pim_ps: Callable[[], int]
+    weights: bool = False
 
 
 def fixed(estimate: Estimate) -> Unit:
@@ -46,6 +47,11 @@ def by_intensity(estimate: Estimate) -> Unit:
 def by_prediction(estimate: Estimate) -> Unit:
     """Multiply where that is predicted to take less (IANUS, arXiv 2410.15008, algorithm 1)."""
     return "pim" if estimate.pim_ps() < estimate.npu_ps() else "npu"
+
+
+def mixed(estimate: Estimate) -> Unit:
+    """Attend in the memory, and multiply weights where that is predicted to take less."""
+    return by_prediction(estimate) if estimate.weights else "pim"
 
 
 def never(estimate: Estimate) -> Unit:
@@ -78,6 +84,7 @@ def round_robin(loads: Sequence[int], taken: Sequence[int]) -> list[int]:
 
 
 PLACEMENTS: Mapping[str, Callable[[Estimate], Unit]] = {
+    "mixed": mixed,
     "fixed": fixed,
     "intensity": by_intensity,
     "predicted": by_prediction,
@@ -109,7 +116,7 @@ class Policies:
     Raises InputError for unknown names.
     """
 
-    placement: str = "fixed"
+    placement: str = "mixed"
     assignment: str = "min_load"
     sub_batch: str = "auto"
     head_pipeline: str = "off"

@@ -74,7 +74,7 @@ def _headline(result: "Result") -> Table:
         rows.append(("tokens/s", f"{result.tokens_per_s:,.1f} ({result.tokens:,} tokens)"))
     rows.append(("energy", engineering(result.energy_j, "J")))
     if result.tokens:
-        rows.append(("energy per token", engineering(result.energy_j / result.tokens, "J")))
+        rows.append(("energy per token", _energy_per_token(result)))
     rows.append(("power", _power(result)))
     issued = f" ({engineering(result.macs_issued, '')} issued)".replace(" )", ")")
     rows.append(("MACs", f"{engineering(result.macs, '')} useful{issued}"))
@@ -89,6 +89,14 @@ def _power(result: "Result") -> str:
         peak, window = engineering(power.peak_w, "W"), engineering(power.window_s, "s")
         text += f", {peak} at most over {window}"
     return f"{text}; TDP {tdp}" if tdp else text
+
+
+def _energy_per_token(result: "Result") -> str:
+    """Say what a token takes on all devices of a group, which are alike."""
+    settings = result.resolved.get("workload", {})
+    devices = settings.get("tensor_parallel", 1) * settings.get("pipeline_parallel", 1)
+    text = engineering(result.energy_j * devices / result.tokens, "J")
+    return f"{text} on all {devices} devices, the rest is of one" if devices > 1 else text
 
 
 def _bound(result: "Result") -> str:

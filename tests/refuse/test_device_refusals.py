@@ -228,7 +228,7 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError) as error:
         load_device("tpu_v5")
     assert str(error.value).startswith(
-        "unknown device 'tpu_v5'; did you mean 'tpu_v4'? known: a100, edge_fp16, generic_npu_128, "
+        "unknown device 'tpu_v5'; did you mean 'tpu_v4'? known: a100, attacc, attacc_bank_group, "
     )
 
 

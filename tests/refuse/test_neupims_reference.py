@@ -49,7 +49,7 @@ def test_workloads(workload: Any, message: str) -> None:
     ("options", "message"),
     [
         ({"attention": "unfused"}, f"{WHOSE} runs attention 'fused' only"),
-        ({"policies": Policies(placement="npu")}, f"{WHOSE} runs placement 'fixed' only, got 'npu'"),
+        ({"policies": Policies(placement="npu")}, f"{WHOSE} runs placement 'mixed' or 'fixed', got 'npu'"),
         ({"policies": Policies(head_pipeline="on")}, "neupims_ref: head_pipeline needs a memory of kind 'attacc' or 'groups', to which heads come one after the other"),
         ({"rung": "command"}, "rung 'command': neupims_ref knows its transfers as part of its operations, which are served by commands on every rung; use 'tile'"),
     ],

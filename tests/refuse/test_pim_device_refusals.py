@@ -31,12 +31,12 @@ def step(kv_heads: int = 4, **options: Any) -> Workload:
 @pytest.mark.parametrize(
     ("policies", "problems"),
     [
-        ({"placement": "fixd"}, ["unknown placement 'fixd'; did you mean 'fixed'? known: fixed, intensity, npu, predicted"]),
+        ({"placement": "fixd"}, ["unknown placement 'fixd'; did you mean 'fixed'? known: fixed, intensity, mixed, npu, predicted"]),
         ({"assignment": "min_lod"}, ["unknown assignment 'min_lod'; did you mean 'min_load'?"]),
         ({"sub_batch": "yes"}, ["unknown sub_batch 'yes'; known: auto, off, on"]),
         ({"head_pipeline": "auto"}, ["unknown head_pipeline 'auto'; known: off, on"]),
         ({"coprocess": "fnn"}, ["unknown coprocess 'fnn'; did you mean 'ffn'?"]),
-        ({"sub_batch": "", "placement": "pim"}, ["unknown placement 'pim'; known: fixed, intensity, npu, predicted", "unknown sub_batch ''; known: auto, off, on"]),
+        ({"sub_batch": "", "placement": "pim"}, ["unknown placement 'pim'; known: fixed, intensity, mixed, npu, predicted", "unknown sub_batch ''; known: auto, off, on"]),
     ],
 )  # fmt: skip
 def test_policies_that_are_not_there(policies: dict[str, str], problems: list[str]) -> None:
@@ -49,7 +49,7 @@ def test_policies_that_are_not_there(policies: dict[str, str], problems: list[st
 @pytest.mark.parametrize(
     ("device", "work", "policies", "message"),
     [
-        ("neupims", step(2), {}, "neupims: 4 heads share 2 of keys and values; its rows are multiplied with one query head each"),
+        ("neupims", step(2), {}, "neupims: 4 heads share 2 of keys and values; its rows are multiplied with one query head each (placement npu attends on the arrays)"),
         ("neupims", step(kv="int8"), {}, "neupims: its memory multiplies keys and values of 16 bits without scales, got int8"),
         ("npu_pim_blocked", step(kv="fp8_e4m3fn"), {}, "npu_pim_blocked: its memory multiplies keys and values of 16 bits without scales, got fp8_e4m3fn"),
         ("attacc", step(kv="int4-token"), {}, "attacc: its memory multiplies keys and values of 8 or 16 bits without scales, got int4-token"),

@@ -63,7 +63,7 @@ def test_an_unknown_layout() -> None:
     (message,) = refused(lambda: load_layout("neupim_k"))
     assert (
         message
-        == "unknown layout 'neupim_k'; did you mean 'neupims_k'? known: aim, attacc_k, attacc_v, hbm_pim, neupims_k, neupims_v, pim_gpt"
+        == "unknown layout 'neupim_k'; did you mean 'neupims_k'? known: aim, attacc_k, attacc_v, duplex_k, duplex_v, duplex_w, hbm_pim, neupims_k, neupims_v, pim_gpt"
     )
 
 

@@ -232,7 +232,7 @@ def test_what_excludes_transfers_or_has_its_own_memory_slows_nothing() -> None:
 
 def test_what_runs_beside_transfers_costs_both_something() -> None:
     """Transfers that find rows open in banks, and what multiplies: both are slowed, by a share."""
-    for name in ("neupims", "duplex", "duplex_bank_group"):
+    for name in ("neupims", "duplex"):
         pim = variant(name).pim
         assert pim is not None
         found = interference(pim, FP16, FP16, 128)

@@ -131,7 +131,7 @@ def intervals(result: Result, unit: str, name: str) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("staged", [False, True])
-@pytest.mark.parametrize("name", ["duplex", "duplex_bank_group"])
+@pytest.mark.parametrize("name", ["duplex"])
 def test_prompts_attend_beside_decodes(name: str, staged: bool) -> None:
     result = run(name, staged=staged)
     units = {

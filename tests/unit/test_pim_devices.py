@@ -21,7 +21,7 @@ from simulator.workload import Model, Workload, decode_step
 NAMES = [name for name in device_names() if load_device(name).pim is not None]
 EXCLUSIVE = [name for name in NAMES if load_device(name).pim.exclusive]  # type: ignore[union-attr]
 #: Two that attend while the matrix unit multiplies.
-CONCURRENT = ("neupims", "duplex_bank_group")
+CONCURRENT = ("neupims", "duplex")
 #: One of each kind of memory, and one that transfers wait for.
 KINDS = ("neupims", "npu_pim_blocked", "attacc", "duplex_bank", "ianus")
 RAGGED = (20, 300, 300, 64)
@@ -274,3 +274,16 @@ def test_energy_of_the_memory_that_nobody_pays_for() -> None:
         for record in result.records
     )
     assert broken(with_fields(result, records=records)) >= {"energy", "op energy"}
+
+
+@pytest.mark.parametrize("name", [name for name in EXCLUSIVE if not name.endswith("_ref")])
+def test_links_do_not_hold_the_memory(name: str) -> None:
+    """What crosses a link of a device is no matter of its banks: transfers go on beside it."""
+    device = load_device(name)
+    if device.link is None:
+        device = replace(device, {"link": {"kind": "ideal", "source": "a test"}})
+    work = decode_step(model(), context=[300] * 3, tensor_parallel=2)
+    result = simulate(device, work, policies=Policies(placement="npu"))
+    result.check()
+    (dram,) = (unit for unit in result.units if unit.name == "dram")
+    assert dram.stall_ps.get("pim", 0) == 0
