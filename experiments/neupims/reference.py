@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from lengths import NAMES, contexts
+from systems import SPLITS, stage_of
+
 from simulator.api import load_device, load_model, simulate
 from simulator.mapping.policies import Policies
 from simulator.results import Result
@@ -33,6 +36,23 @@ def iterations(*, small: bool) -> dict[str, float]:
     if not small:
         ours["tiny.sub_batches_over_dual"] = block["neupims-sb"] / block["neupims"]
     return ours
+
+
+def large() -> dict[str, float]:
+    """Return what the reference's modes gain over its NPU+PIM with GPT3-7B and 512 requests."""
+    workload = decode_step(
+        stage_of(SPLITS["7B"]), context=contexts(NAMES[0], 512), tensor_parallel=SPLITS["7B"].tp
+    )
+
+    def block(device: str, sub_batch: str, assignment: str) -> float:
+        policies = Policies(sub_batch=sub_batch, assignment=assignment)
+        return simulate(load_device(device), workload, policies=policies).cycles_per_block
+
+    blocked = block("npu_pim_blocked_ref", "off", "round_robin")
+    return {
+        "large.dual": blocked / block("neupims_ref", "off", "round_robin"),
+        "large.neupims": blocked / block("neupims_ref", "on", "min_load"),
+    }
 
 
 def _figures(mode: str) -> dict[str, float]:

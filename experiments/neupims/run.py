@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from lengths import NAMES, contexts
-from reference import iterations
+from reference import iterations, large
 from systems import SPLITS, SYSTEMS, layer_us, step
 
 from simulator.dram.pim.neupims import estimate_ticks, load_neupims
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 Case(model, name, batch) for model in SPLITS for name in NAMES for batch in BATCHES
             )
         }
-        ours |= averages(cases)
+        ours |= averages(cases) | large()
         gains = [ours[f"gain.{batch}.dual"] for batch in BATCHES]
         ours["gain.dual"] = fmean(gains)
         write_cases(cases, args.out)
