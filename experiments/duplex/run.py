@@ -38,8 +38,8 @@ from simulator.report.style import FAINT
 from simulator.results import prepare_folder
 
 HERE = Path(__file__).parent
-#: What --small computes: where columns are the bound, and where Logic-PIM's multipliers become it.
-SMALL = (1, 8)
+#: What --small computes: where columns are the bound.
+SMALL = (1,)
 VARIANTS = {"all held": (ALL, False), "8 held": (FEW, False), "energy of gates": (ALL, True)}
 COLOURS = dict(zip(STACKS, ("#0072b2", "#d55e00", "#009e73"), strict=True))
 #: Each system and the stack that it has.
@@ -209,7 +209,7 @@ def draw_systems(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare; --small takes two of the six Op/B, one of twelve points, and draws nothing."""
+    """Compare; --small takes one of the six Op/B, one of twelve points, and draws nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="few points, no figures")
     parser.add_argument("--out", type=Path, default=Path("out/duplex"), help="folder for results")

@@ -21,7 +21,7 @@ ROWS = {
     "attacc": 25,
     "batch_sweep": 16,
     "bitmod": 64,
-    "duplex": 31,
+    "duplex": 28,
     "gates": 32,
     "ianus": 8,
     "int_vs_fp": 26,
