@@ -138,7 +138,7 @@ def simulate(
     from simulator.engine.limits import within_limits
     from simulator.engine.roofline import bare_plan, roofline
     from simulator.engine.run import Engine
-    from simulator.engine.schedule import Options, schedule, stages_of
+    from simulator.engine.schedule import Setting, schedule, stages_of
     from simulator.hardware.priced import priced_for
     from simulator.mapping.neupims_reference import is_reference
 
@@ -151,10 +151,12 @@ def simulate(
     profile = priced_for(energy or _profile(device.energy), device)
     engine = Engine(device, memo=memo)
     policies = policies or Policies()
-    options = Options(attention == "fused", tables == "fused", policies)
     if rung == "roofline":
-        options = options._replace(policies=replace(policies, sub_batch="off"))
-    scheduled = schedule(workload, device, profile, engine, options, events=rung in EVENTS)
+        # Nothing waits there for what sub-batches would hide.
+        policies = replace(policies, sub_batch="off")
+    fused = attention == "fused", tables == "fused"
+    setting = Setting(device, profile, engine, *fused, policies, rung in EVENTS)
+    scheduled = schedule(workload, setting)
     made = scheduled.plan
     match rung:
         case "tile":

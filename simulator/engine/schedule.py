@@ -36,12 +36,52 @@ from simulator.workload.sub_batches import sub_batches
 TWO = 2
 
 
-class Options(NamedTuple):
-    """How operations are lowered, and by which policies they are placed."""
+class Setting(NamedTuple):
+    """What a workload is planned for: a device with its prices and its engine, and the choices.
 
+    events: whether the tile executor says how long plans take, or their bound does.
+    """
+
+    device: Device
+    profile: EnergyProfile
+    engine: Engine
     fused_attention: bool
     fused_tables: bool
     policies: Policies
+    events: bool
+
+    def planned(self, workload: Workload) -> Plan:
+        """Return a workload's operations, planned; errors as of `planner.plan`."""
+        engine = self.engine
+        return plan(
+            workload,
+            self.device,
+            self.profile,
+            fused_attention=self.fused_attention,
+            fused_tables=self.fused_tables,
+            policies=self.policies,
+            bound_ps=lambda made: engine.analytic_steps(made)[1],
+            duration_ps=(lambda made: engine.tile_steps(made)[1]) if self.events else None,
+        )
+
+    def halves(self, workload: Workload) -> list[Plan]:
+        """Return two sub-batches, each planned with half the scratchpad."""
+        size = self.device.scratchpad.capacity_bytes // 2
+        half = self._replace(device=config.replace(self.device, {"scratchpad.capacity": size}))
+        return [half.planned(each) for each in sub_batches(workload)]
+
+    def duration_ps(self, made: Plan) -> int:
+        """Return how long a plan takes."""
+        engine = self.engine
+        return (engine.tile_steps if self.events else engine.analytic_steps)(made)[1]
+
+    def can_split(self, workload: Workload) -> bool:
+        """Tell whether two sub-batches could gain anything."""
+        pim = self.device.pim
+        alike = sum(segment.name == "layer" for segment in workload.segments) == 1
+        shared = pim is not None and not pim.exclusive
+        decode = workload.of_requests is not None and workload.batch > 1
+        return alike and shared and decode and self.fused_attention
 
 
 class Scheduled(NamedTuple):
@@ -55,110 +95,81 @@ class Scheduled(NamedTuple):
     memory_energy_j: Mapping[str, float] = MappingProxyType({})
 
 
-def schedule(
-    workload: Workload,
-    device: Device,
-    profile: EnergyProfile,
-    engine: Engine,
-    options: Options,
-    *,
-    events: bool,
-) -> Scheduled:
+def schedule(workload: Workload, setting: Setting) -> Scheduled:
     """Plan a workload with the policies of a run.
 
-    events: whether the tile executor says how long plans take, or their bound does. Errors as of
-    `planner.plan`; InputError where a policy is asked for that cannot be followed.
+    Errors as of `planner.plan`; InputError where a policy is asked for that cannot be followed.
     """
-
-    def planned(policies: Policies) -> Scheduled:
-        chosen = options._replace(policies=policies)
-        return _scheduled(workload, device, profile, engine, chosen, events=events)
-
-    policies = options.policies
+    policies = setting.policies
     if policies.coprocess == "off":
-        return planned(policies)
-    if not isinstance(device.pim, AttAccStacks):
-        raise InputError(f"{device.name}: coprocess 'ffn' needs a memory of kind 'attacc'")
+        return _scheduled(workload, setting)
+    if not isinstance(setting.device.pim, AttAccStacks):
+        raise InputError(f"{setting.device.name}: coprocess 'ffn' needs a memory of kind 'attacc'")
     # What a share gains is predicted without what is fetched ahead; the runs decide.
-    both = planned(replace(policies, coprocess="off")), planned(policies)
-    return min(both, key=lambda each: _duration_ps(engine, each.plan, events))
+    alone = setting._replace(policies=replace(policies, coprocess="off"))
+    both = [_scheduled(workload, each) for each in (alone, setting)]
+    return min(both, key=lambda each: setting.duration_ps(each.plan))
 
 
-def _scheduled(
-    workload: Workload,
-    device: Device,
-    profile: EnergyProfile,
-    engine: Engine,
-    options: Options,
-    *,
-    events: bool,
-) -> Scheduled:
+def _scheduled(workload: Workload, setting: Setting) -> Scheduled:
     """Return the stages, heads or sub-batches of a workload in time."""
+    device, policies = setting.device, setting.policies
     if is_reference(device):
-        return _on_reference(workload, device, profile, engine, options, events=events)
-    whole = _planned(workload, device, profile, engine, options, events=events)
-    if options.policies.head_pipeline == "on":
-        return Scheduled(in_heads(whole, _heads(workload, device, options)), None)
+        return _on_reference(workload, setting)
+    whole = setting.planned(workload)
+    if policies.head_pipeline == "on":
+        return Scheduled(in_heads(whole, _heads(workload, setting)), None)
     staged = in_stages(whole) if device.staged and _has_attention(workload) else whole
-    asked = options.policies.sub_batch
-    if asked == "off" or (asked == "auto" and not _can_split(workload, device, options)):
+    asked = policies.sub_batch
+    if asked == "off" or (asked == "auto" and not setting.can_split(workload)):
         return Scheduled(staged, None)
     if device.pim is None:
         raise InputError(f"{device.name}: sub_batch needs a memory that multiplies")
-    halves = _halves(workload, device, profile, engine, options, events=events)
-    split = Scheduled(
+    halves = setting.halves(workload)
+    if asked == "auto" and not _gains(whole, halves, setting):
+        return Scheduled(staged, None)
+    return Scheduled(
         interleaved(halves, staged=device.staged),
         interleaved(halves, staged=device.staged, layers=TWO),
     )
-    if asked == "auto" and not _gains(whole, halves, device, engine, events):
-        return Scheduled(staged, None)
-    return split
 
 
-def _gains(
-    whole: Plan, halves: Sequence[Plan], device: Device, engine: Engine, events: bool
-) -> bool:
+def _gains(whole: Plan, halves: Sequence[Plan], setting: Setting) -> bool:
     """Tell whether sub-batches are faster, by what two layers more take than two."""
-    count = layer_of(whole).repeat
+    count, staged = layer_of(whole).repeat, setting.device.staged
+
+    def split_ps(layers: int) -> int:
+        return setting.duration_ps(interleaved(halves, staged=staged, layers=layers))
+
+    def whole_ps(layers: int) -> int:
+        made = with_layers(whole, layers)
+        return setting.duration_ps(in_stages(made) if staged else made)
+
     if count <= 2 * TWO:
-        split = interleaved(halves, staged=device.staged)
-        one = in_stages(whole) if device.staged else whole
-        return _duration_ps(engine, split, events) < _duration_ps(engine, one, events)
+        return split_ps(count) < whole_ps(count)
 
-    def more_ps(few: Plan, many: Plan) -> int:
-        first, last = (_duration_ps(engine, each, events) for each in (few, many))
-        return last + (count - 2 * TWO) // TWO * (last - first)
+    def all_ps(of: Callable[[int], int]) -> int:
+        few, more = of(TWO), of(2 * TWO)
+        return more + (count - 2 * TWO) // TWO * (more - few)
 
-    split_ps = more_ps(
-        *(interleaved(halves, staged=device.staged, layers=n) for n in (TWO, 2 * TWO))
-    )
-    shorter = (with_layers(whole, n) for n in (TWO, 2 * TWO))
-    return split_ps < more_ps(*(in_stages(e) if device.staged else e for e in shorter))
+    return all_ps(split_ps) < all_ps(whole_ps)
 
 
-def _on_reference(
-    workload: Workload,
-    device: Device,
-    profile: EnergyProfile,
-    engine: Engine,
-    options: Options,
-    *,
-    events: bool,
-) -> Scheduled:
+def _on_reference(workload: Workload, setting: Setting) -> Scheduled:
     """Return blocks as NeuPIMs' own simulator runs them, between what the planner plans."""
-    policies = options.policies
-    refuse_others(device, workload, policies, fused=options.fused_attention)
+    device, policies = setting.device, setting.policies
+    refuse_others(device, workload, policies, fused=setting.fused_attention)
     if policies.head_pipeline == "on":
-        _heads(workload, device, options)
+        _heads(workload, setting)
     one, asked = None, policies.sub_batch
     if asked != "on":
-        whole = _planned(workload, device, profile, engine, options, events=events)
         run = iteration(device, workload, policies.assignment, sub_batches=False)
-        one = Scheduled(in_reference([whole], device, run), None, run.energy_j)
-        if asked == "off" or not _can_split(workload, device, options):
+        made = in_reference([setting.planned(workload)], device, run)
+        one = Scheduled(made, None, run.energy_j)
+        if asked == "off" or not setting.can_split(workload):
             return one
     run = iteration(device, workload, policies.assignment, sub_batches=True)
-    halves = _halves(workload, device, profile, engine, options, events=events)
+    halves = setting.halves(workload)
     two = Scheduled(
         in_reference(halves, device, run),
         in_reference(halves, device, run, layers=TWO),
@@ -166,55 +177,18 @@ def _on_reference(
     )
     if one is None:
         return two
-    return min((one, two), key=lambda each: _duration_ps(engine, each.plan, events))
+    return min((one, two), key=lambda each: setting.duration_ps(each.plan))
 
 
-def _halves(
-    workload: Workload,
-    device: Device,
-    profile: EnergyProfile,
-    engine: Engine,
-    options: Options,
-    *,
-    events: bool,
-) -> list[Plan]:
-    """Plan two sub-batches, each with half the scratchpad."""
-    half = config.replace(device, {"scratchpad.capacity": device.scratchpad.capacity_bytes // 2})
-    return [
-        _planned(each, half, profile, engine, options, events=events)
-        for each in sub_batches(workload)
-    ]
-
-
-def _planned(
-    workload: Workload,
-    device: Device,
-    profile: EnergyProfile,
-    engine: Engine,
-    options: Options,
-    *,
-    events: bool,
-) -> Plan:
-    return plan(
-        workload,
-        device,
-        profile,
-        fused_attention=options.fused_attention,
-        fused_tables=options.fused_tables,
-        policies=options.policies,
-        bound_ps=lambda made: engine.analytic_steps(made)[1],
-        duration_ps=(lambda made: engine.tile_steps(made)[1]) if events else None,
-    )
-
-
-def _heads(workload: Workload, device: Device, options: Options) -> int:
+def _heads(workload: Workload, setting: Setting) -> int:
     """Return the key-value heads; InputError where head-level pipelining cannot be."""
+    device = setting.device
     if not isinstance(device.pim, AttAccStacks | GroupUnits):
         raise InputError(
             f"{device.name}: head_pipeline needs a memory of kind 'attacc' or 'groups', to which "
             "heads come one after the other"
         )
-    if device.staged or options.policies.sub_batch == "on":
+    if device.staged or setting.policies.sub_batch == "on":
         other = "stages" if device.staged else "sub_batch"
         raise InputError(f"{device.name}: head_pipeline and {other} exclude each other")
     found = (op.attention.kv_heads for _, op in workload.ops() if op.attention is not None)
@@ -223,18 +197,6 @@ def _heads(workload: Workload, device: Device, options: Options) -> int:
 
 def _has_attention(workload: Workload) -> bool:
     return any(op.attention is not None for _, op in workload.ops())
-
-
-def _can_split(workload: Workload, device: Device, options: Options) -> bool:
-    """Tell whether two sub-batches could gain anything."""
-    alike = sum(segment.name == "layer" for segment in workload.segments) == 1
-    shared = device.pim is not None and not device.pim.exclusive
-    decode = workload.of_requests is not None and workload.batch > 1
-    return alike and shared and decode and options.fused_attention
-
-
-def _duration_ps(engine: Engine, made: Plan, events: bool) -> int:
-    return (engine.tile_steps if events else engine.analytic_steps)(made)[1]
 
 
 def stages_of(
