@@ -5,7 +5,7 @@ layers into stages or into two interleaved sub-batches. What a run of two layers
 what a decoder block takes, twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from simulator.mapping.neupims_reference import (
     iteration,
     refuse_others,
 )
-from simulator.mapping.overlap import blocks, in_stages, interleaved, layer_of, with_layers
+from simulator.mapping.overlap import blocks, in_stages, interleaved
 from simulator.mapping.plan import Plan
 from simulator.mapping.planner import plan
 from simulator.mapping.policies import Policies
@@ -107,8 +107,7 @@ def schedule(workload: Workload, setting: Setting) -> Scheduled:
         raise InputError(f"{setting.device.name}: coprocess 'ffn' needs a memory of kind 'attacc'")
     # What a share gains is predicted without what is fetched ahead; the runs decide.
     alone = setting._replace(policies=replace(policies, coprocess="off"))
-    both = [_scheduled(workload, each) for each in (alone, setting)]
-    return min(both, key=lambda each: setting.duration_ps(each.plan))
+    return _faster((_scheduled(workload, each) for each in (alone, setting)), setting)
 
 
 def _scheduled(workload: Workload, setting: Setting) -> Scheduled:
@@ -116,43 +115,32 @@ def _scheduled(workload: Workload, setting: Setting) -> Scheduled:
     device, policies = setting.device, setting.policies
     if is_reference(device):
         return _on_reference(workload, setting)
-    whole = setting.planned(workload)
     if policies.head_pipeline == "on":
-        return Scheduled(in_heads(whole, _heads(workload, setting)), None)
-    staged = in_stages(whole) if device.staged and _has_attention(workload) else whole
-    asked = policies.sub_batch
-    if asked == "off" or (asked == "auto" and not setting.can_split(workload)):
-        return Scheduled(staged, None)
-    if device.pim is None:
-        raise InputError(f"{device.name}: sub_batch needs a memory that multiplies")
-    halves = setting.halves(workload)
-    if asked == "auto" and not _gains(whole, halves, setting):
-        return Scheduled(staged, None)
+        heads = _heads(workload, setting)
+        return Scheduled(in_heads(setting.planned(workload), heads), None)
+    if policies.sub_batch == "on":
+        if device.pim is None:
+            raise InputError(f"{device.name}: sub_batch needs a memory that multiplies")
+        return _in_turns(workload, setting)
+    whole = setting.planned(workload)
+    staged = device.staged and _has_attention(workload)
+    one = Scheduled(in_stages(whole) if staged else whole, None)
+    if policies.sub_batch == "off" or not setting.can_split(workload):
+        return one
+    return _faster((one, _in_turns(workload, setting)), setting)
+
+
+def _in_turns(workload: Workload, setting: Setting) -> Scheduled:
+    """Return two sub-batches that take turns."""
+    halves, staged = setting.halves(workload), setting.device.staged
     return Scheduled(
-        interleaved(halves, staged=device.staged),
-        interleaved(halves, staged=device.staged, layers=TWO),
+        interleaved(halves, staged=staged), interleaved(halves, staged=staged, layers=TWO)
     )
 
 
-def _gains(whole: Plan, halves: Sequence[Plan], setting: Setting) -> bool:
-    """Tell whether sub-batches are faster, by what two layers more take than two."""
-    count, staged = layer_of(whole).repeat, setting.device.staged
-
-    def split_ps(layers: int) -> int:
-        return setting.duration_ps(interleaved(halves, staged=staged, layers=layers))
-
-    def whole_ps(layers: int) -> int:
-        made = with_layers(whole, layers)
-        return setting.duration_ps(in_stages(made) if staged else made)
-
-    if count <= 2 * TWO:
-        return split_ps(count) < whole_ps(count)
-
-    def all_ps(of: Callable[[int], int]) -> int:
-        few, more = of(TWO), of(2 * TWO)
-        return more + (count - 2 * TWO) // TWO * (more - few)
-
-    return all_ps(split_ps) < all_ps(whole_ps)
+def _faster(both: Iterable[Scheduled], setting: Setting) -> Scheduled:
+    """Return what takes less time, the first of equals."""
+    return min(both, key=lambda each: setting.duration_ps(each.plan))
 
 
 def _on_reference(workload: Workload, setting: Setting) -> Scheduled:
@@ -177,7 +165,7 @@ def _on_reference(workload: Workload, setting: Setting) -> Scheduled:
     )
     if one is None:
         return two
-    return min((one, two), key=lambda each: setting.duration_ps(each.plan))
+    return _faster((one, two), setting)
 
 
 def _heads(workload: Workload, setting: Setting) -> int:

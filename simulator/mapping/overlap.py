@@ -11,12 +11,15 @@ beside the other parts of the other (NeuPIMs, arXiv 2403.00579, algorithm 3):
     E  after 1 | attention 2
     F  after 2
 
-Staged, all units wait for each other at the end of a stage, as NeuPIMs' controller has it; else all
-is one segment in this order, in which an operation waits for what it needs and nothing more.
+Staged, all units wait for each other at the end of a stage, as NeuPIMs' controller has it; else an
+operation waits for what it needs and nothing more, in this order. After each second D a segment ends
+all the same, so that what repeats is simulated once: both sub-batches need what D made, and of loads
+those of the next operation run ahead, as between layers (within 0.1 % of one segment).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from simulator.errors import InputError
@@ -25,6 +28,8 @@ from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 LAYER, ATTENTION = "layer", "attention"
 #: Parts of a layer.
 BEFORE, WITHIN, AFTER = range(3)
+#: Stages in a segment, where units do not wait for each other after each: two times C and D.
+TOGETHER = 4
 
 
 class Piece(NamedTuple):
@@ -92,20 +97,15 @@ def interleaved(plans: Sequence[Plan], *, staged: bool, layers: int | None = Non
     count = found[0].repeat if layers is None else layers
     stages = list(stages_of_two(count))
     if not staged:
-        stages = [Stage("layers", tuple(piece for stage in stages for piece in stage.pieces))]
+        stages = list(together(stages))
     return around(plans, [segment_of(stage, found) for stage in stages])
 
 
-def with_layers(plan: Plan, layers: int) -> Plan:
-    """Return a plan with another number of its layers."""
-    layer = layer_of(plan)
-    return replace(
-        plan,
-        segments=tuple(
-            replace(segment, repeat=layers) if segment is layer else segment
-            for segment in plan.segments
-        ),
-    )
+def together(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Yield stages without waits between them; E and F go with what is before them."""
+    ends = [*range(TOGETHER, len(stages) - 2, TOGETHER), len(stages)]
+    for start, end in pairwise([0, *ends]):
+        yield Stage("layers", tuple(piece for stage in stages[start:end] for piece in stage.pieces))
 
 
 def blocks(plan: Plan) -> tuple[SegmentPlan, ...]:

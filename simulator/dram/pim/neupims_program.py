@@ -201,19 +201,21 @@ def _outputs(
     """
     part = gemvs.part
     chunks, tiles = ceil(tokens / part.row_values), ceil(shape.head_dim / part.banks)
-    added, ops = chunks > 1, list[Ints]()
-    for head in range(shape.own_heads):
-        of_head = first_item + head * tiles + np.arange(tiles)
-        items = (of_head if added else np.full(tiles, -1))[:, None]
-        for chunk in range(chunks):
-            here = min(part.row_values, tokens - chunk * part.row_values)
-            steps = ceil(here / part.units.multipliers)
-            # The header has the logarithm, rounded up.
-            announced = 1 << (steps - 1).bit_length()
-            rows = first_row + np.arange(tiles) * chunks + chunk
-            ops += [gemvs.gwrite(), gemvs.tiles(rows, steps, announced, items)]
+    added, of_head = chunks > 1, list[Ints]()
+    items = (first_item + np.arange(tiles) if added else np.full(tiles, -1))[:, None]
+    for chunk in range(chunks):
+        here = min(part.row_values, tokens - chunk * part.row_values)
+        steps = ceil(here / part.units.multipliers)
+        # The header has the logarithm, rounded up.
+        announced = 1 << (steps - 1).bit_length()
+        rows = first_row + np.arange(tiles) * chunks + chunk
+        of_head += [gemvs.gwrite(), gemvs.tiles(rows, steps, announced, items)]
+    ops = np.tile(np.concatenate(of_head), (shape.own_heads, 1, 1))
+    # All heads do the same for items of their own.
+    own = tiles * np.arange(shape.own_heads)[:, None]
+    ops[:, :, ITEM] += np.where(ops[:, :, ITEM] >= 0, own, 0)
     add = ceil(tiles * part.banks * part.value_bytes / part.npu.vector_width)
-    return np.concatenate(ops), [add] * (added * shape.own_heads * tiles)
+    return ops.reshape(-1, FIELDS), [add] * (added * shape.own_heads * tiles)
 
 
 def _softmax_ticks(part: NeuPims, size: int) -> int:
