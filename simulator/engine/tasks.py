@@ -157,7 +157,8 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     steps, outputs = np.arange(p.steps), np.arange(op.outputs)
     behind = steps_behind(p)
     loads = _loads(b, index, op, steps, op.load_bytes) if op.load_bytes else None
-    ready = b.block(READY, index, 2 * (steps - 1 - behind) + 1, p.ready) if p.ready else None
+    ready_turns = 2 * (steps - 1 - behind) + 1
+    ready = b.block(READY, index, ready_turns, p.ready) if p.ready else None
     beside = p.main * op.slowed_by_transfers_ppm // PPM
     main = b.block(
         MAIN_QUEUE[op.unit], index, 2 * steps, p.main, 0, op.main_bytes, beside, op.exclusive,
@@ -172,7 +173,13 @@ def _stages(b: _Builder, index: int, op: OpPlan) -> _Stages:
     # By output: the first and the last task of each stage.
     stages = [(main[:: p.every], main[p.every - 1 :: p.every])]
     if p.post:
-        stages.append(_post(b, index, op))
+        turns, post = _post(b, index, op)
+        pieces = pieces_of_post(p)
+        stages.append((post[::pieces], post[pieces - 1 :: pieces]))
+        if ready is not None:
+            # The unit has no turns for what is behind work of an earlier operation in its queue.
+            before = np.searchsorted(turns, ready_turns)
+            b.edge(post[before[before > 0] - 1], ready[before > 0])
     if p.second:
         second = b.block(SECOND, index, 2 * (outputs + behind) + 1, p.second)
         stages.append((second, second))
@@ -198,14 +205,14 @@ def _loads(b: _Builder, index: int, op: OpPlan, steps: Array, size: int) -> Arra
 
 
 def _post(b: _Builder, index: int, op: OpPlan) -> tuple[Array, Array]:
-    """Add the vector work on outputs; return the first and last task of each output."""
+    """Add the vector work on outputs; return turns and tasks of its pieces."""
     p = op.pipeline
     pieces = pieces_of_post(p)
     shown = (1 + np.arange(op.outputs)) * p.every - 1
     turn = 2 * (shown[:, None] + np.arange(pieces)).ravel()
     tasks = b.block(VECTOR, index, turn, p.post // pieces, aside=op.aside)
     b.duration[-1][pieces - 1 :: pieces] += p.post - p.post // pieces * pieces
-    return tasks[::pieces], tasks[pieces - 1 :: pieces]
+    return turn, tasks
 
 
 class _Ring:
