@@ -64,7 +64,7 @@ class Stages(NamedTuple):
 @cache
 def device(name: str, staged: bool) -> Device:
     """Return a device; staged: FC and attention wait for each other, as the paper has them."""
-    return replace(load_device(name), {"staged": staged})
+    return replace(load_device(name), {"staged": staged, "dma.prefetch": not staged})
 
 
 def fits(at: At) -> int:

@@ -180,7 +180,8 @@ class GroupUnits(Part):
     """Any unit in any memory whose banks multiply in groups (`dram.pim.grouped`).
 
     sets: of the part's channels that the device has. policy: "blocked" where the device cannot use
-    its memory meanwhile, "concurrent" where it can. layouts: of keys, values and weights, by name.
+    its memory meanwhile, "concurrent" where it can use all banks, "apart" where it uses one half of
+    the groups and the units read the other. layouts: of keys, values and weights, by name.
     stack_limit: of the power of a stack, transfers included, which a run is held to beside what the
     unit's cadence heeds; absent where no source states one.
     """
@@ -189,13 +190,22 @@ class GroupUnits(Part):
     part: GroupedPart
     unit: Unit
     sets: PositiveInt
-    policy: Literal["blocked", "concurrent"]
+    policy: Literal["blocked", "concurrent", "apart"]
     multiplies: tuple[Multiplied, ...]
     keys: str
     values: str
     weights: str | None = None
     stack_limit: PowerCap | None = None
     source: str
+
+    @model_validator(mode="after")
+    def _two_halves(self) -> Self:
+        if self.policy == "apart" and self.part.groups % 2:
+            raise ValueError(
+                f"policy 'apart' needs two halves of groups, {self.part.name} has "
+                f"{self.part.groups} a channel"
+            )
+        return self
 
     @property
     def exclusive(self) -> bool:

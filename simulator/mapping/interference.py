@@ -3,7 +3,8 @@
 The tile executor does not issue commands. What it takes instead is measured once for a part: one
 channel attends to `KEYS` keys of as many heads as fill a row, alone and with reads at the highest
 rate beside it, and the same reads go without it. Both shares are of those times; less traffic slows
-less.
+less. Where requests and units are in groups of banks apart, the units find what they read in the
+first half of the groups, and the reads go to the other.
 Left out: writes, other shapes of stream, policies of a controller that differ from the part's.
 """
 
@@ -11,9 +12,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from simulator.dram.channel import Command
 from simulator.dram.pim import neupims
-from simulator.dram.pim.grouped import run_program
+from simulator.dram.pim.grouped import Ints, run_program
+from simulator.dram.pim.grouped_part import GROUP, KIND, ROW, ROW_NUMBER, GroupedPim
 from simulator.dram.pim.grouped_requests import paced
 from simulator.formats import Format
 from simulator.hardware.pim import AimChannels, AttAccStacks, GroupUnits, NeuPimsBanks, Pim
@@ -24,6 +28,8 @@ from simulator.mapping.plan import PPM
 
 #: Keys of the head that is attended to: many rows, several refreshes of each rank.
 KEYS = 2048
+#: Columns of requests (`dram.pim.grouped`).
+TICK, _, BANK = range(3)
 
 
 class Slowed(NamedTuple):
@@ -79,9 +85,11 @@ def _in_groups(units: GroupUnits, stored: Format, vectors: Format, head_dim: int
     product = Product(outputs=KEYS, inputs=head_dim, weights=stored, activations=vectors)
     made = plan(part, units.unit, product, layout=load_layout(units.keys), channels=1)
     entries = program(made.point.placement, held=made.point.held)[0].entries
+    if units.policy == "apart":
+        entries = _in_first_half(part, entries)
     cadence = made.fit.cadence_ticks
     alone = run_program(part, entries, cadence_ticks=cadence).program_cycles
-    requests = paced(part, "seq_bg", alone, load=1.0)
+    requests = _reads(units, alone)
     reads, served = part.memory.with_role("read"), list[int]()
 
     def note(commands: Iterable[Command]) -> None:
@@ -95,3 +103,27 @@ def _in_groups(units: GroupUnits, stored: Format, vectors: Format, head_dim: int
     transfers = int(PPM * (peak / max(1, meanwhile) - 1))
     _, pim = _slowed((1, 1), (alone, beside.program_cycles))
     return Slowed(max(0, transfers), pim)
+
+
+def _in_first_half(part: GroupedPim, entries: Ints) -> Ints:
+    """Return a program with the rows of the second half of the groups in the first half."""
+    half, moved = part.groups // 2, entries.copy()
+    rows = moved[:, KIND] == ROW
+    group = moved[rows, GROUP]
+    moved[rows, GROUP] = group % half
+    moved[rows, ROW_NUMBER] = 2 * moved[rows, ROW_NUMBER] + group // half
+    return moved
+
+
+def _reads(units: GroupUnits, ticks: int) -> Ints:
+    """Return reads at the highest rate in so many ticks, from the banks that requests use."""
+    part = units.part
+    reads = paced(part, "seq_bg", ticks, load=1.0)
+    if units.policy != "apart":
+        return reads
+    banks = [bank for group in part.banks_of_groups[part.groups // 2 :] for bank in group]
+    # Of twice as many, half are there.
+    more = paced(part, "seq_bg", 2 * ticks, load=1.0)
+    apart = more[np.isin(more[:, BANK], banks)][: len(reads)]
+    apart[:, TICK] = reads[: len(apart), TICK]
+    return apart

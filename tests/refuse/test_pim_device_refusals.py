@@ -89,6 +89,15 @@ def test_what_does_not_fit(changes: dict[str, Any], resource: str, message: str)
     assert error.value.demand > error.value.bound == 64 * 1024
 
 
+def test_one_group_has_no_halves() -> None:
+    banks = {"PseudoChannel": 2, "Sid": 2, "BankGroup": 4, "Bank": 4}
+    with pytest.raises(InputError) as error:
+        variant("duplex", {"pim.part.at_once": banks})
+    assert "policy 'apart' needs two halves of groups, duplex_logic has 1 a channel" in str(
+        error.value
+    )
+
+
 def test_more_keys_and_values_than_a_channel_has_rows() -> None:
     """All on one channel, though the memory as a whole has room for them."""
     rows = {"pim.part.levels.Row": 64}
@@ -160,7 +169,7 @@ ASKED = "--requests gives all requests; leave {} away"
         ("seq_len\n20\n", (*DECODE, "--policy", "sub_batch=onn"), "unknown sub_batch 'onn'; did you mean 'on'?"),
         ("seq_len\n20\n", (*DECODE, "--policy", "sub_batch=on"), "sub-batches need 2 requests, got 1"),
         ("seq_len\n20\nx\n\n-3\n", DECODE, "r.csv:3: seq_len: expected an integer, got 'x'"),
-        ("seq_len\n20\nx\n\n-3\n", DECODE, "r.csv:5: seq_len: expected an integer, got '-3'"),
+        ("seq_len\n20\nx\n\n-3\n", DECODE, "r.csv:5: seq_len: must be >= 1, got -3"),
         ("seq_len,ch_idx\n20,1\n30\n", DECODE, "r.csv:3: expected 2 cells, got 1"),
         ("tokens\n20\n", DECODE, "r.csv:1: expected seq_len[,ch_idx], got tokens"),
         ("seq_len\n", DECODE, "r.csv: has no requests"),

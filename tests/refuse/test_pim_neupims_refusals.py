@@ -153,7 +153,7 @@ def test_keys_and_values_that_do_not_fit() -> None:
         ("seq_len,ch_idx\n", (": has no requests",)),
         ("len,ch\n1,2\n", (":1: expected seq_len[,ch_idx], got len,ch",)),
         ("seq_len,ch_idx\n5\n7,0\n1,2,3\n", (":2: expected 2 cells, got 1", ":4: expected 2 cells, got 3")),
-        ("seq_len\n5\n0\n-3\n1.5\n", (":3: seq_len: must be >= 1, got 0", ":4: seq_len: expected an integer, got '-3'", ":5: seq_len: expected an integer, got '1.5'",)),
+        ("seq_len\n5\n0\n-3\n1.5\n", (":3: seq_len: must be >= 1, got 0", ":4: seq_len: must be >= 1, got -3", ":5: seq_len: expected an integer, got '1.5'",)),
         ("seq_len,ch_idx\n5,a\n12345678901,0\n", (":2: ch_idx: expected an integer, got 'a'", ":3: seq_len: expected an integer, got '12345678901'",)),
         ("seq_len\n" + "x\n" * 30, tuple(f":{line}: seq_len: expected an integer, got 'x'" for line in range(2, 22))),
     ],

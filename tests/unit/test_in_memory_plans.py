@@ -241,6 +241,17 @@ def test_what_runs_beside_transfers_costs_both_something() -> None:
         assert found.transfers_ppm + found.pim_ppm > 0, name
 
 
+def test_requests_in_other_groups_wait_for_commands_alone() -> None:
+    """Rows and data are apart; what multiplies takes one of four ticks of the column bus."""
+    apart = variant("duplex").pim
+    assert isinstance(apart, GroupUnits)
+    anywhere = apart.model_copy(update={"policy": "concurrent"})
+    found, shared = (interference(pim, FP16, FP16, 128) for pim in (apart, anywhere))
+    assert found.pim_ppm == 0
+    assert found.transfers_ppm == pytest.approx(1e6 / 3, rel=0.15)
+    assert shared.transfers_ppm > 5 * found.transfers_ppm
+
+
 def test_interference_is_measured_over_several_rows_and_refreshes() -> None:
     pim = variant("neupims").pim
     assert isinstance(pim, NeuPimsBanks)

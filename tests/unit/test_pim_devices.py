@@ -25,6 +25,7 @@ CONCURRENT = ("neupims", "duplex")
 #: One of each kind of memory, and one that transfers wait for.
 KINDS = ("neupims", "npu_pim_blocked", "attacc", "duplex_bank", "ianus")
 RAGGED = (20, 300, 300, 64)
+RUNGS = ("roofline", "analytic", "tile")
 
 
 @cache
@@ -68,6 +69,18 @@ def test_books_balance_and_rungs_are_bounds(name: str) -> None:
     assert moved.bytes_sent == moved.bytes_received == moved.bytes_closed_form > 0
     assert tile.energy_breakdown_j["pim"] > 0
     assert {record.unit for record in tile.records} >= {"pim", "vector"}
+
+
+@pytest.mark.parametrize("placement", ["mixed", "fixed", "intensity", "predicted"])
+@pytest.mark.parametrize("weights", ["fp16", "int4-g128"])
+def test_rungs_are_bounds_where_operands_are_widened(placement: str, weights: str) -> None:
+    """Keys of int4 are made ready by vector lanes, which have work of earlier operations too."""
+    two = replace(load_model("llama-3-8b"), {"layers": 2})
+    work = decode_step(two, context=4096, batch=2, weights=weights, kv="int4-g128")
+    policies = Policies(placement=placement, sub_batch="off")  # type: ignore[arg-type]
+    device = load_device("duplex")
+    ps = [simulate(device, work, rung, policies=policies).latency_ps for rung in RUNGS]
+    assert ps == sorted(ps)
 
 
 # AttAcc's keys and values lie where its GPU does not reach them.

@@ -203,9 +203,12 @@ def _wrong_cells(cells: list[str], columns: list[str]) -> str:
     if len(cells) != len(columns):
         return f"expected {len(columns)} cells, got {len(cells)}"
     for name, cell in zip(columns, cells, strict=True):
-        if not (cell.isascii() and cell.isdecimal() and len(cell) < 10):
+        if not (cell.isascii() and cell.removeprefix("-").isdecimal() and len(cell) < 10):
             return f"{name}: expected an integer, got {cell!r}"
-    return "" if int(cells[0]) else "seq_len: must be >= 1, got 0"
+    for name, cell, least in zip(columns, cells, (1, 0), strict=False):
+        if int(cell) < least:
+            return f"{name}: must be >= {least}, got {int(cell)}"
+    return ""
 
 
 def _refuse_requests(part: NeuPims, requests: Sequence[Request]) -> None:
