@@ -12,9 +12,9 @@ beside the other parts of the other (NeuPIMs, arXiv 2403.00579, algorithm 3):
     F  after 2
 
 Staged, all units wait for each other at the end of a stage, as NeuPIMs' controller has it; else an
-operation waits for what it needs and nothing more, in this order. After each second D a segment ends
-all the same, so that what repeats is simulated once: both sub-batches need what D made, and of loads
-those of the next operation run ahead, as between layers (within 0.1 % of one segment).
+operation waits for what it needs and nothing more, in this order. After each second D a segment
+ends all the same, so that what repeats is simulated once: both sub-batches need what D made, and of
+loads those of the next operation run ahead, as between layers (within 0.1 % of one segment).
 """
 
 from collections.abc import Iterator, Sequence

@@ -219,7 +219,7 @@ def test_one_segment_keeps_all_needs() -> None:
 
 
 def test_segments_end_after_each_second_d() -> None:
-    """Those in the middle do the same, layer by layer; no operation needs one of another segment."""
+    """Those in the middle do the same, layer by layer."""
     made = blocks(interleaved([layered(9)] * 2, staged=False))
     assert [len(each.ops) for each in made] == [18, 24, 24, 24, 18]
     assert made[1].key == made[2].key == made[3].key
