@@ -67,6 +67,16 @@ def _profile(name_or_path: str) -> EnergyProfile:
     return load_profile(name_or_path)
 
 
+def profile_of(device: Device, energy: EnergyProfile | None = None) -> EnergyProfile:
+    """Return the energy profile of a device, with what it leaves to be counted.
+
+    energy: in place of the one that the device names.
+    """
+    from simulator.hardware.priced import priced_for
+
+    return priced_for(energy or _profile(device.energy), device)
+
+
 def device_names() -> list[str]:
     """Return the names of all devices that come with the package."""
     return names(DEVICE_FOLDER)
@@ -77,7 +87,8 @@ def model_names() -> list[str]:
     return names(MODEL_FOLDER)
 
 
-def _check_choice(noun: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(noun: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise InputError for a value that is not one of those known."""
     if value not in known:
         near = did_you_mean(value, known)
         raise InputError(f"unknown {noun} '{value}'{near or '; known: ' + ', '.join(known)}")
@@ -124,10 +135,10 @@ def simulate(
     """
     _check_type("device", device, Device, "load_device")
     _check_type("workload", workload, Workload, "prefill, decode_step or gemm")
-    _check_choice("rung", rung, RUNGS)
-    _check_choice("attention", attention, ATTENTION)
-    _check_choice("tables", tables, TABLES)
-    _check_choice("power", power, POWER)
+    check_choice("rung", rung, RUNGS)
+    check_choice("attention", attention, ATTENTION)
+    check_choice("tables", tables, TABLES)
+    check_choice("power", power, POWER)
     if rung == "command" and not isinstance(device.memory, Channels):
         raise InputError(
             f"rung 'command' needs a memory of kind 'channels', {device.name} has one of kind "
@@ -139,7 +150,6 @@ def simulate(
     from simulator.engine.roofline import bare_plan, roofline
     from simulator.engine.run import Engine
     from simulator.engine.schedule import Setting, schedule, stages_of
-    from simulator.hardware.priced import priced_for
     from simulator.mapping.neupims_reference import is_reference
 
     if rung == "command" and is_reference(device):
@@ -148,7 +158,7 @@ def simulate(
             "are served by commands on every rung; use 'tile'"
         )
     began = time.perf_counter()
-    profile = priced_for(energy or _profile(device.energy), device)
+    profile = profile_of(device, energy)
     engine = Engine(device, memo=memo)
     policies = policies or Policies()
     if rung == "roofline":

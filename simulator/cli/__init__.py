@@ -20,6 +20,7 @@ from simulator.cli import (
     pim,
     reproduce,
     run,
+    sweep,
     verify,
 )
 from simulator.errors import NibblesimError
@@ -83,6 +84,10 @@ app.command()(compare.compare)
 app.command()(compare.explain)
 app.command()(memory.memory)
 app.add_typer(pim.pim, name="pim")
+app.command()(sweep.sweep)
+app.command()(sweep.search)
+app.command()(sweep.pareto)
+app.command("export")(sweep.export)
 app.command()(reproduce.reproduce)
 
 

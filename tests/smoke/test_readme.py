@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
 COMMANDS = [
     line for block in blocks("sh") for line in block.splitlines() if line.startswith("nibblesim ")
 ]
-DEVICE, *VARIANTS, ELEMENT = blocks("yaml")
+DEVICE, *VARIANTS, ELEMENT, SWEEP = blocks("yaml")
 (ARITHMETIC,) = blocks("py")
 
 
@@ -104,6 +104,12 @@ def test_the_own_element_gains_room_and_loses_what_is_said() -> None:
     assert (own["pe"], mixpe["pe"]) == ("truncated", "mixpe_w4a8")
     assert 1 < own["elements"] / mixpe["elements"] < 1.1
     assert round(mixpe["sqnr_db"] - own["sqnr_db"]) == 15
+
+
+def test_the_sweep_runs() -> None:
+    Path("sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    result = run("nibblesim sweep sweep.yaml --study s.db --limit 2 --json")
+    assert (json.loads(result.stdout)["points"], json.loads(result.stdout)["ok"]) == (2, 2)
 
 
 @pytest.mark.parametrize("text", VARIANTS)

@@ -26,7 +26,7 @@ STEPS = (
     {"serving"},
     {"search", "report"},
     {"api"},
-    {"design"},
+    {"design", "study"},
     {"compare"},
     {"explain"},
     {""},  # the package itself: the names that users import
@@ -36,7 +36,7 @@ STEPS = (
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}
 HEAVY = (
     *("numba", "scipy", "matplotlib", "pyarrow", "pandas", "networkx", "simpy", "typer", "tqdm"),
-    "safetensors",
+    *("safetensors", "optuna", "cmaes", "moocore"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,151 @@
+"""The front of a study in one picture: two objectives, all points, those that no other beats.
+
+Axes are logarithmic where values span more than a factor of ten. The front is a staircase: what is
+on its side of the line is not reached by any point. With more than two objectives the picture has
+the first two, and a point of the front may look beaten by another that is worse in a third.
+"""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.errors import InputError
+from simulator.report.style import DPI, FAINT, FONT_PT, INK, WIDTH_IN
+from simulator.results import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEIGHT_IN = 3.6
+#: From so large a span on, an axis is logarithmic.
+LOG_SPAN = 10.0
+FRONT = "#4477aa"
+SUFFIXES = (".html", ".pdf", ".png", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An objective: its name, unit and goal ("min" or "max"), and its value at each point."""
+
+    name: str
+    unit: str
+    goal: str
+    values: Sequence[float]
+
+    @property
+    def label(self) -> str:
+        """Return name, unit and goal in words."""
+        return f"{self.name} ({self.unit}), {'least' if self.goal == 'min' else 'most'} is best"
+
+    @property
+    def logarithmic(self) -> bool:
+        """Tell whether the axis is logarithmic."""
+        return min(self.values) > 0 and max(self.values) > LOG_SPAN * min(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """What is drawn: a title, two axes, which points are on the front, in order along it."""
+
+    title: str
+    axes: tuple[Axis, Axis]
+    order: tuple[int, ...]
+
+
+def front_info(title: str, axes: Sequence[Axis], on_front: Sequence[bool]) -> Front:
+    """Gather what is drawn; InputError for fewer than two objectives or no point at all."""
+    if len(axes) < 2:
+        raise InputError(f"a front needs two objectives, got {len(axes)}")
+    if not any(on_front):
+        raise InputError("no point has a result and keeps the bounds: there is no front")
+    across, up = axes[0], axes[1]
+    chosen = [place for place, there in enumerate(on_front) if there]
+    order = sorted(chosen, key=lambda place: (across.values[place], up.values[place]))
+    return Front(title=title, axes=(across, up), order=tuple(order))
+
+
+def write_front(front: Front, table: Sequence[Mapping[str, object]], path: str | Path) -> Path:
+    """Write the front as `.html`, with the table below it, or as `.pdf`, `.png` or `.svg`.
+
+    table: the points of the front, one mapping a row. Raises InputError for another suffix, or
+    where the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: a front ends in {', '.join(SUFFIXES)}")
+    if suffix != ".html":
+        return write_atomically(path, _drawn(front, suffix[1:]))
+    return write_atomically(path, _page(front, table).encode())
+
+
+def _drawn(front: Front, kind: str) -> bytes:
+    """Return the picture as a file of a kind, the same whenever it is drawn."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    metadata = {
+        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+        "png": {"Software": None},
+        "svg": {"Creator": None, "Date": None},
+    }
+    buffer = BytesIO()
+    with rc_context({"svg.hashsalt": "nibblesim", "font.size": FONT_PT}):
+        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
+        _draw(front, figure)
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata[kind])
+    return buffer.getvalue()
+
+
+def _draw(front: Front, figure: "Figure") -> None:
+    axes = figure.add_subplot()
+    across, up = front.axes
+    axes.plot(across.values, up.values, "o", color=FAINT, markersize=2, label="points", zorder=1)
+    _staircase(front, axes)
+    axes.set_title(front.title, fontsize=FONT_PT, color=INK)
+    axes.set_xlabel(across.label)
+    axes.set_ylabel(up.label)
+    if across.logarithmic:
+        axes.set_xscale("log")
+    if up.logarithmic:
+        axes.set_yscale("log")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _staircase(front: Front, axes: "Axes") -> None:
+    across, up = ([axis.values[place] for place in front.order] for axis in front.axes)
+    # Between two points of the front the better one across is still reached at its height.
+    steps = "steps-post" if front.axes[0].goal == "min" else "steps-pre"
+    axes.plot(across, up, color=FRONT, drawstyle=steps, linewidth=1, zorder=2)
+    axes.plot(across, up, "o", color=FRONT, markersize=4, label="front", zorder=3)
+
+
+def _page(front: Front, table: Sequence[Mapping[str, object]]) -> str:
+    """Return a page that needs nothing else: the picture and the points of the front."""
+    picture = base64.b64encode(_drawn(front, "png")).decode()
+    names = list(table[0]) if table else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) + "</tr>"
+        for row in table
+    )
+    title = html.escape(front.title)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
+        "<style>body{font:14px sans-serif;margin:2em;max-width:100em}"
+        "img{max-width:60em;width:100%}table{border-collapse:collapse}"
+        "th,td{border-bottom:1px solid #ddd;padding:.2em .6em;text-align:right}</style></head>\n"
+        f"<body>\n<h1>{title}</h1>\n"
+        f'<img alt="Points and front" src="data:image/png;base64,{picture}">\n'
+        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

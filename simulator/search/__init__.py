@@ -1,0 +1,1 @@
+"""The search for designs: spaces, objectives, strategies and the store of what was tried."""

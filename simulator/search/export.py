@@ -1,0 +1,159 @@
+"""A study as Arrow columns: packed blocks of the store, and tables as DataFrame, Parquet and CSV.
+
+Rows are read in parts into columns, so that there is never an object for each of many values.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import InputError
+from simulator.search.records import FIXED, Header, decoded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+SUFFIXES = (".parquet", ".csv")
+_ROWS_A_PART = 10_000
+
+
+def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: Header) -> bytes:
+    """Return these places of the columns of a block as a stream of one Arrow batch."""
+    import pyarrow as pa
+
+    schema = _schema(header)
+    count = len(columns["key"])
+    arrays = [_array(columns.get(each.name, [None] * count), each.type) for each in schema]
+    batch = pa.record_batch(arrays, schema=schema)
+    if len(places) < count:
+        batch = batch.take(pa.array(places, pa.int64()))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(batch)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
+    """Return the batch of `pack`, checked whole; InputError where it is not one."""
+    import pyarrow as pa
+
+    try:
+        batch = pa.ipc.open_stream(pa.py_buffer(packed)).read_next_batch()
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise InputError(f"the study is damaged: a block is no Arrow batch ({error})") from None
+    if not batch.schema.equals(_schema(header), check_metadata=True):
+        raise InputError("the study is damaged: a block has other columns than the header says")
+    return batch
+
+
+def arrow_table(
+    points: sqlite3.Cursor, batches: Iterable["pa.RecordBatch"], header: Header
+) -> "pa.Table":
+    """Return the columns of `Store.table` of single rows and packed ones; mixed values as JSON."""
+    import pyarrow as pa
+
+    schema = _schema(header)
+    parts = []
+    while rows := points.fetchmany(_ROWS_A_PART):
+        columns = zip(zip(*rows, strict=True), schema, strict=True)
+        arrays = [_array(column, field.type) for column, field in columns]
+        parts.append(pa.record_batch(arrays, schema=schema))
+    table = pa.Table.from_batches([*parts, *batches], schema=schema)
+    shown = [*header.dimensions, "state", "reason", *header.metrics, "seed", "wall_time_s", "key"]
+    return _by_number(table.select(shown), table["number"].to_numpy())
+
+
+def frame(table: "pa.Table", header: Header) -> "pd.DataFrame":
+    """Return the DataFrame of `arrow_table`: integers stay integers where some are missing."""
+    import pandas as pd
+    import pyarrow as pa
+
+    keep_whole = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    columns: dict[str, pd.Series[Any]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if header.dimensions.get(name) == "mixed":
+            values = [
+                None if text is None else decoded("mixed", text) for text in column.to_pylist()
+            ]
+            columns[name] = pd.Series(values, dtype=object)
+        else:
+            missing = column.null_count > 0
+            columns[name] = column.to_pandas(types_mapper=keep_whole.get if missing else None)
+    return pd.DataFrame(columns, copy=False)
+
+
+def check_suffix(path: Path) -> Path:
+    """Return a path that `write` can write to; InputError for a suffix that it does not know."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"cannot export to '{path}': its name must end in {' or '.join(SUFFIXES)}")
+    return path
+
+
+def write(table: "pa.Table", path: Path) -> Path:
+    """Write the table under a temporary name beside `path`, then rename; return the path.
+
+    Raises:
+        InputError: with the reason of the operating system.
+    """
+    from pyarrow import csv, parquet
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            if path.suffix == ".csv":
+                csv.write_csv(table, temporary)
+            else:
+                parquet.write_table(table, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InputError(f"cannot write to '{path}': {reason}") from None
+    return path
+
+
+def _schema(header: Header) -> "pa.Schema":
+    """Return all columns of the table `points` in their order, with units of what was measured."""
+    import pyarrow as pa
+
+    types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    sql = {"INTEGER": pa.int64(), "REAL": pa.float64()}
+    units = {**header.metrics, "wall_time_s": "s"}
+    columns = {
+        **{name: sql.get(kind.split()[0], pa.string()) for name, kind in FIXED.items()},
+        **{name: types.get(kind, pa.string()) for name, kind in header.dimensions.items()},
+        **dict.fromkeys(header.metrics, pa.float64()),
+    }
+    return pa.schema(
+        pa.field(name, kind, metadata={"unit": units[name]} if name in units else None)
+        for name, kind in columns.items()
+    )
+
+
+def _array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
+    """Return a block of a column; InputError where it holds what its type cannot."""
+    import pyarrow as pa
+
+    try:
+        if kind == pa.bool_():
+            values = [None if value is None else bool(value) for value in values]
+        return pa.array(values, kind, from_pandas=True)
+    except pa.ArrowException as error:
+        raise InputError(f"the study is damaged: a value is not of its column ({error})") from None
+
+
+def _by_number(table: "pa.Table", numbers: "NDArray[np.int64]") -> "pa.Table":
+    """Return the rows in the order of their numbers, equal ones as they came."""
+    import numpy as np
+
+    if (np.diff(numbers) >= 0).all():
+        return table
+    return table.take(np.argsort(numbers, kind="stable"))

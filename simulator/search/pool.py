@@ -1,0 +1,177 @@
+"""Worker processes behind the interface of `concurrent.futures`, any of which may be lost.
+
+`ProcessPoolExecutor` breaks as a whole when one of its processes dies, and does not say which call
+that had. Here a process has one call at a time: one that dies, or is killed for the time that a
+call takes, costs that call alone. Its future has a `WorkerLostError`, and a new process takes its
+place.
+Functions and their arguments go to processes of this program only.
+"""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
+
+from simulator.errors import InputError, NibblesimError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class WorkerLostError(NibblesimError):
+    """The process of a call died, or was killed for its time; the message says which."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    future: Future[Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+class Pool(Executor):
+    """Processes that are started when they are needed.
+
+    time_limit_s: of a call; memory_limit_bytes: of a process, beyond which it has a MemoryError.
+    Raises InputError for limits and numbers of workers that are not above 0.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        time_limit_s: float | None = None,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
+        """Start threads, each of which will have a process."""
+        given = {
+            "workers": workers,
+            "time_limit_s": time_limit_s,
+            "memory_limit_bytes": memory_limit_bytes,
+        }
+        problems = [
+            f"{name} must be above 0, got {value}"
+            for name, value in given.items()
+            if value is not None and not value > 0
+        ]
+        if problems:
+            raise InputError(problems)
+        self._time_limit_s = time_limit_s
+        self._memory_limit_bytes = memory_limit_bytes
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._ended = False
+        self._workers: list[_Worker | None] = [None] * workers
+        self._threads = [
+            Thread(target=self._serve, args=(place,), daemon=True) for place in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a function called in a process; its arguments and result are pickled on the way."""
+        if self._ended:
+            raise RuntimeError("the pool has been shut down")
+        future: Future[T] = Future()
+        self._calls.put(_Call(future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; with `cancel_futures`, processes are killed and calls are over."""
+        self._ended = True
+        if cancel_futures:
+            while not self._calls.empty():
+                call = self._calls.get()
+                if call is not None:
+                    call.future.cancel()
+            for worker in self._workers:
+                if worker is not None:
+                    worker.kill()
+        for _ in self._threads:
+            self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _serve(self, place: int) -> None:
+        """Hand one call after the other to the process of a thread."""
+        while (call := self._calls.get()) is not None:
+            if not call.future.set_running_or_notify_cancel():
+                continue
+            worker = self._workers[place]
+            if worker is None:
+                worker = self._workers[place] = _Worker(self._memory_limit_bytes)
+            try:
+                call.future.set_result(worker.call(call, self._time_limit_s))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the call gets it
+                call.future.set_exception(error)
+            if not worker.process.is_alive():
+                self._workers[place] = None
+        worker = self._workers[place]
+        if worker is not None:
+            worker.kill()
+
+
+class _Worker:
+    """One process and the way to it."""
+
+    def __init__(self, memory_limit_bytes: int | None) -> None:
+        context = get_context("spawn")
+        self._way, other = context.Pipe()
+        self.process = context.Process(target=_work, args=(other, memory_limit_bytes), daemon=True)
+        self.process.start()
+        other.close()
+
+    def call(self, call: _Call, time_limit_s: float | None) -> Any:
+        """Return what a call returns, or raise what it raises; WorkerLostError without either."""
+        try:
+            self._way.send((call.function, call.arguments, call.named))
+            if not wait([self._way, self.process.sentinel], time_limit_s):
+                self.kill()
+                raise WorkerLostError(f"killed after {time_limit_s:g} s, the time limit of a point")
+            fine, value = self._way.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            raise WorkerLostError(_how_it_ended(self.process.exitcode)) from None
+        if fine:
+            return value
+        raise value
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.join()
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"its process was ended by {signal.Signals(-exit_code).name}"
+    return f"its process ended with exit code {exit_code}"
+
+
+def _work(way: Connection, memory_limit_bytes: int | None) -> None:
+    """Do one call after the other until the other end is closed."""
+    # Ctrl-C goes to all processes of a terminal; the one that the user waits for ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if memory_limit_bytes is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
+    while True:
+        try:
+            function, arguments, named = way.recv()
+        except EOFError:
+            return
+        try:
+            answer = True, function(*arguments, **named)
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            answer = False, error
+        try:
+            way.send(answer)
+        except BrokenPipeError:
+            return

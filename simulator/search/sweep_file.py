@@ -1,0 +1,363 @@
+"""A sweep or search as a YAML file: data alone, no expressions, so that a stranger's runs no code.
+
+The file names a device, a workload and options of a run, the space around them and what to look
+for. Whether its paths, metrics and options exist is seen by those who know them, not here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from simulator.config import Part, did_you_mean, load_part, unknown
+from simulator.errors import InputError
+from simulator.search.objectives import Goal, Objective
+from simulator.search.space import (
+    Choice,
+    Constraint,
+    Dimension,
+    Domain,
+    Float,
+    Int,
+    Log2,
+    Point,
+    Space,
+    Value,
+    not_met,
+    not_plain,
+)
+
+#: What a dimension changes: a part of the device, of the workload, or an option of the run.
+ROOTS = ("device", "workload", "run")
+#: What `workload:` and `run:` hold.
+Setting: TypeAlias = Value | list[int]
+
+_PATH = re.compile(rf"(?:{'|'.join(ROOTS)})(?:\.[^.\s]+)+")
+#: Where a base is looked up by name.
+_FOLDER = "experiments"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep or search as its file describes it.
+
+    device: name or file. workload, run: the settings of all points that no dimension changes.
+    strategy: None where the file leaves it open.
+    """
+
+    name: str
+    summary: str
+    device: str
+    workload: Mapping[str, Setting]
+    rung: str
+    run: Mapping[str, Setting]
+    space: Space
+    objectives: tuple[Objective, ...]
+    strategy: str | None
+
+
+@dataclass(frozen=True)
+class ProductWithin:
+    """Holds where the product of dimensions is within bounds, or one of them does not apply."""
+
+    names: tuple[str, ...]
+    at_least: float = -inf
+    at_most: float = inf
+
+    def __call__(self, point: Point) -> bool:
+        """Tell whether it holds."""
+        values = _numbers(point, self.names)
+        return values is None or self.at_least <= prod(values) <= self.at_most
+
+    def __str__(self) -> str:
+        """Say what it demands."""
+        lowest = "" if self.at_least == -inf else f"{self.at_least:.15g} <= "
+        highest = "" if self.at_most == inf else f" <= {self.at_most:.15g}"
+        return f"{lowest}{' x '.join(self.names)}{highest}"
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Holds where no dimension is larger than the next, or one of them does not apply."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, point: Point) -> bool:
+        """Tell whether it holds."""
+        values = _numbers(point, self.names)
+        return values is None or all(a <= b for a, b in pairwise(values))
+
+    def __str__(self) -> str:
+        """Say what it demands."""
+        return " <= ".join(self.names)
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """Holds unless each dimension applies and has the value given."""
+
+    together: Mapping[str, Value]
+
+    def __call__(self, point: Point) -> bool:
+        """Tell whether it holds."""
+        return not all(
+            name in point and repr(point[name]) == repr(value)
+            for name, value in self.together.items()
+        )
+
+    def __str__(self) -> str:
+        """Say what it demands."""
+        return f"not {' with '.join(f'{name} {value!r}' for name, value in self.together.items())}"
+
+
+def _scalar(value: object) -> object:
+    if problem := not_plain(value):
+        raise ValueError(problem)
+    return value
+
+
+def _setting(value: object) -> object:
+    if not isinstance(value, list):
+        return _scalar(value)
+    if wrong := [each for each in value if type(each) is not int or not_plain(each)]:
+        raise ValueError(f"a list here has integers of 64 bits only, got {wrong[0]!r}")
+    return value
+
+
+def _how_given(value: object) -> str:
+    return "tuple" if isinstance(value, list) else "WrittenDimension"
+
+
+def _how_wanted(value: object) -> str:
+    return "WrittenGoal" if isinstance(value, dict) else "str"
+
+
+if TYPE_CHECKING:
+    _Scalar: TypeAlias = Value
+    _Setting: TypeAlias = Setting
+else:
+    _Scalar = Annotated[Any, AfterValidator(_scalar)]
+    _Setting = Annotated[Any, AfterValidator(_setting)]
+
+
+class WrittenDimension(Part):
+    """A domain of one kind, and the condition under which the dimension applies."""
+
+    whole: tuple[int, int] | None = Field(alias="int", default=None)
+    step: int | None = None
+    log2: tuple[int, int] | None = None
+    real: tuple[float, float] | None = Field(alias="float", default=None)
+    log: bool | None = None
+    choice: tuple[_Scalar, ...] | None = None
+    when: dict[str, tuple[_Scalar, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = {"int": self.whole, "log2": self.log2, "float": self.real, "choice": self.choice}
+        _check_one(kinds)
+        if self.step is not None and self.whole is None:
+            raise ValueError("step goes with int")
+        if self.log is not None and self.real is None:
+            raise ValueError("log goes with float")
+        return self
+
+    def domain(self) -> Domain:
+        """Build the domain; InputError where its values are impossible."""
+        if self.whole is not None:
+            return Int(*self.whole, step=1 if self.step is None else self.step)
+        if self.log2 is not None:
+            return Log2(*self.log2)
+        if self.real is not None:
+            return Float(*self.real, log=bool(self.log))
+        return Choice(self.choice or ())
+
+
+class WrittenConstraint(Part):
+    """What the values of dimensions must keep together, of one kind."""
+
+    product: tuple[str, ...] | None = Field(default=None, min_length=1)
+    at_least: float | None = None
+    at_most: float | None = None
+    values: tuple[str, ...] | None = Field(default=None, min_length=2)
+    in_order: bool | None = None
+    forbid: dict[str, _Scalar] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        _check_one({"product": self.product, "values": self.values, "forbid": self.forbid})
+        bounded = self.at_least is not None or self.at_most is not None
+        if bounded != (self.product is not None):
+            raise ValueError("product goes with at_least, at_most or both")
+        if self.in_order is not (None if self.values is None else True):
+            raise ValueError("values goes with in_order: true")
+        return self
+
+    def predicate(self) -> ProductWithin | InOrder | Forbidden:
+        """Build what holds or not."""
+        if self.product is not None:
+            at_least = -inf if self.at_least is None else self.at_least
+            at_most = inf if self.at_most is None else self.at_most
+            return ProductWithin(self.product, at_least, at_most)
+        if self.values is not None:
+            return InOrder(self.values)
+        return Forbidden(self.forbid or {})
+
+    def problems(self, domains: Mapping[str, Domain]) -> list[str]:
+        """Return what is unknown, no number, or can never be."""
+        compared = (*(self.product or ()), *(self.values or ()))
+        named = dict.fromkeys((*compared, *(self.forbid or {})))
+        problems = [unknown("dimension", each, domains) for each in named if each not in domains]
+        problems += [
+            f"{name}: {problem}"
+            for name in dict.fromkeys(compared)
+            if name in domains and (problem := _no_number(domains[name]))
+        ]
+        for name, value in (self.forbid or {}).items():
+            if name in domains:
+                problems += [f"{name}: {each}" for each in not_met(domains[name], (value,))]
+        return problems
+
+
+class WrittenGoal(Part):
+    """The direction of an objective, with bounds in its unit."""
+
+    goal: Goal
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+if TYPE_CHECKING:
+    _Dimension: TypeAlias = tuple[Value, ...] | WrittenDimension
+    _Objective: TypeAlias = Goal | WrittenGoal
+else:
+    _Dimension = Annotated[
+        Annotated[tuple[_Scalar, ...], Tag("tuple")]
+        | Annotated[WrittenDimension, Tag("WrittenDimension")],
+        Discriminator(_how_given),
+    ]
+    _Objective = Annotated[
+        Annotated[str, Tag("str")] | Annotated[WrittenGoal, Tag("WrittenGoal")],
+        Discriminator(_how_wanted),
+    ]
+
+
+class WrittenSweep(Part):
+    """The file as it stands."""
+
+    name: str
+    summary: str = ""
+    device: str
+    workload: dict[str, _Setting]
+    rung: str = "tile"
+    run: dict[str, _Setting] = Field(default_factory=dict)
+    space: dict[str, _Dimension]
+    constraints: dict[str, WrittenConstraint] = Field(default_factory=dict)
+    objectives: dict[str, _Objective] = Field(min_length=1)
+    strategy: str | None = None
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Read and check a sweep file; one `InputError` has a line for each problem.
+
+    The device, metrics, options and strategy that it names are text here and not looked up.
+    """
+    written = load_part(WrittenSweep, Path(path), _FOLDER, noun="sweep")
+    problems: list[str] = []
+    objectives = tuple(_objectives(written, problems))
+    space = _space(written, problems)
+    if problems or space is None:
+        raise InputError([f"{path}: {problem}" for problem in problems])
+    return Sweep(
+        name=written.name,
+        summary=written.summary,
+        device=written.device,
+        workload=written.workload,
+        rung=written.rung,
+        run=written.run,
+        space=space,
+        objectives=objectives,
+        strategy=written.strategy,
+    )
+
+
+def _objectives(written: WrittenSweep, problems: list[str]) -> Iterator[Objective]:
+    for name, wanted in written.objectives.items():
+        with _noted(problems, f"objectives.{name}"):
+            if isinstance(wanted, WrittenGoal):
+                yield Objective(name, wanted.goal, wanted.at_most, wanted.at_least)
+            else:
+                yield Objective(name, wanted)
+
+
+def _space(written: WrittenSweep, problems: list[str]) -> Space | None:
+    """Build the space; None where dimensions are wrong, or what is said of them."""
+    dimensions = tuple(_dimensions(written, problems))
+    if len(dimensions) < len(written.space):
+        return None
+    domains = {each.name: each.domain for each in dimensions}
+    for name, constraint in written.constraints.items():
+        problems += [f"constraints.{name}: {each}" for each in constraint.problems(domains)]
+    predicates = {name: each.predicate() for name, each in written.constraints.items()}
+    with _noted(problems, "space"):
+        return Space(
+            dimensions,
+            tuple(Constraint(name, each, str(each)) for name, each in predicates.items()),
+        )
+    return None
+
+
+def _dimensions(written: WrittenSweep, problems: list[str]) -> Iterator[Dimension]:
+    for name, given in written.space.items():
+        with _noted(problems, f"space.{name}"):
+            _check_path(name)
+            if isinstance(given, WrittenDimension):
+                yield Dimension(name, given.domain(), given.when)
+            else:
+                yield Dimension(name, Choice(given))
+
+
+@contextmanager
+def _noted(problems: list[str], where: str) -> Iterator[None]:
+    """Add the problems of what is built within to those of the file."""
+    try:
+        yield
+    except InputError as error:
+        problems += [f"{where}: {problem}" for problem in error.problems]
+
+
+def _check_path(name: str) -> None:
+    if not _PATH.fullmatch(name):
+        root = name.split(".")[0]
+        near = "" if root in ROOTS else did_you_mean(root, ROOTS)
+        raise InputError(f"a path is device, workload or run and keys, joined by dots{near}")
+
+
+def _check_one(kinds: Mapping[str, object]) -> None:
+    """Refuse all but one kind in the same mapping."""
+    given = [name for name, value in kinds.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"needs one of {', '.join(kinds)}, got {' and '.join(given) or 'none'}")
+
+
+def _no_number(domain: Domain) -> str:
+    """Return why the values of a domain cannot be compared as numbers, "" if they can."""
+    if not isinstance(domain, Choice):
+        return ""
+    wrong = [each for each in domain.values() if type(each) not in (int, float)]
+    return f"{wrong[0]!r} is no number; write base units" if wrong else ""
+
+
+def _numbers(point: Point, names: tuple[str, ...]) -> list[int | float] | None:
+    """Return the values of these dimensions, all floats if one is; None if one does not apply."""
+    values = [point[name] for name in names if name in point]
+    numbers = [each for each in values if isinstance(each, int | float)]
+    if len(numbers) < len(names):
+        return None
+    # A product of many integers can be beyond any float, which only floats become infinite by.
+    return list(map(float, numbers)) if any(isinstance(n, float) for n in numbers) else numbers

@@ -1,0 +1,100 @@
+"""Do the commands of studies work from the file to the table and the picture?"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from plans import tiny_model
+from typer.testing import CliRunner
+
+from simulator.cli import app
+from simulator.config import dump_yaml
+
+SWEEP = """\
+name: small
+summary: two arrays and two formats
+device: generic_npu_128
+workload: {model: tiny.yaml, phase: decode, batch: 2, context: 40}
+rung: analytic
+space:
+  device.matrix.rows: {log2: [64, 128]}
+  workload.weights: [fp16, int8-channel]
+objectives: {latency_s: min, memory_bytes: min, tokens_per_s_per_w: max}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a sweep and its model."""
+    (tmp_path / "tiny.yaml").write_text(dump_yaml(tiny_model()))
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_from_a_file_to_a_front(folder: Path) -> None:
+    found = json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--limit", "3", "--json"))
+    assert (found["points"], found["new"], found["ok"]) == (3, 3, 3)
+    assert run("sweep", "sweep.yaml", "--study", "s.db") == (
+        "4 points in s.db, 1 of them new: 4 simulated, 0 infeasible, 0 failed\n"
+    )
+    run("export", "s.db", "--out", "p.parquet")
+    table = pd.read_parquet(folder / "p.parquet")
+    assert list(table.columns[:5]) == [
+        *("device.matrix.rows", "workload.weights", "state", "reason", "latency_s"),
+    ]
+    assert list(table.columns[-3:]) == ["seed", "wall_time_s", "key"]
+    assert table["device.matrix.rows"].tolist() == [64, 64, 128, 128]
+    shown = json.loads(run("pareto", "s.db", "--out", "f.html", "--json"))
+    least = table["memory_bytes"] == table["memory_bytes"].min()
+    assert 1 <= shown["front"] <= 4
+    page = (folder / "f.html").read_text()
+    assert page.count("<tr>") == 1 + shown["front"]
+    assert "data:image/png;base64," in page
+    assert table[least]["workload.weights"].iloc[0] in page
+    run("pareto", "s.db", "--out", "f.pdf")
+    assert (folder / "f.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_search() -> None:
+    options = ("--study", "s.db", "--trials", "3", "--seed", "5", "--json")
+    found = json.loads(run("search", "sweep.yaml", *options, "--strategy", "sobol"))
+    assert (found["points"], found["new"]) == (3, 3)
+    again = json.loads(run("search", "sweep.yaml", *options, "--strategy", "sobol"))
+    assert (again["points"], again["new"]) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("matrix.rows", "matrix.rowz"), "matrix.rowz: unknown key; did you mean 'rows'?"),
+        (("latency_s", "latensy_s"), "unknown metric 'latensy_s'; did you mean 'latency_s'?"),
+        (("generic_npu_128", "generic_npu"), "unknown device 'generic_npu'"),
+        (("decode", "decod"), "unknown workload.phase 'decod'; did you mean 'decode'?"),
+        (("analytic", "analitic"), "unknown rung 'analitic'; did you mean 'analytic'?"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_first_point(
+    folder: Path, change: tuple[str, str], words: str
+) -> None:
+    (folder / "sweep.yaml").write_text(SWEEP.replace(*change))
+    done = CliRunner().invoke(app, ["sweep", "sweep.yaml", "--study", "s.db", "--json"])
+    assert done.exit_code == 2
+    assert words in "\n".join(json.loads(done.stdout)["problems"])
+    assert not (folder / "s.db").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_study_that_is_not_there_is_not_made() -> None:
+    for command in ("export", "pareto"):
+        done = CliRunner().invoke(app, [command, "none.db", "--out", "f.pdf"])
+        assert done.exit_code == 2
+        assert not Path("none.db").exists()

@@ -1,0 +1,104 @@
+"""Are fronts and hypervolumes those of their definitions, ties and all?"""
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from simulator.errors import InputError
+from simulator.search.front import hypervolume, non_dominated
+
+
+@st.composite
+def tables(draw: st.DrawFn, least: int = 0) -> NDArray[np.float64]:
+    """Few whole numbers, so that ties and equal points are common."""
+    objectives = draw(st.integers(1, 4))
+    row = st.lists(st.integers(-2, 3), min_size=objectives, max_size=objectives)
+    rows = draw(st.lists(row, min_size=least, max_size=12))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), objectives)
+
+
+def _beats(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return bool((one <= other).all() and (one < other).any())
+
+
+def _volume(table: NDArray[np.float64], corner: NDArray[np.float64]) -> float:
+    """Sum the cells, between all coordinates that there are, that some point beats."""
+    axes = [
+        sorted({*(x for x in table[:, axis] if x < corner[axis]), corner[axis]})
+        for axis in range(len(corner))
+    ]
+    total = 0.0
+    for cell in product(*(list(pairwise(axis)) for axis in axes)):
+        low, high = np.array(cell).T
+        if any((point <= low).all() for point in table):
+            total += float(np.prod(high - low))
+    return total
+
+
+@given(tables())
+def test_front_is_what_no_point_beats(table: NDArray[np.float64]) -> None:
+    expected = [not any(_beats(other, each) for other in table) for each in table]
+    assert non_dominated(table).tolist() == expected
+
+
+@given(tables(least=1), st.integers(0, 4))
+def test_hypervolume_is_the_sum_of_beaten_cells(table: NDArray[np.float64], at: int) -> None:
+    corner = np.arange(table.shape[1]) % 2 + float(at)
+    assert hypervolume(table, corner) == pytest.approx(_volume(table, corner), abs=1e-9)
+
+
+@given(tables(least=1))
+def test_the_front_alone_has_the_whole_hypervolume(table: NDArray[np.float64]) -> None:
+    corner = np.full(table.shape[1], 5.0)
+    front = table[non_dominated(table)]
+    assert hypervolume(front, corner) == pytest.approx(hypervolume(table, corner), rel=1e-12)
+
+
+def test_infinite_costs_are_compared() -> None:
+    inf = float("inf")
+    assert non_dominated([[1, inf], [inf, 1], [inf, inf]]).tolist() == [True, True, False]
+
+
+def test_nothing_has_no_front_and_no_volume() -> None:
+    assert non_dominated(np.zeros((0, 3))).tolist() == []
+    assert non_dominated([]).tolist() == []
+    assert hypervolume([], [1.0, 2.0]) == 0.0
+
+
+def test_a_point_on_the_reference_adds_nothing() -> None:
+    assert hypervolume([[1, 4], [2, 2]], [4, 4]) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        ([1.0, 2.0], "costs are [points, objectives], got shape (2,)"),
+        ([[1.0, 2.0], [float("nan"), 1.0]], "costs of point 1 are not numbers: [nan, 1.0]"),
+    ],
+)
+def test_what_has_no_front_is_refused(costs: list[object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        non_dominated(costs)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("costs", "reference", "message"),
+    [
+        ([[1, 2]], [3], "a reference has one number for each of 2 objectives, got shape (1,)"),
+        ([[1, 2]], 3.0, "a reference has one number for each of 2 objectives, got shape ()"),
+        (
+            [[1, float("inf")]],
+            [3, 3],
+            "a hypervolume needs finite costs and a finite reference",
+        ),
+    ],
+)
+def test_what_has_no_volume_is_refused(costs: object, reference: object, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        hypervolume(costs, reference)
+    assert str(error.value) == message
