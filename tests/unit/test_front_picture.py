@@ -25,9 +25,7 @@ def test_points_of_the_front_are_in_order_along_it() -> None:
 def test_files_are_the_same_whenever_they_are_written(suffix: str, tmp_path: Path) -> None:
     front = front_info("study <1>", [TIMES, SPEEDS], ON_FRONT)
     rows = [{"a<b": "<script>", "latency_s": 1.0}]
-    written = [
-        write_front(front, rows, tmp_path / f"{n}.{suffix}").read_bytes() for n in range(2)
-    ]
+    written = [write_front(front, rows, tmp_path / f"{n}.{suffix}").read_bytes() for n in range(2)]
     assert written[0] == written[1]
     if suffix == "html":
         page = written[0].decode()
