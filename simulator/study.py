@@ -97,17 +97,23 @@ class Case:
     def refuse(self, space: Space) -> None:
         """Try each value of each dimension alone; InputError lists those that are none.
 
-        Of a range, both ends; the other dimensions are as the case has them.
+        Of a range, both ends; the other dimensions have their first values.
         """
-        problems = []
+        wrong = self._problems(_point_with(space, {}))
+        problems = list(wrong)
         for dimension in space.dimensions:
             for value in _tried(dimension):
-                try:
-                    self.at({dimension.name: value})
-                except InputError as error:
-                    problems += [f"{dimension.name} = {value}: {each}" for each in error.problems]
+                found = self._problems(_point_with(space, _parents(space, dimension, value)))
+                problems += [f"{dimension.name} = {value}: {p}" for p in found if p not in wrong]
         if problems:
             raise InputError(list(dict.fromkeys(problems)))
+
+    def _problems(self, point: Point) -> tuple[str, ...]:
+        try:
+            self.at(point)
+        except InputError as error:
+            return error.problems
+        return ()
 
 
 def evaluate(case: Case, point: Point) -> Outcome:
@@ -217,6 +223,23 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "policies": Policies(**policies)}
 
 
+def _parents(space: Space, dimension: Dimension, value: Value) -> dict[str, Value]:
+    """Return a value with what has to be for its dimension to apply."""
+    forced = {dimension.name: value}
+    for name, values in dimension.when.items():
+        forced = {**_parents(space, space.by_name[name], values[0]), **forced}
+    return forced
+
+
+def _point_with(space: Space, forced: Mapping[str, Value]) -> Point:
+    """Return a point with some values given and the first ones of all else that applies."""
+    point: dict[str, Value] = {}
+    for each in space.dimensions:
+        if each.applies(point):
+            point[each.name] = forced.get(each.name, each.domain.at(0.0))
+    return point
+
+
 def _tried(dimension: Dimension) -> Iterator[Value]:
     """Yield the values with which a dimension is tried before a study."""
     domain = dimension.domain
@@ -280,13 +303,20 @@ def run(
     called after each point. The same call goes on where one was ended.
     Raises InputError for what is wrong with the sweep, and as the store and the strategy.
     """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be >= 1, got {limit}")
     case, name = case_of(sweep), strategy or sweep.strategy or "grid"
     chosen = make_strategy(name, sweep.space, sweep.objectives, seed=seed, trials=trials)
+    pool = Pool(
+        workers,
+        time_limit_s=time_limit_s,
+        memory_limit_bytes=memory_limit_bytes,
+        prepare=_ready,
+    )
     with Store(path) as store:
         store.study(header_of(sweep, case))
-        pool = Pool(workers, time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes)
         try:
-            return run_study(
+            tally = run_study(
                 chosen,
                 store,
                 sweep.objectives,
@@ -298,3 +328,12 @@ def run(
         finally:
             # What still runs here was cut short: by an error, or by the user.
             pool.shutdown(cancel_futures=True)
+    if not tally.points:
+        raise InputError(f"{sweep.name}: no point of the space keeps its constraints")
+    return tally
+
+
+def _ready() -> None:
+    """Load what simulations need, so that limits are of points alone."""
+    import simulator.engine.assemble
+    import simulator.engine.schedule  # noqa: F401

@@ -152,11 +152,18 @@ def _run(file: Path, study: Path, *, as_json: bool, **options: Any) -> None:
 
     began = time.perf_counter()
     loaded = load_sweep(file)
+    if options["strategy"] is None:
+        options["strategy"] = loaded.strategy or "nsga2"
     with _bar(loaded.space.size if options.get("trials") is None else options["trials"]) as seen:
-        tally = run(loaded, study, seen=seen, **options)
+        try:
+            tally = run(loaded, study, seen=seen, **options)
+        except KeyboardInterrupt:
+            output.warn(f"{study} keeps what has ended; the same command goes on")
+            raise
     found = {
         "study": str(study),
-        "points": tally.points,
+        "points": tally.stored,
+        "asked": tally.points,
         "new": tally.new,
         "ok": tally.ok,
         "infeasible": tally.infeasible,
@@ -167,8 +174,8 @@ def _run(file: Path, study: Path, *, as_json: bool, **options: Any) -> None:
         output.show_json(found)
         return
     output.show(
-        f"{tally.points} points in {study}, {tally.new} of them new: {tally.ok} simulated, "
-        f"{tally.infeasible} infeasible, {tally.failed} failed"
+        f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
+        f"{tally.ok} simulated, {tally.infeasible} infeasible, {tally.failed} failed"
     )
 
 

@@ -363,7 +363,9 @@ def matrix_work(
     scale = 0
     edge = 0
     if unit.kind == THROUGHPUT:
-        busy = ceil_div(count * m * n * k * unit.passes * 1_000_000, unit.macs_per_megacycle)
+        # In two steps, so that no product of an operation is beyond 64 bits.
+        passed, rate = count * m * n * k * unit.passes, unit.macs_per_megacycle
+        busy = passed // rate * 1_000_000 + ceil_div(passed % rate * 1_000_000, rate)
     elif unit.kind == ADDER_TREE:
         tiles = count * ceil_div(m, unit.rows) * ceil_div(n, unit.columns)
         stream, waits = stream_cycles(unit, k)

@@ -32,7 +32,7 @@ def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
     """Return the front of a table of `Store.table`."""
     kept = table[table["state"] == "OK"]
     for each in objectives:
-        kept = kept[kept[each.metric].map(each.within)]
+        kept = kept[kept[each.metric].map(each.within).astype(bool)]
     columns = [kept[each.metric].map(each.cost) for each in objectives]
     costs = np.array(columns, dtype=np.float64).reshape(len(objectives), len(kept)).T
     return Front(kept, non_dominated(costs).tolist())

@@ -7,11 +7,13 @@ place.
 Functions and their arguments go to processes of this program only.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from multiprocessing import get_context
+from math import inf
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from threading import Thread
@@ -21,10 +23,18 @@ from simulator.errors import InputError, NibblesimError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: How long a process may take to be ready.
+START_S = 120.0
+#: Limits of memory that the system takes are below this.
+MOST_BYTES = 2**60
 
 
 class WorkerLostError(NibblesimError):
     """The process of a call died, or was killed for its time; the message says which."""
+
+
+class NoWorkerError(NibblesimError):
+    """No process can be started; what it has to do makes no difference."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Pool(Executor):
     """Processes that are started when they are needed.
 
     time_limit_s: of a call; memory_limit_bytes: of a process, beyond which it has a MemoryError.
-    Raises InputError for limits and numbers of workers that are not above 0.
+    prepare: what a process does before it is ready, such as imports; its time is no call's.
+    Raises InputError for limits and numbers of workers that are not above 0, or endless.
     """
 
     def __init__(
@@ -48,6 +59,7 @@ class Pool(Executor):
         *,
         time_limit_s: float | None = None,
         memory_limit_bytes: int | None = None,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         """Start threads, each of which will have a process."""
         given = {
@@ -58,12 +70,15 @@ class Pool(Executor):
         problems = [
             f"{name} must be above 0, got {value}"
             for name, value in given.items()
-            if value is not None and not value > 0
+            if value is not None and not 0 < value < inf
         ]
+        if not problems and (memory_limit_bytes or 0) >= MOST_BYTES:
+            problems = [f"memory_limit_bytes must be below 2^60, got {memory_limit_bytes}"]
         if problems:
             raise InputError(problems)
         self._time_limit_s = time_limit_s
         self._memory_limit_bytes = memory_limit_bytes
+        self._prepare = prepare
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._ended = False
         self._workers: list[_Worker | None] = [None] * workers
@@ -103,15 +118,18 @@ class Pool(Executor):
         while (call := self._calls.get()) is not None:
             if not call.future.set_running_or_notify_cancel():
                 continue
-            worker = self._workers[place]
-            if worker is None:
-                worker = self._workers[place] = _Worker(self._memory_limit_bytes)
             try:
+                worker = self._workers[place]
+                if worker is None:
+                    worker = _Worker(self._memory_limit_bytes, self._prepare)
+                    self._workers[place] = worker
+                    worker.wait_until_ready()
                 call.future.set_result(worker.call(call, self._time_limit_s))
+            except (WorkerLostError, NoWorkerError, OSError) as error:
+                self._workers[place] = None
+                call.future.set_exception(error)
             except BaseException as error:  # noqa: BLE001 - whoever waits for the call gets it
                 call.future.set_exception(error)
-            if not worker.process.is_alive():
-                self._workers[place] = None
         worker = self._workers[place]
         if worker is not None:
             worker.kill()
@@ -120,12 +138,32 @@ class Pool(Executor):
 class _Worker:
     """One process and the way to it."""
 
-    def __init__(self, memory_limit_bytes: int | None) -> None:
+    def __init__(
+        self, memory_limit_bytes: int | None, prepare: Callable[[], object] | None
+    ) -> None:
         context = get_context("spawn")
         self._way, other = context.Pipe()
-        self.process = context.Process(target=_work, args=(other, memory_limit_bytes), daemon=True)
-        self.process.start()
+        given = other, memory_limit_bytes, prepare
+        self.process = context.Process(target=_work, args=given, daemon=True)
+        try:
+            self.process.start()
+        except (OSError, RuntimeError) as error:
+            raise NoWorkerError(f"no process can be started: {error}") from error
         other.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process takes calls; NoWorkerError where it does not get so far."""
+        try:
+            ready = wait([self._way, self.process.sentinel], START_S) and self._way.recv()
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
+            self.process.join(5)
+            self.kill()
+            raise NoWorkerError(
+                f"a process did not get ready, {_how_it_ended(self.process.exitcode)}; a script "
+                'needs if __name__ == "__main__", and --memory-limit room for what is imported'
+            )
 
     def call(self, call: _Call, time_limit_s: float | None) -> Any:
         """Return what a call returns, or raise what it raises; WorkerLostError without either."""
@@ -135,8 +173,9 @@ class _Worker:
                 self.kill()
                 raise WorkerLostError(f"killed after {time_limit_s:g} s, the time limit of a point")
             fine, value = self._way.recv()
-        except (EOFError, ConnectionError):
-            self.process.join()
+        except (EOFError, OSError):
+            self.process.join(5)
+            self.kill()
             raise WorkerLostError(_how_it_ended(self.process.exitcode)) from None
         if fine:
             return value
@@ -154,14 +193,28 @@ def _how_it_ended(exit_code: int | None) -> str:
     return f"its process ended with exit code {exit_code}"
 
 
-def _work(way: Connection, memory_limit_bytes: int | None) -> None:
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, whatever it does then."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(
+    way: Connection, memory_limit_bytes: int | None, prepare: Callable[[], object] | None
+) -> None:
     """Do one call after the other until the other end is closed."""
     # Ctrl-C goes to all processes of a terminal; the one that the user waits for ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    if prepare is not None:
+        prepare()
     if memory_limit_bytes is not None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
+    way.send(True)
     while True:
         try:
             function, arguments, named = way.recv()

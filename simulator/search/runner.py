@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from simulator.search.objectives import Objective
-from simulator.search.pool import WorkerLostError
+from simulator.search.pool import NoWorkerError, WorkerLostError
 from simulator.search.records import Outcome, Row
 from simulator.search.space import Point, key_of
 from simulator.search.store import Store
@@ -25,8 +25,12 @@ AHEAD = 64
 
 @dataclass
 class Tally:
-    """What a study has come to: points by state, those of them that this call evaluated."""
+    """What a call has come to: points asked for by state, and those that it evaluated.
 
+    stored: points in the study when the call ended.
+    """
+
+    stored: int = 0
     ok: int = 0
     infeasible: int = 0
     failed: int = 0
@@ -34,7 +38,7 @@ class Tally:
 
     @property
     def points(self) -> int:
-        """All points."""
+        """All points that were asked for."""
         return self.ok + self.infeasible + self.failed
 
     def count(self, outcome: Outcome, *, new: bool) -> None:
@@ -83,6 +87,7 @@ def run_study(
             break
         strategy.tell(points, [costs_of(known[key], objectives) for key in keys])
         asked += len(points)
+    tally.stored = store.count()
     return tally
 
 
@@ -117,6 +122,8 @@ def _outcome(future: Future[Outcome]) -> Outcome:
     error = future.exception()
     if error is None:
         return future.result()
+    if isinstance(error, NoWorkerError):
+        raise error
     if isinstance(error, WorkerLostError):
         return Outcome(state="FAILED", metrics={}, reason=str(error))
     listed = "".join(traceback.format_exception(error))

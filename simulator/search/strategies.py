@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Costs: TypeAlias = Sequence[float] | None
 
 GENERATION = 16
+#: Of strategies that learn nothing from costs: between generations workers wait for the last.
+LONG_GENERATION = 256
 #: Draws in a row that give no new point before a strategy takes the space to hold no more.
 MOST_MISSES = 10_000
 #: The same for Optuna's samplers, whose draws cost a thousand times as much.
@@ -338,13 +340,16 @@ def strategy(
     *,
     seed: int,
     trials: int | None = None,
-    generation: int = GENERATION,
+    generation: int | None = None,
 ) -> Strategy:
     """Return a strategy that asks for at most `trials` points, `generation` of them at a time.
 
-    trials: None for all of a grid; the others must be told. Raises InputError that lists every
-    problem: unknown names, wrong numbers, several objectives for CMA-ES, a float in a grid.
+    generation: by default `GENERATION` for samplers, `LONG_GENERATION` for the others. trials:
+    None for all of a grid; the others must be told. Raises InputError that lists every problem:
+    unknown names, wrong numbers, several objectives for CMA-ES, a float in a grid.
     """
+    if generation is None:
+        generation = GENERATION if name in _SAMPLERS else LONG_GENERATION
     problems = _problems(name, objectives, seed, trials, generation)
     if problems:
         raise InputError(problems)

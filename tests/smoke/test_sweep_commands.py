@@ -43,7 +43,7 @@ def test_from_a_file_to_a_front(folder: Path) -> None:
     found = json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--limit", "3", "--json"))
     assert (found["points"], found["new"], found["ok"]) == (3, 3, 3)
     assert run("sweep", "sweep.yaml", "--study", "s.db") == (
-        "4 points in s.db, 1 of them new: 4 simulated, 0 infeasible, 0 failed\n"
+        "4 points in s.db; of 4 asked for, 1 new: 4 simulated, 0 infeasible, 0 failed\n"
     )
     run("export", "s.db", "--out", "p.parquet")
     table = pd.read_parquet(folder / "p.parquet")
@@ -70,6 +70,18 @@ def test_a_search() -> None:
     assert (found["points"], found["new"]) == (3, 3)
     again = json.loads(run("search", "sweep.yaml", *options, "--strategy", "sobol"))
     assert (again["points"], again["new"]) == (3, 0)
+    own = json.loads(run("search", "sweep.yaml", *options))
+    assert (own["asked"], own["points"]) == (3, 3 + own["new"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_study_in_which_nothing_fits_has_no_front() -> None:
+    small = SWEEP.replace("space:", "space:\n  device.scratchpad.capacity: [1 KiB]")
+    Path("sweep.yaml").write_text(small)
+    assert json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--json"))["infeasible"] == 4
+    done = CliRunner().invoke(app, ["pareto", "s.db", "--out", "f.pdf"])
+    assert done.exit_code == 2
+    assert "no point has a result and keeps the bounds" in done.stderr
 
 
 @pytest.mark.parametrize(

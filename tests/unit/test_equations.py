@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from plans import variant
 
-from simulator.api import simulate
+from simulator.api import load_device, profile_of, simulate
 from simulator.cost import load_profile
 from simulator.hardware import Device
 from simulator.hardware.equations import (
@@ -21,6 +21,7 @@ from simulator.hardware.equations import (
     matrix_edges,
     matrix_work,
     operand_bits,
+    pipeline_ps,
     spatial,
     systolic_cycles,
     total_cycles,
@@ -28,6 +29,8 @@ from simulator.hardware.equations import (
 from simulator.hardware.models import matrix_model
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.planner import plan
+from simulator.mapping.target import Target
+from simulator.mapping.tiling import GemmProblem, search_gemm
 from simulator.workload import Workload, gemm
 
 SYSTOLIC: dict[str, Any] = {
@@ -440,3 +443,18 @@ def test_a_gemv_on_the_lanes_of_several_cores_shares_no_k_and_stores_its_outputs
     assert op.store_bytes == 128
     for rung in ("analytic", "tile"):
         simulate(device, work, rung).check()
+
+
+def test_cycles_of_the_largest_products_are_the_same_compiled() -> None:
+    """The scan of tilings multiplies in 64 bits, the plan of what it chose in Python's integers."""
+    a100 = load_device("a100")
+    target = Target(a100, profile_of(a100))
+    unit = target.unit("fp16xfp16")
+    tokens, outputs, inputs = 262_144, 14_336, 4_096
+    problem = GemmProblem(
+        *(unit, 1, tokens, outputs, inputs, 16, 16, 16),
+        *(2 * tokens * inputs, 2 * outputs * inputs, 0, 2 * tokens * outputs, 0),
+        *(1, 1, 1, 1, 1, 1, 0, 0, 16 << 20),
+    )
+    chosen, _, found_ps = search_gemm(problem, target.rates, target.memory)
+    assert found_ps == pipeline_ps(chosen.pipeline)

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, as_completed
 import pytest
 
 from simulator.errors import InputError
-from simulator.search.pool import Pool, WorkerLostError
+from simulator.search.pool import NoWorkerError, Pool, WorkerLostError
 
 
 def square(number: int) -> int:
@@ -86,6 +86,7 @@ def test_memory_has_a_limit(pool: Pool) -> None:
 
 def test_a_shutdown_that_cancels_does_not_wait() -> None:
     pool = Pool(1)
+    assert pool.submit(square, 2).result() == 4
     running, waiting = pool.submit(hang, 0), pool.submit(square, 1)
     while not running.running():
         time.sleep(0.01)
@@ -98,6 +99,24 @@ def test_a_shutdown_that_cancels_does_not_wait() -> None:
         pool.submit(square, 1)
 
 
+def not_ready() -> None:
+    raise ImportError
+
+
+def test_processes_that_do_not_get_ready_are_no_fault_of_a_call() -> None:
+    with Pool(1, prepare=not_ready) as pool, pytest.raises(NoWorkerError, match="exit code 1"):
+        pool.submit(square, 1).result()
+
+
+def test_the_time_to_get_ready_is_no_time_of_a_call() -> None:
+    with Pool(1, time_limit_s=0.5, prepare=linger) as pool:
+        assert pool.submit(square, 3).result() == 9
+
+
+def linger() -> None:
+    time.sleep(1)
+
+
 def test_limits_that_are_none() -> None:
     with pytest.raises(InputError) as error:
         Pool(0, time_limit_s=-1.5, memory_limit_bytes=0)
@@ -106,3 +125,7 @@ def test_limits_that_are_none() -> None:
         "time_limit_s must be above 0, got -1.5",
         "memory_limit_bytes must be above 0, got 0",
     )
+    with pytest.raises(InputError, match="time_limit_s must be above 0, got inf"):
+        Pool(1, time_limit_s=float("inf"))
+    with pytest.raises(InputError, match=r"memory_limit_bytes must be below 2\^60"):
+        Pool(1, memory_limit_bytes=2**60)
