@@ -49,7 +49,10 @@ def sweep(
     memory_limit: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate every point of a grid, in processes; the same command resumes."""
+    """Simulate every point of a grid.
+
+    In processes; the same command goes on where one was ended.
+    """
     _run(
         file,
         study,
@@ -82,7 +85,10 @@ def search(
     memory_limit: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for the best points of a space; the same command resumes."""
+    """Look for the best points of a space.
+
+    In processes; the same command goes on where one was ended.
+    """
     _run(
         file,
         study,
@@ -101,7 +107,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet|csv", help="What to write.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Write the points of a study as a table: dimensions, state, metrics."""
+    """Write the points of a study as a table.
+
+    One row a point: dimensions, state, metrics with units.
+    """
     from simulator.search.store import Store
 
     with Store(study, read_only=True) as store:
@@ -118,7 +127,10 @@ def pareto(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.html|pdf", help="What to write.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the points that no other beats in all objectives; as HTML with a table of them."""
+    """Draw the points that no other beats.
+
+    In all objectives of the study; as HTML with a table of them.
+    """
     from simulator.report.front_picture import Axis, front_info, write_front
     from simulator.search.front import front_of
     from simulator.search.store import Store
