@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from plans import tiny_model
 from typer.testing import CliRunner
 
+from simulator.api import load_model
 from simulator.cli import app
-from simulator.config import dump_yaml
+from simulator.config import dump_yaml, replace
 
 SWEEP = """\
 name: small
@@ -27,7 +27,8 @@ objectives: {latency_s: min, memory_bytes: min, tokens_per_s_per_w: max}
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with a sweep and its model."""
-    (tmp_path / "tiny.yaml").write_text(dump_yaml(tiny_model()))
+    tiny = replace(load_model("gpt-2"), {"layers": 2, "vocab": 1000})
+    (tmp_path / "tiny.yaml").write_text(dump_yaml(tiny))
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     monkeypatch.chdir(tmp_path)
     return tmp_path
