@@ -335,5 +335,8 @@ def run(
 
 def _ready() -> None:
     """Load what simulations need, so that limits are of points alone."""
+    # Numba imports it at some point; its OpenBLAS never gives up where it gets no memory.
+    import scipy.linalg  # noqa: F401
+
     import simulator.engine.assemble
     import simulator.engine.schedule  # noqa: F401

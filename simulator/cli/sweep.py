@@ -11,6 +11,7 @@ import typer
 
 from simulator.cli import output
 from simulator.cli.options import JsonOption
+from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.search.records import Outcome
@@ -37,7 +38,7 @@ MemoryOption = Annotated[
     float | None,
     typer.Option("--memory-limit", metavar="GIB", help="Memory of a process, likewise."),
 ]
-GIB = 2**30
+GIB = MOST_GIB = 2**30
 
 
 def sweep(
@@ -60,7 +61,7 @@ def sweep(
         workers=workers,
         limit=limit,
         time_limit_s=time_limit,
-        memory_limit_bytes=None if memory_limit is None else round(memory_limit * GIB),
+        memory_limit=memory_limit,
         as_json=as_json,
     )
 
@@ -97,7 +98,7 @@ def search(
         seed=seed,
         workers=workers,
         time_limit_s=time_limit,
-        memory_limit_bytes=None if memory_limit is None else round(memory_limit * GIB),
+        memory_limit=memory_limit,
         as_json=as_json,
     )
 
@@ -157,13 +158,19 @@ def pareto(
         output.show(f"{len(kept)} of {len(found.table)} points on the front, in {out}")
 
 
-def _run(file: Path, study: Path, *, as_json: bool, **options: Any) -> None:
+def _run(
+    file: Path, study: Path, *, memory_limit: float | None, as_json: bool, **options: Any
+) -> None:
     """Run a study and say what came of it."""
     from simulator.search.sweep_file import load_sweep
     from simulator.study import run
 
     began = time.perf_counter()
     loaded = load_sweep(file)
+    if memory_limit is not None:
+        if not 0 < memory_limit < MOST_GIB:
+            raise InputError(f"--memory-limit must be above 0 and below 2^30, got {memory_limit}")
+        options["memory_limit_bytes"] = round(memory_limit * GIB)
     if options["strategy"] is None:
         options["strategy"] = loaded.strategy or "nsga2"
     with _bar(loaded.space.size if options.get("trials") is None else options["trials"]) as seen:

@@ -80,7 +80,7 @@ class Pool(Executor):
         self._memory_limit_bytes = memory_limit_bytes
         self._prepare = prepare
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._ended = False
+        self._ended = self._cancelled = False
         self._workers: list[_Worker | None] = [None] * workers
         self._threads = [
             Thread(target=self._serve, args=(place,), daemon=True) for place in range(workers)
@@ -100,6 +100,7 @@ class Pool(Executor):
         """Take no more calls; with `cancel_futures`, processes are killed and calls are over."""
         self._ended = True
         if cancel_futures:
+            self._cancelled = True
             while not self._calls.empty():
                 call = self._calls.get()
                 if call is not None:
@@ -123,9 +124,12 @@ class Pool(Executor):
                 if worker is None:
                     worker = _Worker(self._memory_limit_bytes, self._prepare)
                     self._workers[place] = worker
+                    if self._cancelled:
+                        # It was started while `shutdown` killed the others.
+                        worker.kill()
                     worker.wait_until_ready()
                 call.future.set_result(worker.call(call, self._time_limit_s))
-            except (WorkerLostError, NoWorkerError, OSError) as error:
+            except (WorkerLostError, NoWorkerError) as error:
                 self._workers[place] = None
                 call.future.set_exception(error)
             except BaseException as error:  # noqa: BLE001 - whoever waits for the call gets it

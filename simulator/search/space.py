@@ -6,6 +6,7 @@ dimension) and the check of a point from elsewhere. Constraints are predicates o
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,12 +44,12 @@ def key_of(point: Point) -> str:
     return blake2b(canonical.encode(), digest_size=8).hexdigest()
 
 
-class _Listed:
+class _Listed(ABC):
     """What domains of finitely many values share: each value has an equal part of [0, 1)."""
 
     @property
-    def _each(self) -> Sequence[Value]:
-        raise NotImplementedError
+    @abstractmethod
+    def _each(self) -> Sequence[Value]: ...
 
     @property
     def size(self) -> int:
@@ -74,9 +75,9 @@ class _Listed:
         _check_inside(self, value)
         return (self._place(value) + 0.5) / self.size
 
+    @abstractmethod
     def refusal(self, value: object) -> str:
         """Return why a value is not of this domain, "" if it is."""
-        raise NotImplementedError
 
     def _place(self, value: Value) -> int:
         return self._each.index(value)
