@@ -6,10 +6,11 @@ from functools import cache
 from simulator.api import load_device, load_model
 from simulator.config import replace
 from simulator.cost import Counts
+from simulator.engine.bound import bound_plan
 from simulator.engine.run import Entry, SegmentRun, run_segment
 from simulator.hardware import Device
 from simulator.hardware.equations import Pipeline
-from simulator.mapping.plan import OpPlan, SegmentPlan
+from simulator.mapping.plan import OpPlan, Plan, SegmentPlan
 from simulator.workload import (
     HIDDEN,
     HIDDEN_OUT,
@@ -80,6 +81,12 @@ def execute(
     """Run operations as one segment from time 0."""
     segment = SegmentPlan("segment", tuple(ops), 1, 0)
     return run_segment(segment, following, Entry() if entry is None else entry, prefetch=prefetch)
+
+
+def bounded_ps(*segments: Sequence[OpPlan]) -> int:
+    """Return how long operations take at least, segment after segment, on the analytic rung."""
+    made = tuple(SegmentPlan("segment", tuple(ops), 1, 0) for ops in segments)
+    return bound_plan(Plan(made, 1)).end_ps
 
 
 def variant(name: str, changes: Mapping[str, object] | None = None) -> Device:

@@ -8,22 +8,27 @@ from math import gcd
 import numpy as np
 
 from simulator.config import content_hash, resolved
-from simulator.cost import (
-    STATES,
-    Counts,
-    EnergyProfile,
-    Static,
-    UnitState,
-    energy_breakdown,
-    waiting_energy,
-)
+from simulator.cost import Counts, EnergyProfile, energy_breakdown
 from simulator.dram import energy_of
 from simulator.dram.channels import Channels
+from simulator.engine.energy import (
+    PER_CORE,
+    PS_PER_S,
+    SHARED,
+    Waited,
+    Work,
+    breakdown_j,
+    by_state_j,
+    rated,
+    unit_times,
+    waiting,
+    works_of,
+)
 from simulator.engine.roofline import roofline
 from simulator.engine.run import Step
 from simulator.engine.tasks import UNITS
 from simulator.hardware.device import Device, IdealMemory
-from simulator.hardware.pim import AttAccStacks, NeuPimsBanks
+from simulator.hardware.pim import NeuPimsBanks
 from simulator.mapping.plan import OpPlan, Plan
 from simulator.results import (
     ChannelRecord,
@@ -39,13 +44,7 @@ from simulator.results import (
 )
 from simulator.workload import Workload
 
-PS_PER_S = 10**12
 DRAM = UNITS.index("dram")
-#: Units of which each core has its own.
-PER_CORE = ("matrix", "vector")
-SHARED = ("leakage", "dram_background", "stalled", "idle")
-#: Units whose active energy is a component of its own.
-MOVED_OR_OWN = ("vector", "scratchpad", "accumulator", "dram", "noc", "pim", "link")
 
 
 def _same(unit: int, op: int, times: np.ndarray) -> np.ndarray:
@@ -180,38 +179,17 @@ def _placed(device: Device, units: np.ndarray) -> np.ndarray:
     return found
 
 
-def _unit_times(plan: Plan, group: int) -> dict[str, tuple[int, dict[str, int]]]:
-    """Return (useful ps, stalls by cause) of each unit, from the plan alone.
-
-    Of units that each core has, the sum over the groups of cores that work.
-    """
-    busy = dict.fromkeys(UNITS, 0)
-    stalls: dict[str, dict[str, int]] = {unit: {} for unit in UNITS}
-    for count, op in _executions(plan):
-        of_cores = count * op.cores // group
-        times = of_cores if op.unit in PER_CORE else count
-        busy[op.unit] += times * op.main_ps
-        busy["vector"] += of_cores * op.vector_ps
-        busy["dram"] += count * op.dram_ps
-        for cause, ps in op.stalls_ps:
-            busy[op.unit] -= times * ps
-            stalls[op.unit][cause] = stalls[op.unit].get(cause, 0) + times * ps
-        if op.exclusive:
-            stalls["dram"]["pim"] = stalls["dram"].get("pim", 0) + count * op.main_ps
-    return {unit: (busy[unit], stalls[unit]) for unit in UNITS}
-
-
-def core_group(plan: Plan, device: Device) -> int:
+def core_group(works: Sequence[Work], plan: Plan, device: Device) -> int:
     """Return the size of the equal groups of cores that are booked together.
 
     The largest that divides the cores of the device, of the plan and of every operation.
     """
-    sizes = {op.cores for _, op in _executions(plan) if op.unit in PER_CORE or op.vector_ps}
+    sizes = {work.cores for work in works if work.unit in PER_CORE or work.vector_ps}
     return gcd(device.cores, plan.cores, *sizes)
 
 
 def _units(
-    plan: Plan, device: Device, latency_ps: int, books: _Books, *, by_command: bool
+    works: Sequence[Work], device: Device, latency_ps: int, books: _Books, *, by_command: bool
 ) -> tuple[UnitRecord, ...]:
     """Book busy, stalled and idle time of each unit; stalls for memory as the executor saw them.
 
@@ -219,7 +197,7 @@ def _units(
     the run alone, as it is where transfers and what multiplies in the memory slow each other.
     """
     records, waited = [], books.waited
-    group, times = core_group(plan, device), _unit_times(plan, core_group(plan, device))
+    group, times = books.group, unit_times(works, books.group)
     measured = {"dram"} if by_command else set()
     if len(books.columns) and device.pim is not None:
         measured = {"dram", "pim"}
@@ -235,154 +213,6 @@ def _units(
             UnitRecord(name=name, busy_ps=busy, stall_ps=stalls, idle_ps=idle, instances=instances)
         )
     return tuple(records)
-
-
-def area_mm2(device: Device, profile: EnergyProfile) -> float:
-    """Return the silicon area: the die's where the device states it, else from the profile."""
-    return sum(areas_mm2(device, profile).values())
-
-
-def areas_mm2(device: Device, profile: EnergyProfile) -> dict[str, float]:
-    """Return the silicon area by unit; where the device states its die's, that of the "chip".
-
-    Both matrix units of a core are in "matrix": the profile has one area of an element.
-    """
-    if device.die_area_mm2 is not None:
-        return {"chip": device.die_area_mm2}
-    elements = sum(
-        unit.arrays * getattr(unit, "rows", 0) * getattr(unit, "columns", 0)
-        for unit in device.matrix_units
-    )
-    return profile.areas.parts_mm2(
-        pes=device.cores * elements,
-        scratchpad_bytes=device.cores * device.scratchpad.capacity_bytes,
-        lanes=device.cores * device.vector.lanes,
-    )
-
-
-def _waiting(
-    units: Sequence[UnitRecord], device: Device, profile: EnergyProfile, plan: Plan
-) -> dict[str, UnitState]:
-    """Return the states of the units that burn energy while they wait, by name.
-
-    Two matrix units take turns: the one with most MACs waits, the other is switched off. Rows,
-    columns and lanes of a busy matrix unit that have no operands wait too.
-    """
-    pair = _pair(plan, device)
-    power = {
-        "matrix": device.peak_macs_per_s[pair] * profile.mac_pj(pair) * 1e-12 if pair else 0.0,
-        "vector": device.cores * device.vector.lanes * device.clock_hz
-        * profile.vector_pj("add") * 1e-12,
-    }  # fmt: skip
-    states = {
-        _matrix_unit(pair, device) if u.name == "matrix" else u.name: UnitState(
-            sum(u.stall_ps.values()) / u.instances / PS_PER_S,
-            u.idle_ps / u.instances / PS_PER_S,
-            power[u.name],
-        )
-        for u in units
-        if u.name in power
-    }
-    for unit, joules in _unfilled(plan, device, profile).items():
-        states[unit] = states.get(unit, UnitState(0.0, 0.0, 0.0))._replace(unfilled_j=joules)
-    return states
-
-
-def _unfilled(plan: Plan, device: Device, profile: EnergyProfile) -> dict[str, float]:
-    """Return by matrix unit what its parts without operands would burn, were they active.
-
-    In busy cycles: at M of 1 that is all rows but one.
-    """
-    unfilled: dict[str, float] = {}
-    for count, op in _executions(plan):
-        if op.unit != "matrix" or not op.counts.macs:
-            continue
-        busy_ps = op.main_ps - sum(ps for _, ps in op.stalls_ps)
-        for pair, macs in op.counts.macs:
-            share = macs / sum(each for _, each in op.counts.macs)
-            slots = share * busy_ps / PS_PER_S * device.peak_macs_per_s[pair]
-            empty = max(0.0, slots * op.cores / device.cores - macs)
-            unit = _matrix_unit(pair, device)
-            joules = count * empty * profile.mac_pj(pair) * 1e-12
-            unfilled[unit] = unfilled.get(unit, 0.0) + joules
-    return unfilled
-
-
-def _matrix_unit(pair: str, device: Device) -> str:
-    """Return "beside" for a pair that only the second matrix unit multiplies, else "matrix"."""
-    if device.beside is None or pair in device.matrix.pe.formats:
-        return "matrix"
-    return "beside" if pair in device.beside.pe.formats else "matrix"
-
-
-def _shared_energy(
-    states: Iterable[UnitState], device: Device, profile: EnergyProfile, seconds: float
-) -> dict[str, float]:
-    """Return what waiting and time burn: stalled and idle units, leakage, DRAM background."""
-    memory = 0 if isinstance(device.memory, IdealMemory) else device.memory.capacity_bytes
-    if isinstance(device.pim, AttAccStacks):
-        memory += device.pim.own.capacity_bytes
-    static = Static(seconds, area_mm2(device, profile), memory)
-    return {
-        name: joules
-        for name, joules in energy_breakdown(Counts(), profile, states, static).items()
-        if name in SHARED
-    }
-
-
-def _energy_by_state(
-    plan: Plan,
-    device: Device,
-    profile: EnergyProfile,
-    breakdown: Mapping[str, float],
-    states: Mapping[str, UnitState],
-    seconds: float,
-) -> dict[str, dict[str, float]]:
-    """Return the energy in J by unit and state.
-
-    What MACs and waiting cost is counted unit by unit, apart from the breakdown; what a memory or
-    the network moves is its component. Area leaks where it is.
-    """
-    table: dict[str, dict[str, float]] = {}
-
-    def book(unit: str, state: str, joules: float) -> None:
-        row = table.setdefault(unit, dict.fromkeys(STATES, 0.0))
-        row[state] += joules
-
-    for unit, joules in _of_macs(plan, device, profile):
-        book(unit, "active", joules)
-    for name in MOVED_OR_OWN:
-        book(name, "active", breakdown.get(name, 0.0))
-    book("dram", "background", breakdown["dram_background"])
-    for unit, state in states.items():
-        for name, joules in waiting_energy(state, profile).items():
-            book(unit, name, joules)
-    for unit, mm2 in areas_mm2(device, profile).items():
-        leaking = energy_breakdown(Counts(), profile, static=Static(seconds, mm2))
-        book(unit, "leakage", leaking["leakage"])
-    return {unit: row for unit, row in table.items() if any(row.values())}
-
-
-def _of_macs(plan: Plan, device: Device, profile: EnergyProfile) -> Iterable[tuple[str, float]]:
-    """Yield (unit, J) of the MACs of each operand pair of each operation, registers included.
-
-    Products on vector lanes are additions and multiplications of theirs, and are none of these.
-    """
-    for count, op in _executions(plan):
-        issued = sum(macs for _, macs in op.counts.macs)
-        register_pj = op.counts.register_bits * profile.array_register_pj_per_bit.nominal
-        for pair, macs in op.counts.macs:
-            pj = macs * (profile.mac_pj(pair) + register_pj / issued)
-            yield _matrix_unit(pair, device), count * pj * 1e-12
-
-
-def _pair(plan: Plan, device: Device) -> str:
-    """Return the operand pair with most MACs (its power is what waiting is scaled by)."""
-    macs: dict[str, int] = {}
-    for count, op in _executions(plan):
-        for pair, number in op.counts.macs:
-            macs[pair] = macs.get(pair, 0) + count * number
-    return max(macs, key=lambda pair: macs[pair], default="")
 
 
 def _peak_macs_per_s(plan: Plan, device: Device) -> int:
@@ -502,18 +332,22 @@ def assemble(
 
     stages: of a decoder block, and what it takes. memory_energy_j: as of `schedule.Scheduled`.
     """
-    books = _Books(profile, core_group(plan, device), trace=trace)
+    works = works_of(plan)
+    books = _Books(profile, core_group(works, plan, device), trace=trace)
     for step in steps:
         if step.run is None:
             books.bounded(step)
         else:
             books.executed(step)
-    units = _units(plan, device, latency_ps, books, by_command=rung == "command")
-    counts = total_counts(plan)
-    states = _waiting(units, device, profile, plan)
-    seconds = latency_ps / PS_PER_S
-    shared = _shared_energy(states.values(), device, profile, seconds)
-    breakdown = {**energy_breakdown(counts, profile), **shared}
+    units = _units(works, device, latency_ps, books, by_command=rung == "command")
+    waits = {
+        unit.name: Waited(sum(unit.stall_ps.values()), unit.idle_ps, unit.instances)
+        for unit in units
+        if unit.name in PER_CORE
+    }
+    counts, numbers = total_counts(plan), rated(device, profile)
+    states = waiting(works, waits, numbers, profile)
+    breakdown = breakdown_j(counts, states.values(), numbers, profile, latency_ps)
     roof = roofline(plan, device)
     memory = None if isinstance(device.memory, IdealMemory) else device.memory
     return Result(
@@ -526,8 +360,10 @@ def assemble(
         roofline_bound_ps=roof.bound_ps,
         roofline_by=roof.by,
         energy_breakdown_j=breakdown,
-        shared_energy_j=shared,
-        energy_by_state_j=_energy_by_state(plan, device, profile, breakdown, states, seconds),
+        shared_energy_j={name: breakdown[name] for name in SHARED},
+        energy_by_state_j=by_state_j(
+            works, states, device, profile, breakdown, latency_ps / PS_PER_S
+        ),
         units=units,
         records=tuple(books.records),
         traffic=_traffic(plan, books, device),

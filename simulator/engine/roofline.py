@@ -127,7 +127,7 @@ def shares(plan: Plan, bound_ps: int) -> list[tuple[SegmentPlan, int, int, Segme
             windows = _windows(weight, before, bound_ps, whole)
             before += sum(weight)
             length = bound_ps * before // whole - start
-            bound = SegmentBound(length, windows, 0, 0)
+            bound = SegmentBound(length, windows)
             dealt.append((segment, segment.first_index + turn, start, bound))
     return dealt
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simulator.dram.channel import Run
 from simulator.engine import executor, tasks
-from simulator.engine.bound import SegmentBound, bound_segment, useful_ahead_ps
+from simulator.engine.bound import PlanBound, SegmentBound, bound_plan
 from simulator.engine.commands import channel_run, commanded, phase_of
 from simulator.engine.roofline import shares
 from simulator.engine.tasks import LOAD, QUEUES, UNIT_OF_QUEUE, UNITS, TaskGraph
@@ -217,7 +217,7 @@ class Engine:
         self.prefetch = device.dma.prefetch
         self.commanding = device if by_command else None
         self.memo: dict[tuple[str, str, Entry, int], SegmentRun] | None = {} if memo else None
-        self._bounded: tuple[Plan, list[Step], int] | None = None
+        self._bounded: PlanBound | None = None
 
     def segment(
         self, segment: SegmentPlan, following: OpPlan | None, entry: Entry, time_ps: int = 0
@@ -258,33 +258,24 @@ class Engine:
         world.run(until=world.process(walk()))
         return steps, int(world.now)
 
+    def bound_ps(self, plan: Plan) -> int:
+        """Return when a plan ends at the earliest, on the analytic rung."""
+        return self._bound(plan).end_ps
+
     def analytic_steps(self, plan: Plan) -> tuple[list[Step], int]:
-        """Place all segments one after the other by their bounds; return the steps and the end.
-
-        The last plan is remembered: it is judged first and run next.
-        """
-        if self._bounded is None or self._bounded[0] is not plan:
-            self._bounded = (plan, *self._bound(plan))
-        return self._bounded[1:]
-
-    @staticmethod
-    def _bound(plan: Plan) -> tuple[list[Step], int]:
+        """Place all segments one after the other by their bounds; return the steps and the end."""
         steps: list[Step] = []
-        known: dict[tuple[int, int], SegmentBound] = {}
-        useful = {id(segment): useful_ahead_ps(segment.ops) for segment in plan.segments}
-        now = ahead = idle = 0
-        for segment, layer, _ in _executions(plan):
-            ahead = min(ahead, useful[id(segment)])
-            key = (id(segment), ahead)
-            if key not in known:
-                known[key] = bound_segment(segment.ops, ahead)
-            # The memory did no more of its work before the segment than it had time for.
-            bound = known[key].lasting(known[key].dram_ps - min(ahead, idle))
+        now, whole = 0, self._bound(plan)
+        for (segment, layer, _), bound in zip(_executions(plan), whole.bounds(), strict=True):
             steps.append(Step(segment, layer, now, None, bound))
             now += bound.makespan_ps
-            idle += bound.makespan_ps - bound.dram_ps
-            ahead = bound.loads_ahead_ps
-        return steps, now
+        return steps, whole.end_ps
+
+    def _bound(self, plan: Plan) -> PlanBound:
+        """Return the bound of a plan; that of the last is remembered: judged first and run next."""
+        if self._bounded is None or self._bounded.plan is not plan:
+            self._bounded = bound_plan(plan)
+        return self._bounded
 
     @staticmethod
     def roofline_steps(plan: Plan, bound_ps: int) -> tuple[list[Step], int]:

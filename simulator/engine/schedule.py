@@ -60,7 +60,7 @@ class Setting(NamedTuple):
             fused_attention=self.fused_attention,
             fused_tables=self.fused_tables,
             policies=self.policies,
-            bound_ps=lambda made: engine.analytic_steps(made)[1],
+            bound_ps=engine.bound_ps,
             duration_ps=(lambda made: engine.tile_steps(made)[1]) if self.events else None,
         )
 
@@ -73,7 +73,7 @@ class Setting(NamedTuple):
     def duration_ps(self, made: Plan) -> int:
         """Return how long a plan takes."""
         engine = self.engine
-        return (engine.tile_steps if self.events else engine.analytic_steps)(made)[1]
+        return engine.tile_steps(made)[1] if self.events else engine.bound_ps(made)
 
     def can_split(self, workload: Workload) -> bool:
         """Tell whether two sub-batches could gain anything."""

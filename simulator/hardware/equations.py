@@ -468,6 +468,24 @@ class Pipeline(NamedTuple):
     store: int
 
 
+@register_jitable
+def memory_ps(p: Pipeline) -> int:
+    """Return how long the memory is busy with loads and stores."""
+    return p.steps * p.load + p.steps // p.every * p.store
+
+
+@register_jitable
+def main_ps(p: Pipeline) -> int:
+    """Return how long the main unit is busy: `main` steps and, on the same unit, `second` steps."""
+    return p.steps * p.main + p.extra + p.steps // p.every * p.second
+
+
+@register_jitable
+def vector_ps(p: Pipeline) -> int:
+    """Return how long the vector unit is busy, widening and with work on outputs."""
+    return p.steps * p.ready + p.steps // p.every * p.post
+
+
 class Times(NamedTuple):
     """When parts of an operation are done, in ps: its last load, main step, post, result, store."""
 
@@ -543,9 +561,10 @@ def flow_times(  # noqa: C901 - all stages of a step read best in one place
     after_main, after_post, after_second = followers(p)
     freeing = SECOND if p.second > 0 else MAIN
     behind, pieces, outputs = steps_behind(p), pieces_of_post(p), p.steps // p.every
-    for row in range(ends.shape[0]):
-        for i in range(p.steps + 2):
-            ends[row, i] = min(begin, 0)
+    # Of most stages, only what is two steps before the first is read before it is written.
+    ends[:, :2] = min(begin, 0)
+    for i in range(p.steps + 2):
+        ends[STORE, i] = ends[NOTHING, i] = min(begin, 0)
     loaded = memory = writing = vector = posted = result = begin
     matrix = main_end = main_from
     loads, stores = 0 if p.load > 0 else p.steps, 0 if p.store > 0 else outputs

@@ -35,11 +35,11 @@ from simulator.mapping.tiling import (
     STREAMED,
     Choice,
     Rates,
+    best_of,
     cuts,
     cycles_ps,
     energy_of,
     padded_bytes,
-    slack_ps,
     tile_size,
 )
 
@@ -103,6 +103,36 @@ class AttentionTotals(NamedTuple):
     write_bits: int
     accumulator_read_bits: int
     accumulator_write_bits: int
+
+
+class AttentionTraffic(NamedTuple):
+    """What a tiling of attention loads and stores.
+
+    kv_bytes, kv_runs: of keys and values, and their contiguous runs; load_bytes: queries too.
+    """
+
+    kv_bytes: int
+    kv_runs: int
+    load_bytes: int
+    store_bytes: int
+
+
+class Speeds(NamedTuple):
+    """ps of a byte of keys and values, of queries, and of outputs, as a tiling moves them."""
+
+    kv_ps_per_byte: float
+    q_ps_per_byte: float
+    out_ps_per_byte: float
+
+
+class AttentionPrice(NamedTuple):
+    """What a tiling of attention takes; see `Choice`."""
+
+    needed_bytes: int
+    energy_pj: float
+    slot_bytes: int
+    ring_bytes: int
+    pipeline: Pipeline
 
 
 #: What `add_group` counts: the fields of `MatrixWork`, then its own.
@@ -261,10 +291,25 @@ def add_totals(
             heads = requests[g] * p.kv_heads
             cycles = add_group(p, heads, queries[g], keys[g], tiles, totals[i, 0])
             room.costs[g] = ceil_div(cycles, heads)
+        if p.cores == 1:
+            for field in range(TOTALS):
+                totals[i, 1, field] = totals[i, 0, field]
+            continue
         core = busiest(requests, p.kv_heads, p.cores, room)
         for g in range(requests.size):
             if room.dealt[core, g] > 0:
                 add_group(p, room.dealt[core, g], queries[g], keys[g], tiles, totals[i, 1])
+
+
+@register_jitable
+def totals_of(whole: Sequence[int] | Array, most: Sequence[int] | Array) -> AttentionTotals:
+    """Return two rows of `add_totals` by name: of all heads, and of the busiest core."""
+    return AttentionTotals(
+        whole[PAIRS], whole[SCORES], whole[KEYS], whole[RESCALED],
+        most[BUSY], most[MOVE], most[SKEW], most[OPERAND], most[CONVERSION],
+        most[SCORE_CYCLES], most[SCORES], most[KEYS], most[RESCALED],
+        whole[READ], whole[WRITE], whole[HELD_READ], whole[HELD_WRITE],
+    )  # fmt: skip
 
 
 def attention_totals(
@@ -276,15 +321,85 @@ def attention_totals(
     totals = np.zeros((len(tilings), 2, TOTALS), dtype=np.int64)
     room = room_for(p.cores, len(groups))
     add_totals(p, requests, queries, keys, np.array(tilings, dtype=np.int64), totals, room)
-    return [
-        AttentionTotals(
-            whole[PAIRS], whole[SCORES], whole[KEYS], whole[RESCALED],
-            most[BUSY], most[MOVE], most[SKEW], most[OPERAND], most[CONVERSION],
-            most[SCORE_CYCLES], most[SCORES], most[KEYS], most[RESCALED],
-            whole[READ], whole[WRITE], whole[HELD_READ], whole[HELD_WRITE],
-        )
-        for whole, most in totals.tolist()
-    ]  # fmt: skip
+    return [totals_of(whole, most) for whole, most in totals.tolist()]
+
+
+@register_jitable
+def attention_traffic(
+    p: AttentionProblem, t: AttentionTotals, rates: Rates, heads: int, held_keys: int
+) -> AttentionTraffic:
+    """Return what crosses the memory where so many keys of a head are on chip at a time."""
+    runs = max(1, t.keys_loaded // held_keys)
+    kv = padded_bytes(t.keys_loaded * p.kv_memory_bits_per_key, runs, rates.burst_bytes)
+    queries = padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
+    store = padded_bytes(p.out_memory_bits, heads, rates.burst_bytes)
+    # Keys and values of a head lie apart.
+    return AttentionTraffic(kv, 2 * runs, kv + queries, store)
+
+
+@register_jitable
+def static_bytes(p: AttentionProblem, q_tile: int, kv_tile: int) -> int:
+    """Return the bytes of scores, outputs, queries and widened keys in flight, each twice."""
+    rows = q_tile * p.group_size
+    tile_bits = (
+        kv_tile * (p.unit.accumulator_bits + p.a_bits) + p.head_dim * p.unit.accumulator_bits
+    )
+    static = 2 * ceil_div(rows * tile_bits, 8)
+    if p.q_memory_bits > 0:
+        static += 2 * ceil_div(rows * p.head_dim * p.a_bits, 8)
+    if p.ready_cycles_per_kilokey > 0:
+        static += 2 * ceil_div(2 * kv_tile * p.head_dim * p.w_bits, 8)
+    return static
+
+
+@register_jitable
+def attention_price(
+    p: AttentionProblem,
+    t: AttentionTotals,
+    rates: Rates,
+    moved: AttentionTraffic,
+    speeds: Speeds,
+    heads: int,
+    tiles: tuple[int, int],
+    held_keys: int,
+) -> AttentionPrice:
+    """Price fused attention for one size of query and key tiles, (q_tile, kv_tile)."""
+    cores, load, store = p.cores, moved.load_bytes, moved.store_bytes
+    folds = ceil_div(t.scores, STREAMED * STREAMED * cores)
+    steps = max(1, min(MAX_STEPS, max(ceil_div(heads, cores), folds)))
+    tile = ceil_div(held_keys * p.kv_memory_bits_per_key, 8)
+    static = static_bytes(p, tiles[0], tiles[1])
+    free = p.room_bytes - static - tile
+    if free < ceil_div(load, steps * cores):
+        # A small scratchpad: hand on each tile as it comes.
+        steps = max(steps, ceil_div(t.pairs, cores))
+    slot = ceil_div(load, steps * cores)
+    slots = 1 + free // slot
+    move, skew = matrix_edges(p.unit, tiles[0] * p.group_size, tiles[1], p.head_dim, 1)
+    cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
+    main = cycles_ps(rates, t.score_cycles + move + skew)
+    both = cycles_ps(rates, cycles + move + skew)
+    ready = ceil_div(t.keys_most * p.ready_cycles_per_kilokey, 1024)
+    softmax = ceil_div(t.scores_most * p.softmax_cycles_per_kiloscore, 1024)
+    softmax += ceil_div(t.rescaled_most * (p.head_dim + 3) * p.mul_cycles, p.vector_lanes)
+    kv = moved.kv_bytes
+    load_ps = ceil(kv * speeds.kv_ps_per_byte + (load - kv) * speeds.q_ps_per_byte)
+    load_ps += ceil_div(2 * t.keys_loaded, held_keys * cores) * rates.descriptor_ps
+    pipeline = Pipeline(
+        steps,
+        1,
+        max(1, min(slots, steps)),
+        rates.latency_ps if load > 0 else 0,
+        ceil_div(load_ps, steps),
+        ceil_div(cycles_ps(rates, ready), steps),
+        main // steps,
+        main - main // steps * steps,
+        ceil_div(cycles_ps(rates, softmax), steps),
+        ceil_div(both - main, steps),
+        ceil_div(ceil(store * speeds.out_ps_per_byte), steps),
+    )
+    energy = energy_of(load, store, load, t.read_bits + t.write_bits, rates)
+    return AttentionPrice(static + tile + max(tile, slot), energy, slot, free + slot, pipeline)
 
 
 def attention_choice(
@@ -298,66 +413,33 @@ def attention_choice(
     kv_tile: int,
     hold: int,
 ) -> Choice:
-    """Price fused attention for one size of query and key tiles."""
-    cores = p.cores
-    folds = ceil_div(t.scores, STREAMED * STREAMED * cores)
-    steps = max(1, min(MAX_STEPS, max(ceil_div(heads, cores), folds)))
-    per_key = p.kv_memory_bits_per_key
+    """Price fused attention for one size of query and key tiles, as its memory moves it."""
     held_keys = longest if hold == 1 else kv_tile
-    key_runs = max(1, t.keys_loaded // held_keys)
-    kv_load = padded_bytes(t.keys_loaded * per_key, key_runs, rates.burst_bytes)
-    load = kv_load + padded_bytes(p.q_memory_bits, heads, rates.burst_bytes)
-    store = padded_bytes(p.out_memory_bits, heads, rates.burst_bytes)
-    tile = ceil_div(held_keys * per_key, 8)
-    rows = q_tile * p.group_size
-    tile_bits = (
-        kv_tile * (p.unit.accumulator_bits + p.a_bits) + p.head_dim * p.unit.accumulator_bits
-    )
-    static = 2 * ceil_div(rows * tile_bits, 8)
-    if p.q_memory_bits > 0:
-        static += 2 * ceil_div(rows * p.head_dim * p.a_bits, 8)
-    if p.ready_cycles_per_kilokey > 0:
-        static += 2 * ceil_div(2 * kv_tile * p.head_dim * p.w_bits, 8)
-    free = p.room_bytes - static - tile
-    if free < ceil_div(load, steps * cores):
-        # A small scratchpad: hand on each tile as it comes.
-        steps = max(steps, ceil_div(t.pairs, cores))
-    slot = ceil_div(load, steps * cores)
-    slots = 1 + free // slot
-    move, skew = matrix_edges(p.unit, rows, kv_tile, p.head_dim, 1)
-    cycles = t.busy + t.weight_load + t.fill_drain + t.operand + t.conversion
-    main = cycles_ps(rates, t.score_cycles + move + skew)
-    both = cycles_ps(rates, cycles + move + skew)
-    ready = ceil_div(t.keys_most * p.ready_cycles_per_kilokey, 1024)
-    softmax = ceil_div(t.scores_most * p.softmax_cycles_per_kiloscore, 1024)
-    softmax += ceil_div(t.rescaled_most * (p.head_dim + 3) * p.mul_cycles, p.vector_lanes)
-    # Keys and values of a head lie apart; queries and outputs of all heads one after the other.
+    moved = attention_traffic(p, t, rates, heads, held_keys)
+    kv, load, store = moved.kv_bytes, moved.load_bytes, moved.store_bytes
+    # Queries and outputs of all heads lie one after the other.
     accesses = (
-        Access(False, kv_load, 2 * key_runs, 0),
-        Access(False, load - kv_load, 1, 1),
+        Access(False, kv, moved.kv_runs, 0),
+        Access(False, load - kv, 1, 1),
         Access(True, store, 1, 1),
     )
-    load_ps = ceil(sum(memory.ps(access) for access in accesses[:2] if access.size_bytes))
-    load_ps += ceil_div(2 * t.keys_loaded, held_keys * cores) * rates.descriptor_ps
-    pipeline = Pipeline(
-        steps,
+    speeds = Speeds(*(memory.ps_per_byte(each) if each.size_bytes else 0.0 for each in accesses))
+    price = attention_price(p, t, rates, moved, speeds, heads, (q_tile, kv_tile), held_keys)
+    needed = price.needed_bytes
+    return Choice(
+        needed if needed <= p.room_bytes else -1,
+        needed,
+        price.energy_pj,
+        load,
+        store,
+        load,
+        price.slot_bytes,
+        price.ring_bytes,
         1,
-        max(1, min(slots, steps)),
-        rates.latency_ps if load > 0 else 0,
-        ceil_div(load_ps, steps),
-        ceil_div(cycles_ps(rates, ready), steps),
-        main // steps,
-        main - main // steps * steps,
-        ceil_div(cycles_ps(rates, softmax), steps),
-        ceil_div(both - main, steps),
-        ceil_div(ceil(memory.ps(accesses[2])) if store else 0, steps),
+        0,
+        price.pipeline,
+        tuple(access for access in accesses if access.size_bytes),
     )
-    needed = static + tile + max(tile, slot)
-    energy = energy_of(load, store, load, t.read_bits + t.write_bits, rates)
-    footprint = needed if needed <= p.room_bytes else -1
-    room = free + slot
-    moved = tuple(access for access in accesses if access.size_bytes)
-    return Choice(footprint, needed, energy, load, store, load, slot, room, 1, 0, pipeline, moved)
 
 
 def candidates(p: AttentionProblem, longest: int, most: int) -> list[list[Tiles]]:
@@ -396,22 +478,20 @@ def search_attention(
     p = p._replace(cores=min(p.cores, heads))
     smallest: tuple[Choice, AttentionTotals, Tiles] | None = None
     for tilings in candidates(p, longest, most):
-        found: list[tuple[int, Choice, AttentionTotals, Tiles]] = []
+        found: list[tuple[Choice, AttentionTotals, Tiles]] = []
         for tiles, totals in zip(tilings, attention_totals(p, groups, tilings), strict=True):
             if totals.pairs > MAX_TILES * heads:
                 continue
             choice = attention_choice(p, totals, rates, memory, heads, longest, *tiles)
             if choice.footprint_bytes >= 0:
-                found.append((pipeline_ps(choice.pipeline), choice, totals, tiles))
+                found.append((choice, totals, tiles))
             elif smallest is None or choice.needed_bytes < smallest[0].needed_bytes:
                 smallest = choice, totals, tiles
         if found:
-            fastest = min(time for time, *_ in found)
-            equal = [one for one in found if one[0] <= fastest + slack_ps(fastest)]
-            time, choice, totals, tiles = min(
-                equal, key=lambda one: (one[1].energy_pj, one[0], one[1].footprint_bytes)
-            )
-            return choice, totals, tiles, time
+            ranks = [(pipeline_ps(each.pipeline), each.needed_bytes) for each, *_ in found]
+            energies = np.array([each.energy_pj for each, *_ in found])
+            best = best_of(np.array(ranks, dtype=np.int64), energies, len(found))
+            return *found[best], ranks[best][0]
     # The first tiling is one tile a head: it is never left out.
     assert smallest is not None
     return *smallest, -1

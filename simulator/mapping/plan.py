@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from simulator.cost import Counts
 from simulator.dram.channels import Access
-from simulator.hardware.equations import Pipeline
+from simulator.hardware.equations import Pipeline, main_ps, memory_ps, vector_ps
 
 PPM = 1_000_000
 #: Units whose main steps move bytes of their own and compute nothing.
@@ -86,20 +86,17 @@ class OpPlan:
     @property
     def dram_ps(self) -> int:
         """Time that the memory is busy with the operation's loads and stores."""
-        p = self.pipeline
-        return p.steps * p.load + self.outputs * p.store
+        return memory_ps(self.pipeline)
 
     @property
     def main_ps(self) -> int:
         """Time of the main unit: `main` steps and, on the same unit, `second` steps."""
-        p = self.pipeline
-        return p.steps * p.main + p.extra + self.outputs * p.second
+        return main_ps(self.pipeline)
 
     @property
     def vector_ps(self) -> int:
         """Time of the vector unit for widening and for work on outputs."""
-        p = self.pipeline
-        return p.steps * p.ready + self.outputs * p.post
+        return vector_ps(self.pipeline)
 
     def bound_by(self) -> str:
         """Name what limits the operation: a unit, or the stall that dominates the matrix unit."""

@@ -3,21 +3,25 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
 from simulator.cost import Counts, added
 from simulator.errors import InputError
 from simulator.formats import Format, get
 from simulator.hardware.equations import (
+    MatrixModel,
     MatrixWork,
+    ceil_div,
     matrix_edges,
     matrix_work,
     pipeline_ps,
     tile_loads,
     total_cycles,
 )
-from simulator.hardware.matrix import SystolicArray, pair_formats
+from simulator.hardware.matrix import AdderTree, SystolicArray, Throughput, pair_formats
 from simulator.mapping.lowering import Lowered, VectorWork
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.streams import plan_reduction, plan_stream
@@ -65,59 +69,101 @@ def partitions(cores: int, *, reduction: bool) -> tuple[Grid, ...]:
     return tuple((m, n, k) for m in sizes for n in sizes for k in depths if m * n * k <= cores)
 
 
-def problem_of(target: Target, c: Context, grid: Grid, gemm: Gemm) -> GemmProblem:
+class Product(NamedTuple):
+    """`products` products of m x k by k x n, before cores share them; the rest as in `GemmProblem`.
+
+    ready_cycles, post_cycles: of one vector unit for all of it.
+    """
+
+    products: int
+    m: int
+    n: int
+    k: int
+    a_bits: int
+    w_bits: int
+    out_bits: int
+    a_memory_bits: int
+    w_memory_bits: int
+    w_metadata_bits: int
+    out_memory_bits: int
+    side_memory_bits: int
+    ready_cycles: int
+    post_cycles: int
+
+
+@register_jitable
+def cores_of(grid: Grid, count: int, cores: int) -> int:
+    """Return how many cores work on a product: those of a grid, or one for each of several."""
+    return min(cores, count) if count > 1 else grid[0] * grid[1] * grid[2]
+
+
+@register_jitable
+def gemm_problem(
+    unit: MatrixModel, p: Product, grid: Grid, cores: int, multicast: int, room_bytes: int
+) -> GemmProblem:
     """Return what one core has of a product: its share of a grid, or of several products.
 
     Cores that share K leave partial sums at accumulator width on chip, for the reduction.
+    multicast: whether cores receive what they share at once.
     """
-    op, device = c.op, target.device
-    used = cores_of(grid, gemm, device.cores)
-    several = gemm.count > 1
+    used, partial = cores_of(grid, p.products, cores), grid[2] > 1
+    a_shards, w_shards, products = grid[0] * grid[2], grid[1] * grid[2], 1
+    if p.products > 1:
+        a_shards, w_shards, products = used, used, ceil_div(p.products, used)
+    return GemmProblem(
+        unit,
+        products,
+        ceil_div(p.m, grid[0]),
+        ceil_div(p.n, grid[1]),
+        ceil_div(p.k, grid[2]),
+        p.a_bits,
+        p.w_bits,
+        unit.accumulator_bits if partial else p.out_bits,
+        p.a_memory_bits,
+        p.w_memory_bits,
+        p.w_metadata_bits,
+        0 if partial else p.out_memory_bits,
+        0 if partial else p.side_memory_bits,
+        a_shards,
+        w_shards,
+        grid[1],
+        grid[0],
+        1 if multicast else grid[1],
+        1 if multicast else grid[0],
+        ceil_div(p.ready_cycles, w_shards),
+        0 if partial else ceil_div(p.post_cycles, used),
+        room_bytes,
+    )
+
+
+def product_of(target: Target, c: Context, gemm: Gemm) -> Product:
+    """Return the numbers of a product, before cores share it."""
+    op, vector = c.op, target.device.vector
     assert op.pair is not None
     w_name, a_name = pair_formats(op.pair)
-    weight = c.tensor(op.inputs[1])
-    packed = c.memory_bits(op.inputs[1])
+    weight, out = c.tensor(op.inputs[1]), op.outputs[-1]
     metadata = weight.format.metadata_bits(weight.rows, weight.columns)
-    shared = device.network is not None and device.network.multicast
-    out = op.outputs[-1]
-    unit = target.unit(op.pair, 0 if op.gemm is None else weight.format.group or 0)
-    w_shards = used if several else grid[1] * grid[2]
-    partial = grid[2] > 1
-    out_bits = int(np.ceil(float(c.tensor(out).format.value_bits)))
-    return GemmProblem(
-        unit=unit,
-        products=-(-gemm.count // used) if several else 1,
-        m=-(-gemm.m // grid[0]),
-        n=-(-gemm.n // grid[1]),
-        k=-(-gemm.k // grid[2]),
+    return Product(
+        products=gemm.count,
+        m=gemm.m,
+        n=gemm.n,
+        k=gemm.k,
         a_bits=held_bits(c.tensor(op.inputs[0]).format, a_name),
         w_bits=int(get(w_name).value_bits),
-        out_bits=unit.accumulator_bits if partial else out_bits,
+        out_bits=int(np.ceil(float(c.tensor(out).format.value_bits))),
         a_memory_bits=c.memory_bits(op.inputs[0]),
-        w_memory_bits=packed - metadata,
+        w_memory_bits=c.memory_bits(op.inputs[1]) - metadata,
         w_metadata_bits=metadata,
-        out_memory_bits=0 if partial else c.memory_bits(out),
-        side_memory_bits=0 if partial else sum(c.memory_bits(name) for name in op.inputs[2:]),
-        a_shards=used if several else grid[0] * grid[2],
-        w_shards=w_shards,
-        a_readers=grid[1],
-        w_readers=grid[0],
-        a_copies=1 if shared else grid[1],
-        w_copies=1 if shared else grid[0],
-        ready_cycles=-(-device.vector.cycles(op.widen) // w_shards),
-        post_cycles=0 if partial else -(-device.vector.cycles(op.work) // used),
-        room_bytes=c.room_bytes,
+        out_memory_bits=c.memory_bits(out),
+        side_memory_bits=sum(c.memory_bits(name) for name in op.inputs[2:]),
+        ready_cycles=vector.cycles(op.widen),
+        post_cycles=vector.cycles(op.work),
     )
 
 
 def held_bits(form: Format, multiplied: str) -> int:
     """Return the bits of a value at the array's edge: as it is held, tables too, or converted."""
     return ceil((form if form.base == multiplied else get(multiplied)).value_bits)
-
-
-def cores_of(grid: Grid, gemm: Gemm, cores: int) -> int:
-    """Return how many cores work on a product: those of a grid, or one for each of several."""
-    return min(cores, gemm.count) if gemm.count > 1 else grid[0] * grid[1] * grid[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +190,13 @@ def tiled_product(target: Target, c: Context, gemm: Gemm, *, share_k: bool) -> T
     if gemm.count == 1 and c.op.gemm is not None:
         reduction = share_k and network is not None and network.reduction
         grids = partitions(cores, reduction=reduction)
+    assert c.op.pair is not None
+    group = 0 if c.op.gemm is None else c.tensor(c.op.inputs[1]).format.group or 0
+    unit, product = target.unit(c.op.pair, group), product_of(target, c, gemm)
+    multicast = int(network is not None and network.multicast)
     found = []
     for grid in grids:
-        problem = problem_of(target, c, grid, gemm)
+        problem = gemm_problem(unit, product, grid, cores, multicast, c.room_bytes)
         choice, tiles, time = cached_gemm(problem, target.rates, target.memory)
         if time >= 0:
             rest = sum(pipeline_ps(p.pipeline) for p in after_partials(target, c, grid, problem))
@@ -164,7 +214,7 @@ def plan_product(target: Target, c: Context, *, share_k: bool = True) -> tuple[O
     tiled = tiled_product(target, c, gemm, share_k=share_k)
     grid, problem, tiles = tiled.grid, tiled.problem, tiled.tiles
     cores = target.device.cores
-    used = cores_of(grid, gemm, cores)
+    used = cores_of(grid, gemm.count, cores)
     edges = matrix_edges(problem.unit, problem.m, problem.n, problem.k, tiled.choice.temporal_tiles)
     text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
     if cores > 1:
@@ -251,25 +301,30 @@ def weight_passes(problem: GemmProblem, tiles: tuple[int, int, int, int]) -> int
 
 
 def register_bits(target: Target, c: Context, macs: int) -> int:
-    """Return the bits that pass from PE to PE.
-
-    In one pass of a micro-tile (m, n, k), two of its m k activations, n k weights and m n partial
-    sums move on; the third is stationary.
-    """
+    """Return the bits that pass from PE to PE."""
     if c.op.pair is None:
         return 0
-    matrix = target.device.unit_of(c.op.pair)
-    if not isinstance(matrix, SystolicArray):
-        return 0
+    bits, macs_each = passed_on(target.device.unit_of(c.op.pair), c.op.pair)
+    return macs * bits // macs_each
+
+
+def passed_on(matrix: SystolicArray | AdderTree | Throughput, pair: str) -> tuple[int, int]:
+    """Return the bits that pass from PE to PE in one pass of a micro-tile, and its MACs.
+
+    Of a micro-tile (m, n, k), two of its m k activations, n k weights and m n partial sums move on;
+    the third is stationary.
+    """
     m, n, k = matrix.pe.micro_tile
-    weight, activation = (int(get(name).value_bits) for name in pair_formats(c.op.pair))
+    if not isinstance(matrix, SystolicArray):
+        return 0, m * n * k
+    weight, activation = (int(get(name).value_bits) for name in pair_formats(pair))
     moving = {
         "activations": m * k * activation,
         "weights": n * k * weight,
         "sums": m * n * matrix.pe.accumulator_bits,
     }
     del moving[STATIONARY[matrix.dataflow]]
-    return macs * sum(moving.values()) // (m * n * k)
+    return sum(moving.values()), m * n * k
 
 
 def matrix_plan(

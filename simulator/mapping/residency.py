@@ -7,10 +7,13 @@ of a tensor (`lowering.VIEWS`) are where it is.
 Left out: partial residency of one tensor, eviction and reload.
 """
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 from simulator.hardware.device import Device
 from simulator.mapping.lowering import PRODUCTS, VIEWS, Lowered
@@ -23,6 +26,11 @@ from simulator.workload import Graph, OpKind, Role
 ACTIVATION_SHARES = (0.85, 0.425, 0.2125, 0.10625, 0.053125)
 HALVES = tuple(ACTIVATION_SHARES[0] / 2**i for i in range(24))
 LAST_RESORT = (0.0,)
+
+
+#: Read, or written too, in Python; or an array in compiled code.
+Read: TypeAlias = Sequence[Any] | NDArray[Any]
+Written: TypeAlias = MutableSequence[Any] | NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,24 @@ def lives(graph: Graph, ops: Sequence[Lowered], cores: int) -> dict[str, Life]:
     return found
 
 
+@register_jitable
+def keep(rows: Read, barred: Read, budget_bytes: int, live: Written, kept: Written) -> None:
+    """Say which tensors stay on chip, and add them to the live bytes at each operation.
+
+    rows: (bytes, first, last) of each life, in the order in which they are kept, that of (bytes,
+    first); barred: those that must live in memory. `live` starts with what is there anyway.
+    """
+    for row in range(len(rows)):
+        size, first, last = rows[row][0], rows[row][1], rows[row][2]
+        most = 0
+        for index in range(first, last + 1):
+            most = max(most, live[index])
+        kept[row] = not barred[row] and most + size <= budget_bytes
+        if kept[row]:
+            for index in range(first, last + 1):
+                live[index] += size
+
+
 def resident(
     graph: Graph,
     ops: Sequence[Lowered],
@@ -84,14 +110,13 @@ def resident(
     `spilled` names tensors that must live in memory (a neighbouring segment cannot keep them);
     `share` is the part of the scratchpad that activations may hold.
     """
-    budget = int(device.scratchpad.capacity_bytes * share)
-    live = np.zeros(len(ops), dtype=np.int64)
-    kept: set[str] = set()
-    found = lives(graph, ops, device.cores)
-    for name, life in sorted(found.items(), key=lambda item: (item[1].bytes, item[1].first)):
-        span = slice(life.first, life.last + 1)
-        if name not in spilled and live[span].max(initial=0) + life.bytes <= budget:
-            live[span] += life.bytes
-            kept.add(name)
+    found = sorted(
+        lives(graph, ops, device.cores).items(), key=lambda item: (item[1].bytes, item[1].first)
+    )
+    rows = [(life.bytes, life.first, life.last) for _, life in found]
+    barred = [name in spilled for name, _ in found]
+    live, stays = [0] * len(ops), [False] * len(found)
+    keep(rows, barred, int(device.scratchpad.capacity_bytes * share), live, stays)
+    kept = {name for (name, _), held in zip(found, stays, strict=True) if held}
     kept |= {part for part, whole in wholes(ops).items() if whole in kept}
-    return frozenset(kept), live
+    return frozenset(kept), np.array(live, dtype=np.int64)

@@ -1,9 +1,11 @@
 """Plans of what is no product: streams through the vector unit, exchanges over the network."""
 
+from numba.extending import register_jitable
+
 from simulator.cost import Counts
 from simulator.dram.channels import Access
 from simulator.errors import InputError
-from simulator.hardware.equations import Pipeline
+from simulator.hardware.equations import Pipeline, ceil_div
 from simulator.mapping.plan import OpPlan
 from simulator.mapping.target import Context, Target
 from simulator.mapping.tiling import cycles_ps
@@ -14,6 +16,32 @@ STREAM_BYTES = 65536
 STREAM_STEPS = 64
 
 
+@register_jitable
+def stream_pipeline(
+    load_bytes: int,
+    store_bytes: int,
+    all_ps: tuple[int, int, int],
+    latency_ps: int,
+    room_bytes: int,
+) -> Pipeline:
+    """Return the pipeline of a stream; all_ps: of all loads, of the work, and of all stores."""
+    most = max(load_bytes, store_bytes)
+    steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), ceil_div(4 * most, room_bytes))
+    return Pipeline(
+        steps,
+        1,
+        max(1, min(steps, 2)),
+        latency_ps if load_bytes > 0 else 0,
+        ceil_div(all_ps[0], steps),
+        0,
+        ceil_div(all_ps[1], steps),
+        0,
+        0,
+        0,
+        ceil_div(all_ps[2], steps),
+    )
+
+
 def plan_stream(target: Target, c: Context) -> OpPlan:
     """Plan an operation of the vector unit: load what is in memory, work, store."""
     op, source = c.op, c.op.sources[0]
@@ -21,24 +49,12 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
     moved = c.moved_bytes(op.outputs, source.rows_written, source.runs_written)
     stored = Access(True, *moved, 0)
     load, store = loaded.size_bytes, stored.size_bytes
-    most = max(load, store)
-    steps = max(1, min(STREAM_STEPS, most // STREAM_BYTES), -(-4 * most // c.room_bytes))
     read = sum(c.tensor(n).bits for n in op.inputs if n in c.kept)
     written = sum(c.tensor(n).bits for n in op.outputs if n in c.kept)
-    rates = target.rates
-    pipeline = Pipeline(
-        steps=steps,
-        every=1,
-        slots=max(1, min(steps, 2)),
-        latency=rates.latency_ps if load else 0,
-        load=target.transfer_ps(loaded, steps),
-        ready=0,
-        main=-(-cycles_ps(rates, target.vector_cycles(op.work)) // steps),
-        extra=0,
-        post=0,
-        second=0,
-        store=target.transfer_ps(stored, steps),
-    )
+    work_ps = cycles_ps(target.rates, target.vector_cycles(op.work))
+    all_ps = target.transfer_ps(loaded, 1), work_ps, target.transfer_ps(stored, 1)
+    pipeline = stream_pipeline(load, store, all_ps, target.rates.latency_ps, c.room_bytes)
+    steps = pipeline.steps
     counts = Counts(
         vector_ops=op.work,
         scratchpad_read_bits=read + load * 8 + store * 8,

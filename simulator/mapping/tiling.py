@@ -184,19 +184,43 @@ def gemm_steps(p: GemmProblem) -> tuple[int, int]:
     return outputs, min(ceil_div(p.k, grain_k), ceil_div(MAX_STEPS, outputs))
 
 
+class Tile(NamedTuple):
+    """What a tiling moves and holds whatever the order of its loops.
+
+    m, n, k: tiles of each dimension; a_pieces, w_pieces: contiguous parts of an operand. a_bytes,
+    w_bytes: of an operand once, padded; a_core_bytes, w_core_bytes, side_core_bytes: a core's part.
+    store_ps: of all stores. tile_bytes: of a tile of both operands; static_bytes: of outputs and
+    widened weights in flight.
+    """
+
+    m: int
+    n: int
+    k: int
+    a_pieces: int
+    w_pieces: int
+    a_bytes: int
+    w_bytes: int
+    a_core_bytes: int
+    w_core_bytes: int
+    side_bytes: int
+    side_core_bytes: int
+    store_bytes: int
+    store_runs: int
+    store_ps: int
+    tile_bytes: int
+    static_bytes: int
+
+
 class Traffic(NamedTuple):
     """What a tiling moves and holds, before its cycles are counted; see `Choice`.
 
-    load_ps, store_ps: of all transfers; w_loads: passes over the weights; slots as in `Pipeline`.
-    a_bytes, a_runs, store_runs: of the loads of activations, and of all stores, whose contiguous
-    runs are parts of rows where K, or N, is cut.
+    load_ps: of all loads; w_loads: passes over the weights; slots as in `Pipeline`. a_bytes,
+    a_runs: of the loads of activations, whose contiguous runs are parts of rows where K is cut.
     """
 
     load_bytes: int
-    store_bytes: int
     fill_bytes: int
     load_ps: int
-    store_ps: int
     w_loads: int
     k_spills: int
     needed_bytes: int
@@ -207,7 +231,6 @@ class Traffic(NamedTuple):
     ring_bytes: int
     a_bytes: int
     a_runs: int
-    store_runs: int
 
 
 class Edges(NamedTuple):
@@ -241,63 +264,85 @@ def held_sum_bytes(unit: MatrixModel) -> int:
 
 
 @register_jitable
-def gemm_traffic(
-    p: GemmProblem, rates: Rates, edges: Edges, tile_m: int, tile_n: int, tile_k: int, order: int
-) -> Traffic:
-    """Return what crosses the memory and what lies in the scratchpad for one tiling."""
-    tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
-    tiles_k = ceil_div(p.k, tile_k)
-    outputs, every = gemm_steps(p)
-    a_loads, w_loads = tile_loads(order, tiles_m, tiles_n, tiles_k)
+def tile_of(
+    p: GemmProblem, rates: Rates, edges: Edges, tile_m: int, tile_n: int, tile_k: int
+) -> Tile:
+    """Return what tiles of a size move and hold in any order of loops."""
+    m, n, k = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n), ceil_div(p.k, tile_k)
     burst = rates.burst_bytes
-    a_pieces = p.products * (p.m * tiles_k if tiles_k > 1 else tiles_m)
-    w_pieces = p.products * tiles_n * tiles_k
-    a_once = padded_bytes(p.a_memory_bits, a_pieces * p.a_shards, burst)
-    w_once = padded_bytes(p.w_memory_bits, w_pieces * p.w_shards, burst)
-    w_once += padded_bytes(p.w_metadata_bits, w_pieces * p.w_shards, burst)
-    out_pieces = p.products * (p.m * tiles_n if tiles_n > 1 else tiles_m)
+    a_pieces, w_pieces = p.products * (p.m * k if k > 1 else m), p.products * n * k
+    a_bytes = padded_bytes(p.a_memory_bits, a_pieces * p.a_shards, burst)
+    w_bytes = padded_bytes(p.w_memory_bits, w_pieces * p.w_shards, burst)
+    w_bytes += padded_bytes(p.w_metadata_bits, w_pieces * p.w_shards, burst)
+    out_pieces = p.products * (p.m * n if n > 1 else m)
     store = padded_bytes(p.out_memory_bits, out_pieces, burst)
-    side = padded_bytes(p.side_memory_bits, p.products * tiles_m * tiles_n, burst)
-    a_bytes = a_loads * p.a_copies * a_once
-    load = a_bytes + w_loads * p.w_copies * w_once + side
-    fill = a_loads * p.a_readers * a_once + w_loads * p.w_readers * w_once + side
-    a_core, w_core = ceil_div(a_once, p.a_shards), ceil_div(w_once, p.w_shards)
-    tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * tiles_m * tiles_k)
-    core = a_loads * a_core + w_loads * w_core + ceil_div(side, max(p.a_shards, p.w_shards))
-
-    static = 2 * ceil_div(tile_m * tile_n * p.out_bits, 8) if store > 0 else 0
+    side = padded_bytes(p.side_memory_bits, p.products * m * n, burst)
+    store_ps = static = 0
+    if store > 0:
+        store_ps = int(np.ceil(store * edges.out_ps_per_byte))
+        store_ps += p.products * m * n * rates.descriptor_ps
+        static += 2 * ceil_div(tile_m * tile_n * p.out_bits, 8)
     if p.ready_cycles > 0:
         static += 2 * ceil_div(tile_k * tile_n * p.w_bits, 8)
-    k_spills = 0
-    if tiles_k > 1:
-        held = partial_sum_bytes(p, order, tile_m, tile_n)
-        if held > held_sum_bytes(p.unit):
-            static += held
-            k_spills = tiles_k - 1
-    free = p.room_bytes - static - tile
+    a_core, w_core = ceil_div(a_bytes, p.a_shards), ceil_div(w_bytes, p.w_shards)
+    side_core = ceil_div(side, max(p.a_shards, p.w_shards))
+    tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * m * k)
+    return Tile(
+        m, n, k, a_pieces, w_pieces, a_bytes, w_bytes, a_core, w_core, side, side_core,
+        store, out_pieces if n > 1 else 1, store_ps, tile, static,
+    )  # fmt: skip
+
+
+@register_jitable
+def spilled_sum_bytes(
+    p: GemmProblem, tile_m: int, tile_n: int, tiles_k: int, order: int, in_arrays: int
+) -> int:
+    """Return the bytes of partial sums between tiles of K; 0 where `in_arrays` bytes hold them."""
+    held = partial_sum_bytes(p, order, tile_m, tile_n) if tiles_k > 1 else 0
+    return held if held > in_arrays else 0
+
+
+@register_jitable
+def gemm_traffic(
+    p: GemmProblem,
+    rates: Rates,
+    edges: Edges,
+    tile: Tile,
+    order: int,
+    sums: int,
+    pieces: tuple[int, int],
+) -> Traffic:
+    """Return what crosses the memory and what lies in the scratchpad for one tiling.
+
+    sums: `spilled_sum_bytes`; pieces: `gemm_steps`.
+    """
+    a_loads, w_loads = tile_loads(order, tile.m, tile.n, tile.k)
+    a_bytes = a_loads * p.a_copies * tile.a_bytes
+    load = a_bytes + w_loads * p.w_copies * tile.w_bytes + tile.side_bytes
+    fill = a_loads * p.a_readers * tile.a_bytes + w_loads * p.w_readers * tile.w_bytes
+    core = a_loads * tile.a_core_bytes + w_loads * tile.w_core_bytes + tile.side_core_bytes
+    static = tile.static_bytes + sums
+    free = p.room_bytes - static - tile.tile_bytes
+    outputs, every = pieces
     if free < ceil_div(core, outputs * every):
         # A small scratchpad: hand on each tile as it comes.
-        outputs, every = max(outputs, p.products * tiles_m * tiles_n), max(every, tiles_k)
+        outputs, every = max(outputs, p.products * tile.m * tile.n), max(every, tile.k)
     steps = outputs * every
     slot = ceil_div(core, steps)
     slots = steps if slot == 0 else 1 + free // slot
     descriptors = 0
-    if a_once > 0:
-        descriptors += a_loads * p.products * tiles_m * tiles_k
-    if w_once > 0:
-        descriptors += w_loads * w_pieces
+    if tile.a_bytes > 0:
+        descriptors += a_loads * p.products * tile.m * tile.k
+    if tile.w_bytes > 0:
+        descriptors += w_loads * tile.w_pieces
     # Tiles of weights lie one after the other, as do whole rows; parts of rows do not.
-    a_runs = a_loads * p.a_copies * a_pieces * p.a_shards if tiles_k > 1 else 1
-    store_runs = out_pieces if tiles_n > 1 else 1
+    a_runs = a_loads * p.a_copies * tile.a_pieces * p.a_shards if tile.k > 1 else 1
     moving = a_bytes * edges.a_ps_per_byte + (load - a_bytes) * rates.read_ps_per_byte
     load_ps = int(np.ceil(moving)) + descriptors * rates.descriptor_ps
-    store_ps = int(np.ceil(store * edges.out_ps_per_byte))
-    if store > 0:
-        store_ps += p.products * tiles_m * tiles_n * rates.descriptor_ps
-    needed = static + tile + (max(tile, slot) if steps > 1 else 0)
+    needed = static + tile.tile_bytes + (max(tile.tile_bytes, slot) if steps > 1 else 0)
     return Traffic(
-        load, store, fill, load_ps, store_ps, w_loads, k_spills, needed, outputs, every,
-        max(1, min(slots, steps)), slot, free + slot, a_bytes, a_runs, store_runs,
+        load, fill + tile.side_bytes, load_ps, w_loads, tile.k - 1 if sums > 0 else 0, needed,
+        outputs, every, max(1, min(slots, steps)), slot, free + slot, a_bytes, a_runs,
     )  # fmt: skip
 
 
@@ -313,21 +358,23 @@ def gemm_work(p: GemmProblem, pieces: int, k_spills: int) -> tuple[int, int]:
 
 
 @register_jitable
-def gemm_pipeline(p: GemmProblem, rates: Rates, t: Traffic, cycles: int) -> Pipeline:
-    """Return the pipeline of a tiling whose main steps take `cycles` in all."""
-    steps, main = t.outputs * t.every, cycles_ps(rates, cycles)
+def gemm_pipeline(
+    rates: Rates, t: Traffic, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
+) -> Pipeline:
+    """Return the pipeline of a tiling whose stages take so long in all."""
+    steps = t.outputs * t.every
     return Pipeline(
         steps,
         t.every,
         t.slots,
         rates.latency_ps if t.load_bytes > 0 else 0,
         ceil_div(t.load_ps, steps),
-        ceil_div(cycles_ps(rates, p.ready_cycles * t.w_loads), steps),
-        main // steps,
-        main - main // steps * steps,
-        ceil_div(cycles_ps(rates, p.post_cycles), t.outputs),
+        ceil_div(ready_ps, steps),
+        main_ps // steps,
+        main_ps - main_ps // steps * steps,
+        ceil_div(post_ps, t.outputs),
         0,
-        ceil_div(t.store_ps, t.outputs),
+        ceil_div(store_ps, t.outputs),
     )
 
 
@@ -356,31 +403,35 @@ def gemm_choice(
     edges = Edges(
         a_ps_per_byte(p, rates, memory, tiles_k), out_ps_per_byte(p, rates, memory, tiles_n)
     )
-    t = gemm_traffic(p, rates, edges, tile_m, tile_n, tile_k, order)
-    pieces = temporal_pieces(p, ceil_div(p.m, tile_m), tiles_n, tiles_k)
+    tile = tile_of(p, rates, edges, tile_m, tile_n, tile_k)
+    sums = spilled_sum_bytes(p, tile_m, tile_n, tile.k, order, held_sum_bytes(p.unit))
+    t = gemm_traffic(p, rates, edges, tile, order, sums, gemm_steps(p))
+    pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
     cycles, bits = gemm_work(p, pieces, t.k_spills)
+    ready, post = p.ready_cycles * t.w_loads, p.post_cycles
+    ready_ps, main_ps, post_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
         t.needed_bytes,
-        energy_of(t.load_bytes, t.store_bytes, t.fill_bytes, bits, rates),
+        energy_of(t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates),
         t.load_bytes,
-        t.store_bytes,
+        tile.store_bytes,
         t.fill_bytes,
         t.slot_bytes,
         t.ring_bytes,
         pieces,
         t.k_spills,
-        gemm_pipeline(p, rates, t, cycles),
-        _accesses(t, tiles_n, tiles_k),
+        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps),
+        _accesses(t, tile),
     )
 
 
-def _accesses(t: Traffic, tiles_n: int, tiles_k: int) -> tuple[Access, ...]:
+def _accesses(t: Traffic, tile: Tile) -> tuple[Access, ...]:
     """Return the activations, then weights and what joined operations read, then the outputs."""
     found = (
-        Access(False, t.a_bytes, t.a_runs, tiles_k),
+        Access(False, t.a_bytes, t.a_runs, tile.k),
         Access(False, t.load_bytes - t.a_bytes, 1, 1),
-        Access(True, t.store_bytes, t.store_runs, tiles_n),
+        Access(True, tile.store_bytes, tile.store_runs, tile.n),
     )
     return tuple(access for access in found if access.size_bytes)
 
@@ -442,7 +493,8 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
 ) -> tuple[tuple[int, int, int, int], int]:
     """Look at all tilings; see `search_gemm`. `found` and `energies` are room to work in.
 
-    a_ps, out_ps: of a byte, by the cut of K and of N.
+    a_ps, out_ps: of a byte, by the cut of K and of N. What takes longer than `limit` in one stage
+    alone can neither be the fastest nor count as equally fast, and is skipped.
     """
     grain_m, grain_n, grain_k = granules(p.unit)
     folds_m, folds_n = ceil_div(p.m, grain_m), ceil_div(p.n, grain_n)
@@ -450,41 +502,74 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
     taken = (min(p.m, grain_m), min(p.n, grain_n), min(p.k, grain_k), 2)
     least_needed = limit = -1
     count = 0
+    steps, in_arrays = gemm_steps(p), held_sum_bytes(p.unit)
+    post_ps = cycles_ps(rates, p.post_cycles)
     # Cycles depend on how the temporal dimension is cut and on spills: mostly those of before.
-    known_pieces, known_spills, cycles, bits = -1, -1, 0, 0
+    known_pieces, known_spills, main_ps, bits = -1, -1, 0, 0
+    floor_pieces, floor_ps, known_loads, ready_ps = -1, 0, -1, 0
+    # Whether tiles of N or K cut the temporal dimension too.
+    cut_by_others = p.unit.kind == INPUT_STATIONARY or p.unit.kind == OUTPUT_STATIONARY
     for cut_m in range(cuts(folds_m)):
         tile_m = tile_size(p.m, folds_m, grain_m, cut_m)
+        tiles_m = ceil_div(p.m, tile_m)
+        if limit >= 0 and not cut_by_others:
+            floor_pieces = temporal_pieces(p, tiles_m, 1, 1)
+            floor_ps = cycles_ps(rates, gemm_work(p, floor_pieces, 0)[0])
+            if floor_ps > limit:
+                continue
         for cut_n in range(cuts(folds_n)):
             tile_n = tile_size(p.n, folds_n, grain_n, cut_n)
+            tiles_n = ceil_div(p.n, tile_n)
             for cut_k in range(cuts(folds_k)):
                 tile_k = tile_size(p.k, folds_k, grain_k, cut_k)
-                tiles_m, tiles_n = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n)
                 tiles_k = ceil_div(p.k, tile_k)
                 if tiles_m * tiles_n * tiles_k > MAX_TILES:
                     break
                 pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
+                if pieces != floor_pieces and limit >= 0:
+                    # Spills only add to the main steps.
+                    floor_pieces, floor_ps = pieces, cycles_ps(rates, gemm_work(p, pieces, 0)[0])
+                if floor_ps > limit >= 0:
+                    continue
                 edges = Edges(a_ps[cut_k], out_ps[cut_n])
+                tile = tile_of(p, rates, edges, tile_m, tile_n, tile_k)
+                before = one_before = two_before = (-1, -1, -1)
                 for order in range(4 if tile_k < p.k else 2):
-                    t = gemm_traffic(p, rates, edges, tile_m, tile_n, tile_k, order)
+                    a_loads, w_loads = tile_loads(order, tiles_m, tiles_n, tiles_k)
+                    sums = spilled_sum_bytes(p, tile_m, tile_n, tiles_k, order, in_arrays)
+                    # Orders that move and hold the same are one candidate: the first is taken.
+                    same = (a_loads if tile.a_bytes > 0 else 0, w_loads, sums)
+                    if same == before or same == one_before or same == two_before:  # noqa: SIM109
+                        continue
+                    before, one_before, two_before = same, before, one_before
+                    t = gemm_traffic(p, rates, edges, tile, order, sums, steps)
                     if t.needed_bytes > p.room_bytes:
                         if least_needed < 0 or t.needed_bytes < least_needed:
                             least_needed = t.needed_bytes
                             if count == 0:
                                 taken = (tile_m, tile_n, tile_k, order)
                         continue
-                    if limit >= 0 and t.load_ps + t.store_ps > limit:
+                    if t.load_ps + tile.store_ps > limit >= 0:
                         continue
                     if pieces != known_pieces or t.k_spills != known_spills:
                         cycles, bits = gemm_work(p, pieces, t.k_spills)
                         known_pieces, known_spills = pieces, t.k_spills
-                    time = pipeline_ps(gemm_pipeline(p, rates, t, cycles))
+                        main_ps = cycles_ps(rates, cycles)
+                    if w_loads != known_loads:
+                        known_loads, ready_ps = w_loads, cycles_ps(rates, p.ready_cycles * w_loads)
+                    time = pipeline_ps(
+                        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps)
+                    )
+                    if time > limit >= 0:
+                        continue
                     if limit < 0 or time + slack_ps(time) < limit:
                         limit = time + slack_ps(time)
                     found[count, TIME], found[count, FOOTPRINT] = time, t.needed_bytes
                     found[count, TILES], found[count, TILES + 1] = tile_m, tile_n
                     found[count, TILES + 2], found[count, TILES + 3] = tile_k, order
-                    moved = (t.load_bytes, t.store_bytes, t.fill_bytes)
-                    energies[count] = energy_of(moved[0], moved[1], moved[2], bits, rates)
+                    energies[count] = energy_of(
+                        t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates
+                    )
                     count += 1
     time = -1
     if count > 0:

@@ -2,9 +2,8 @@
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from plans import execute, op_plan
+from plans import bounded_ps, execute, op_plan
 
-from simulator.engine.bound import bound_segment
 from simulator.hardware.equations import Pipeline, flow_ps, load_before_store, pipeline_ps
 
 #: Durations with many near ties.
@@ -60,7 +59,7 @@ def test_one_operation_equals_the_executor(p: Pipeline) -> None:
     tile = executed_ps(p)
     assert flow_ps(p) == tile
     assert pipeline_ps(p) <= tile
-    assert bound_segment([op_plan(p)], 0).makespan_ps == tile
+    assert bounded_ps([op_plan(p)]) == tile
 
 
 STAGES = ("latency", "load", "ready", "main", "extra", "post", "second", "store")

@@ -17,12 +17,11 @@ import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import op_plan, tiny_model, variant
+from plans import bounded_ps, op_plan, tiny_model, variant
 from simpy.events import EventPriority
 
 from simulator.cost import load_profile
 from simulator.engine import run, tasks
-from simulator.engine.bound import bound_segment
 from simulator.engine.run import Entry, SegmentRun, run_segment
 from simulator.engine.tasks import (
     ASIDE,
@@ -303,7 +302,7 @@ def walk(plans: list[SegmentPlan], *, prefetch: bool) -> None:
 def test_random_plans_with_loads_that_run_ahead(plans: list[SegmentPlan], prefetch: bool) -> None:
     walk(plans, prefetch=prefetch)
     first = run_segment(plans[0], None, Entry(), prefetch=prefetch)
-    assert bound_segment(plans[0].ops, 0).makespan_ps <= first.makespan_ps
+    assert bounded_ps(plans[0].ops) <= first.makespan_ps
 
 
 def small(phase: str) -> Workload:

@@ -14,7 +14,7 @@ from plans import tiny_model, variant
 from simulator.api import load_device, load_model, simulate
 from simulator.config import dump_yaml, replace, resolved
 from simulator.cost import load_profile
-from simulator.engine.assemble import area_mm2
+from simulator.engine.energy import area_mm2
 from simulator.hardware import Device
 from simulator.mapping.planner import plan
 from simulator.results import Result, UnitRecord

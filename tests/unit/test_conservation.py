@@ -12,7 +12,7 @@ import pytest
 from plans import tiny_model
 
 from simulator.api import load_device, simulate
-from simulator.engine import assemble, executor, run, tasks
+from simulator.engine import energy, executor, run, tasks
 from simulator.engine.tasks import LOAD, MAIN, STORE, VECTOR, TaskGraph
 from simulator.errors import CheckError, DeadlockError
 from simulator.mapping.plan import OpPlan
@@ -153,13 +153,13 @@ def test_a_run_that_stops_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_waiting_that_nobody_pays_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit forgets what it burns while it waits, as in simulators that charge active cycles."""
     free = {"stalled": 0.0, "idle": 0.0}
-    monkeypatch.setattr(assemble, "waiting_energy", lambda state, profile: free)
+    monkeypatch.setattr(energy, "waiting_energy", lambda state, profile: free)
     assert broken(decode()) == {"energy by state"}
 
 
 def test_products_booked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = assemble._of_macs
-    monkeypatch.setattr(assemble, "_of_macs", lambda *given: [*real(*given), *real(*given)])
+    real = energy._of_macs
+    monkeypatch.setattr(energy, "_of_macs", lambda *given: [*real(*given), *real(*given)])
     assert broken(decode()) == {"energy by state"}
 
 

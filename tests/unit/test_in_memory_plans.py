@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import execute, op_plan, tiny_model, variant
+from plans import bounded_ps, execute, op_plan, tiny_model, variant
 
 from simulator.api import load_model
 from simulator.config import replace
 from simulator.cost import load_profile
 from simulator.dram.pim import neupims
-from simulator.engine.bound import bound_segment
 from simulator.formats import get
 from simulator.hardware import Device
 from simulator.hardware.equations import Pipeline
@@ -101,7 +100,7 @@ def test_what_loads_nothing_waits_for_stores_itself() -> None:
     stored, pim = 3 + 10 + 10, 4
     assert run.first[1, pim] == stored
     assert run.makespan_ps == stored + 4 * 5
-    assert bound_segment([stores, multiplies], 0).makespan_ps == run.makespan_ps
+    assert bounded_ps([stores, multiplies]) == run.makespan_ps
     assert execute([stores, op_plan(multiplies.pipeline, unit="pim")]).first[1, pim] == 0
 
 

@@ -146,6 +146,52 @@ def test_the_search_finds_the_best_of_all_candidates(
     assert feasible >= 2
 
 
+def drawn(rng: np.random.Generator) -> GemmProblem:
+    """Draw a product that cores share, of which some operands stay on chip."""
+
+    def several(most: int) -> int:
+        return int(rng.integers(1, most + 1))
+
+    unit = UNITS[str(rng.choice(list(UNITS)))]
+    m, n, k = (int(2 ** rng.uniform(0, 8)) for _ in range(3))
+    p = problem(unit, m, n, k, int(2 ** rng.uniform(7, 12)), ready_cycles=400 * several(2) - 400)
+    moves = rng.random(4) < (0.3, 0.6, 0.3, 0.5)
+    return p._replace(
+        products=several(2),
+        a_memory_bits=p.a_memory_bits if moves[0] else 0,
+        out_memory_bits=p.out_memory_bits if moves[1] else 0,
+        side_memory_bits=p.out_memory_bits if moves[2] else 0,
+        w_metadata_bits=p.w_metadata_bits if moves[3] else 0,
+        a_shards=several(4),
+        w_shards=several(4),
+        a_readers=several(3),
+        w_readers=several(3),
+        a_copies=several(3),
+        w_copies=several(3),
+        post_cycles=p.post_cycles // several(9),
+    )
+
+
+def test_what_the_search_skips_is_never_the_best() -> None:
+    """Random products of all units: candidates slow in one stage, orders that move the same."""
+    rng, fits = np.random.default_rng(0), 0
+    for _ in range(80):
+        p = drawn(rng)
+        found = fitting(p)
+        choice, tiles, time = search_gemm(p, RATES, MEMORY)
+        assert choice == gemm_choice(p, RATES, MEMORY, *tiles)
+        if not found:
+            assert choice.needed_bytes == min(each.needed_bytes for each, _ in candidates(p))
+            continue
+        fits += 1
+        fastest = min(pipeline_ps(other.pipeline) for other in found)
+        limit = fastest + fastest // EQUALLY_FAST
+        equal = [other for other in found if pipeline_ps(other.pipeline) <= limit]
+        assert rank(choice) == min(map(rank, equal)), p
+        assert time == pipeline_ps(choice.pipeline)
+    assert 50 < fits < 80
+
+
 @pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize("shape", [(64, 64, 64), (100, 9, 8)])
 def test_where_nothing_fits_the_tiling_that_needs_least_comes_back_without_a_time(

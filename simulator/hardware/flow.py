@@ -1,0 +1,173 @@
+"""When one operation is done, as `equations.flow_times` defines it, but sooner.
+
+Where no stage behind main holds main up, the end of each step is the longest of a few paths through
+the flow shop, whose steps are equal: a path goes through all stages once (`round_ps`), spends all
+other steps in the slowest, and goes back from main to loads as often as their slots allow, or never
+(its length is linear in how often). Where the vector unit takes turns between `ready` and `post`,
+one short pass over the steps does. All else is left to `flow_times`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from simulator.hardware.equations import MAIN, POST, Pipeline, Times, flow_times, steps_behind
+
+
+class Starts(NamedTuple):
+    """When stages may start at the earliest, in ps; see `flow_times`."""
+
+    begin: int
+    gated: int
+    gate: int
+    main: int
+    vector: int
+
+
+@register_jitable
+def round_ps(p: Pipeline) -> int:
+    """Return what a step takes from the start of its load to the end of main."""
+    return p.load + p.latency + p.ready + p.main
+
+
+@register_jitable
+def after_load(p: Pipeline, start: int, ahead: int) -> int:
+    """Return when main, `ahead` steps after a load that starts at `start`, is done for its sake."""
+    pace, loops = max(p.load, p.ready, p.main), ahead // p.slots
+    straight = round_ps(p) + ahead * pace
+    return start + max(straight, (loops + 1) * round_ps(p) + (ahead - loops * p.slots) * pace)
+
+
+@register_jitable
+def after_main(p: Pipeline, start: int, ahead: int) -> int:
+    """Return when main, `ahead` steps after one that starts at `start`, is done for its sake."""
+    first = start + p.main
+    done = first + ahead * p.main
+    if p.ready > 0 and ahead >= 2:
+        done = max(done, first + p.ready + p.main + (ahead - 2) * max(p.ready, p.main))
+    if p.load > 0 and ahead >= p.slots:
+        done = max(done, after_load(p, first, ahead - p.slots))
+    return done
+
+
+@register_jitable
+def main_done(p: Pipeline, s: Starts, step: int) -> int:
+    """Return when a main step is done that nothing behind main holds up; without `extra`."""
+    done = after_main(p, s.main, step)
+    if p.load == 0:
+        return max(done, s.begin + p.ready + p.main + step * max(p.ready, p.main))
+    done = max(done, after_load(p, s.begin, step))
+    if step >= s.gated:
+        done = max(done, after_load(p, s.gate, step - s.gated))
+    return done
+
+
+@register_jitable
+def loads_done(p: Pipeline, s: Starts) -> int:
+    """Return when the last load is there, if nothing behind main holds main up."""
+    if p.load == 0:
+        return s.begin
+    done = max(s.begin + p.steps * p.load, s.gate + (p.steps - s.gated) * p.load)
+    waiting = p.steps - p.slots
+    if waiting > 0:
+        done = max(done, main_done(p, s, waiting - 1) + p.load)
+        done = max(done, s.main + p.main + waiting * p.load)
+    return done
+
+
+@register_jitable
+def goes_on(p: Pipeline, s: Starts) -> bool:
+    """Tell whether post and stores keep up with main and so never hold it up.
+
+    Main waits for them two outputs later. Post may begin late only if it has caught up by then.
+    """
+    output = p.every * p.main
+    if p.post > output or p.store > output:
+        return False
+    if p.post == 0 or p.steps <= 2 * p.every:
+        return True
+    return max(s.begin, s.vector) + p.post <= main_done(p, s, 2 * p.every - 1)
+
+
+@register_jitable
+def straight_flow(p: Pipeline, s: Starts) -> Times:
+    """Return when an operation is done whose main steps nothing behind them holds up."""
+    outputs, posting = p.steps // p.every, max(s.begin, s.vector)
+    main = main_done(p, s, p.steps - 1) + p.extra
+    result = max(main, posting + (outputs - 1) * p.post) + p.post if p.post > 0 else main
+    stored = result
+    if p.store > 0:
+        stored = result + p.store
+        if p.post > 0:
+            stored = max(stored, posting + p.post + outputs * p.store)
+    return Times(loads_done(p, s), main, result, result, stored)
+
+
+@register_jitable
+def shared_flow(p: Pipeline, s: Starts, ends: NDArray[np.int64]) -> Times:
+    """Return when an operation is done whose `ready` and pieces of `post` share the vector unit.
+
+    Of `ends`, the row of main is by step; that of post by output, after two that never limit.
+    """
+    length, late = p.post // p.every, p.every - 1 + steps_behind(p)
+    loaded = vector = writing = result = s.begin
+    matrix = s.main
+    ends[POST, 0] = ends[POST, 1] = s.begin
+    main_before = main_two_before = stored_before = stored_two_before = s.begin
+    begun = output = piece = 0
+    for turn in range(p.steps + late):
+        if turn < p.steps:
+            there = s.begin
+            if p.load > 0:
+                if turn >= p.slots:
+                    loaded = max(loaded, ends[MAIN, turn - p.slots])
+                if turn == s.gated:
+                    loaded = max(loaded, s.gate)
+                loaded += p.load
+                there = loaded + p.latency
+            there = vector = max(there, vector, main_two_before) + p.ready
+            if turn == begun * p.every:
+                there = max(there, ends[POST, begun])
+                begun += 1
+            matrix = max(there, matrix) + p.main
+            if turn == p.steps - 1:
+                matrix += p.extra
+            ends[MAIN, turn] = matrix
+            main_two_before, main_before = main_before, matrix
+        if turn < late:
+            continue
+        result = ends[MAIN, (output + 1) * p.every - 1]
+        vector = max(result, vector, s.vector, stored_two_before) + length
+        piece += 1
+        if piece < p.every:
+            continue
+        vector += p.post - length * p.every
+        result = ends[POST, 2 + output] = vector
+        output, piece = output + 1, 0
+        writing = max(writing, result) + p.store
+        stored_two_before, stored_before = stored_before, writing
+    return Times(loaded, matrix, result, result, writing)
+
+
+@register_jitable
+def flow(
+    p: Pipeline,
+    begin: int,
+    gated: int,
+    gate: int,
+    main_from: int,
+    vector_from: int,
+    apart: int,
+    ends: NDArray[np.int64],
+) -> Times:
+    """Return what `flow_times` returns, as fast as the pipeline allows."""
+    s = Starts(begin, gated, gate, main_from, vector_from)
+    # Loads and stores, or main and second, would take turns on one unit.
+    if p.second == 0 and (p.store == 0 or p.load == 0 or apart == 1):
+        if p.ready > 0 and p.post > 0:
+            return shared_flow(p, s, ends)
+        if goes_on(p, s):
+            return straight_flow(p, s)
+    return flow_times(p, begin, gated, gate, main_from, vector_from, apart, ends)
