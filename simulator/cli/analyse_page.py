@@ -1,0 +1,424 @@
+"""The sections of the page that `analyse` writes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from simulator.report.study_picture import Panel, Section, Series, spans_decades
+from simulator.results import Table
+from simulator.search.analysis import Box, Comparison, Study, values_of
+from simulator.search.front import non_dominated
+
+if TYPE_CHECKING:
+    from simulator.cli.analyse import Analysis
+    from simulator.search.effects import Effect, Effects, Swing
+    from simulator.search.objectives import Objective
+    from simulator.search.reasons import Roofline, Step
+
+#: Dimensions whose main effects are drawn: those with the largest share in some metric.
+MOST_DRAWN = 8
+MOST_SEEDS = 6
+#: Values of a long list that are shown.
+MOST_SHOWN = 8
+GAP = 0.05
+
+
+def sections(found: "Analysis") -> list[Section]:
+    """Return what is on the page, in order; parts that a study says nothing of are left out."""
+    parts = [
+        _attainment(found),
+        _importance(found),
+        _effects(found),
+        *([_fates(found)] if any(each.kept < each.points for each in found.fates) else []),
+        _tornado(found),
+        _front(found),
+        *(_roofline(each) for each in found.rooflines),
+    ]
+    if found.against is None or found.other is None:
+        return parts
+    return [*parts, _comparison(found.against, found.study, found.other)]
+
+
+def _attainment(found: "Analysis") -> Section:
+    shown = found.attained[:MOST_SEEDS]
+    words = [f"Volume: share of a box that points beat. {_box(found.box)}"]
+    if len(found.attained) > 1:
+        words.append(
+            "One curve a seed. What a seed asks for and an earlier one in the file had asked for "
+            "counts for the earlier one alone, so that later curves lie too low."
+        )
+    if len(shown) < len(found.attained):
+        words.append(f"{len(shown)} of {len(found.attained)} seeds are drawn.")
+    names = ["volume", *(each.metric for each in found.box.objectives)]
+    units = found.study.header.metrics
+    panels = []
+    for name in names:
+        curves = [each.volume if name == "volume" else each.best[name] for each in shown]
+        panels.append(
+            Panel(
+                x_label="points",
+                y_label="volume" if name == "volume" else f"best {name} ({units[name]})",
+                series=tuple(
+                    Series(label=f"seed {each.seed}", x=each.points, y=curve, style="steps")
+                    for each, curve in zip(shown, curves, strict=True)
+                ),
+                y_log=name != "volume" and spans_decades(_numbers(chain(*curves))),
+                y_range=(0.0, 1.02) if name == "volume" else None,
+                legend=name == "volume" and len(shown) > 1,
+            )
+        )
+    return Section(
+        title="What was attained over time", words=tuple(words), panels=tuple(panels), columns=2
+    )
+
+
+def _numbers(values: Iterable[float]) -> list[float]:
+    return [value for value in values if isfinite(value)]
+
+
+def _box(box: Box) -> str:
+    ends = zip(box.objectives, box.best, box.worst, box.logarithmic, strict=True)
+    return (
+        "From best to worst: "
+        + "; ".join(
+            f"{each.metric} {best:.4g} to {worst:.4g}{', in logarithms' if log else ''}"
+            for each, best, worst, log in ends
+        )
+        + "."
+    )
+
+
+def _importance(found: "Analysis") -> Section:
+    told = [each for each in found.effects if each.shares]
+    flat = [each.metric for each in found.effects if not each.shares]
+    words = [
+        found.sample.text,
+        "Share of the variance that each dimension explains alone (first-order Sobol index, from "
+        "the means at each of its values), of "
+        + ", ".join(f"{each.metric} ({each.on})" for each in told)
+        + ". The rest is of values of several dimensions together.",
+    ]
+    words += [f"The same everywhere: {', '.join(flat)}."] if flat else []
+    if not told:
+        return Section(title="Which dimensions matter", words=(words[0], words[-1]))
+    order = _by_share(told)
+    rows = [(name, *(f"{100 * each.shares[name]:.1f} %" for each in told)) for name in order]
+    rows.append(("together", *(f"{100 * each.together:.1f} %" for each in told)))
+    bars = tuple(
+        Series(
+            label=each.metric,
+            x=[each.shares[name] for name in order],
+            y=range(len(order)),
+            style="bars",
+        )
+        for each in told
+    )
+    panel = Panel(
+        x_label="share of variance, alone",
+        y_label="",
+        series=bars,
+        y_names=tuple(order),
+        legend=len(bars) > 1,
+    )
+    heads = ("dimension", *(each.metric for each in told))
+    table = Table("Shares of variance", heads, tuple(rows), "<" + ">" * len(told))
+    return Section(
+        title="Which dimensions matter", words=tuple(words), panels=(panel,), tables=(table,)
+    )
+
+
+def _by_share(told: Sequence["Effects"]) -> list[str]:
+    """Return the dimensions, the one with the largest share in some metric first."""
+    names = list(told[0].shares)
+    return sorted(names, key=lambda name: -max(each.shares[name] for each in told))
+
+
+def _effects(found: "Analysis") -> Section:
+    told = [each for each in found.effects if each.shares]
+    drawn = _by_share(told)[:MOST_DRAWN] if told else []
+    units = found.study.header.metrics
+    panels = [_effect(_of(each, name), each, units[each.metric]) for name in drawn for each in told]
+    words = (
+        "Mean at each value over all points with results that have it (geometric where the metric "
+        "is positive), and the middle half of these points.",
+        found.sample.text,
+    )
+    return Section(title="Main effects", words=words, panels=tuple(panels), columns=len(told) or 1)
+
+
+def _of(effects: "Effects", dimension: str) -> "Effect":
+    return next(each for each in effects.effects if each.dimension == dimension)
+
+
+def _effect(effect: "Effect", effects: "Effects", unit: str) -> Panel:
+    """Draw a main effect; the axes of a metric are the same for all dimensions."""
+    ends = [value for each in effects.effects for value in (*each.low, *each.high, *each.mean)]
+    low, high, log = min(ends), max(ends), spans_decades(ends)
+    factor, room = ((high / low) ** GAP, 0.0) if log else (1.0, GAP * (high - low))
+    return Panel(
+        x_label=effect.dimension,
+        y_label=f"{effects.metric} ({unit})",
+        series=(
+            Series(
+                label="mean",
+                x=range(len(effect.values)),
+                y=effect.mean,
+                low=effect.low,
+                high=effect.high,
+            ),
+        ),
+        x_names=tuple(map(str, effect.values)),
+        y_log=log,
+        y_range=(low / factor - room, high * factor + room),
+    )
+
+
+def _fates(found: "Analysis") -> Section:
+    rows = tuple(
+        (
+            each.dimension,
+            str(each.value),
+            *map(str, (each.points, each.kept, each.out_of_bounds, each.infeasible, each.failed)),
+            f"{100 * (1 - each.kept / each.points):.0f} %",
+        )
+        for each in found.fates
+    )
+    heads = ("dimension", "value", "points", "with results", "out of bounds")
+    table = Table("Points by value", (*heads, "infeasible", "failed", "lost"), rows, "<<" + ">" * 6)
+    return Section(
+        title="What makes designs infeasible",
+        words=("What became of the points at each value of each dimension.",),
+        tables=(table,),
+    )
+
+
+def _tornado(found: "Analysis") -> Section:
+    around, names = found.tornado, list(found.tornado.metrics)
+    swings = around.swings
+    panels = tuple(
+        Panel(
+            x_label=f"{name}, from {around.metrics[name]:.4g} {found.study.header.metrics[name]}",
+            y_label="",
+            series=tuple(
+                Series(label=each.dimension, x=each.metrics[name], y=[at] * len(each.values))
+                for at, each in enumerate(swings)
+            ),
+            y_names=tuple(each.dimension if not at else "" for each in swings),
+            x_log=spans_decades([value for each in swings for value in each.metrics[name]]),
+        )
+        for at, name in enumerate(names)
+    )
+    missing = sum(each.missing_count for each in swings)
+    point = ", ".join(f"{name} {value}" for name, value in around.point.items())
+    words = (
+        f"From point {around.key}: {point}.",
+        "Each row moves one dimension over its values, all others as they are there, from stored "
+        f"points alone; {missing} of {missing + _stored(swings)} such points are not stored.",
+    )
+    heads = ("dimension", *names, "no result", "not stored")
+    table = Table(
+        "One dimension at a time",
+        heads,
+        tuple(_swing_row(each, names, around.metrics) for each in swings),
+        "<" * len(heads),
+    )
+    return Section(
+        title="From one point", words=words, panels=panels, columns=len(names), tables=(table,)
+    )
+
+
+def _stored(swings: Sequence["Swing"]) -> int:
+    return sum(len(each.values) + len(each.without) for each in swings)
+
+
+def _swing_row(swing: "Swing", names: Sequence[str], base: Mapping[str, float]) -> tuple[str, ...]:
+    cells = [
+        ", ".join(
+            f"{value}: {_change(metric, base[name])}"
+            for value, metric in zip(swing.values, swing.metrics[name], strict=True)
+        )
+        for name in names
+    ]
+    return (
+        swing.dimension,
+        *cells,
+        _some(swing.without),
+        _some(swing.missing, swing.missing_count),
+    )
+
+
+def _some(values: Sequence[Any], count: int | None = None) -> str:
+    shown = ", ".join(map(str, values[:MOST_SHOWN]))
+    left = (len(values) if count is None else count) - MOST_SHOWN
+    return f"{shown} and {left} more" if left > 0 else shown
+
+
+def _change(value: float, base: float) -> str:
+    """Return a value beside a base: in percent, as a factor from two on, plain beside zero."""
+    if base <= 0 or value <= 0:
+        return f"{value:.4g}"
+    ratio = value / base
+    return f"x {ratio:.3g}" if ratio >= 2 or ratio <= 0.5 else f"{100 * (ratio - 1):+.3g} %"
+
+
+def _front(found: "Analysis") -> Section:
+    study, units = found.study, found.study.header.metrics
+    names = [each.metric for each in study.objectives]
+    bound = any(each.shares for each in found.reasons)
+    dimensions = list(study.header.dimensions)
+    heads = (
+        *(f"{name} ({units[name]})" for name in names),
+        *dimensions,
+        "leads in",
+        "next points",
+        *(["what binds it"] if bound else []),
+    )
+    rows = tuple(
+        (
+            *(f"{each.objectives[name]:.4g}" for name in names),
+            *(str(each.point[name]) for name in dimensions),
+            ", ".join(each.leads),
+            "; ".join(_step(step, study.objectives) for step in each.steps),
+            *([each.bound] if bound else []),
+        )
+        for each in found.reasons
+    )
+    words = [
+        f"{len(found.reasons)} of {len(study.kept)} points with results are beaten by no other. "
+        "Next: the nearest point of the front that is better in an objective, and what changes."
+    ]
+    if not bound:
+        words.append("This study has no shares of busy units: what binds a point is not known.")
+    align = ">" * len(names) + "<" * (len(heads) - len(names))
+    panels: tuple[Panel, ...] = ()
+    if len(names) > 1:
+        panels = (_scatter(study.objectives, units, study),)
+    return Section(
+        title="Why these points are on the front",
+        words=tuple(words),
+        panels=panels,
+        tables=(Table("The front", heads, rows, align),),
+    )
+
+
+def _step(step: "Step", objectives: Sequence["Objective"]) -> str:
+    moves = ", ".join(
+        f"{each.metric} {_change(ratio, 1.0)}"
+        for each in objectives
+        if (ratio := step.ratios[each.metric]) is not None
+    )
+    changes = ", ".join(f"{name} {a} to {b}" for name, (a, b) in step.changed.items())
+    return f"better {step.better_in}: {moves} by {changes}"
+
+
+def _scatter(objectives: Sequence["Objective"], units: Mapping[str, str], *studies: Study) -> Panel:
+    """Draw the first two objectives: kept points, and the front in all that are given."""
+    across, up = (each.metric for each in objectives[:2])
+    series = []
+    for study in studies:
+        of = f" of {study.name}" if len(studies) > 1 else ""
+        values = values_of(study.kept, objectives)
+        costs = values * [each.cost(1.0) for each in objectives]
+        front = values[non_dominated(costs)]
+        if not of:
+            series.append(_points("points", values[:, :2].tolist(), "cloud"))
+        series.append(_points(f"front{of}", front[:, :2].tolist(), "dots"))
+    xs, ys = (list(chain(*(getattr(each, axis) for each in series))) for axis in "xy")
+    return Panel(
+        x_label=f"{across} ({units[across]})",
+        y_label=f"{up} ({units[up]})",
+        series=tuple(series),
+        x_log=spans_decades(xs),
+        y_log=spans_decades(ys),
+        legend=True,
+    )
+
+
+def _points(label: str, rows: Sequence[Sequence[float]], style: Any) -> Series:
+    return Series(label=label, x=[x for x, _ in rows], y=[y for _, y in rows], style=style)
+
+
+def _roofline(roofline: "Roofline") -> Section:
+    series = [*_roofs(roofline)]
+    for label, wanted, style in (("points", False, "cloud"), ("front", True, "dots")):
+        rows = [
+            (x, y)
+            for x, y, there in zip(
+                roofline.ops_per_byte, roofline.tops, roofline.on_front, strict=True
+            )
+            if there is wanted
+        ]
+        series.append(_points(label, rows, style))
+    panel = Panel(
+        x_label="operations per byte of memory",
+        y_label="TOPS",
+        series=tuple(series),
+        x_log=True,
+        y_log=True,
+        legend=True,
+    )
+    lacking = [
+        name
+        for name, roof in (
+            ("matrix peak", roofline.roof_tops),
+            ("memory bandwidth", roofline.memory_tbytes_per_s),
+        )
+        if roof is None
+    ]
+    words = (
+        f"No line for {' and '.join(lacking)}: points differ in it, or the study does not have it.",
+    )
+    named = f"Roofline of {roofline.workload}" if roofline.workload else "Roofline"
+    return Section(title=named, words=words if lacking else (), panels=(panel,))
+
+
+def _roofs(roofline: "Roofline") -> Iterator[Series]:
+    low, high = min(roofline.ops_per_byte) / 2, max(roofline.ops_per_byte) * 2
+    peak, rate = roofline.roof_tops, roofline.memory_tbytes_per_s
+    if rate is not None:
+        end = high if peak is None else min(high, max(low, peak / rate))
+        yield Series(label="memory", x=[low, end], y=[low * rate, end * rate], style="roof")
+    if peak is not None:
+        begin = low if rate is None else max(low, peak / rate)
+        if begin < high:
+            yield Series(label="matrix units", x=[begin, high], y=[peak, peak], style="roof")
+
+
+def _comparison(found: Comparison, one: Study, other: Study) -> Section:
+    units = one.header.metrics
+    names = [each.metric for each in found.objectives]
+    words = [f"In one box of {', '.join(names)}. {_box(found.box)}"]
+    if found.differ:
+        words.append(f"The studies differ in {'; '.join(found.differ)}.")
+    if found.left_out:
+        words.append(f"Left out, as one study alone looks for it: {', '.join(found.left_out)}.")
+    if found.bounds:
+        words.append(f"Bounds differ, and each study keeps to its own: {'; '.join(found.bounds)}.")
+    words.append(
+        "Covers: share of the other's front that a point of its own equals or beats (C-metric). "
+        f"{found.same} points of the fronts are the same in all of these."
+    )
+    rows = tuple(
+        (
+            side.name,
+            str(side.points),
+            f"{side.volume:.4f}",
+            f"{100 * side.covers:.1f} %",
+            str(side.front),
+            str(len(side.not_beaten)),
+            *(f"{side.best[name]:.5g}" for name in names),
+        )
+        for side in found.sides
+    )
+    best = (f"best {name} ({units[name]})" for name in names)
+    heads = ("study", "points", "volume", "covers", "front", "of it not beaten", *best)
+    panels: tuple[Panel, ...] = ()
+    if len(names) > 1:
+        panels = (_scatter(found.objectives, units, one, other),)
+    return Section(
+        title=f"{one.name} and {other.name}",
+        words=tuple(words),
+        panels=panels,
+        tables=(Table("Two studies", heads, rows, "<" + ">" * (len(heads) - 1)),),
+    )

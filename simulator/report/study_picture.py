@@ -1,0 +1,260 @@
+"""The analysis of a study as one page: sections of panels, words and tables.
+
+`.html` has them one below the other and needs nothing else; `.pdf`, `.png` and `.svg` are one
+figure of all panels, without the tables. What is drawn is given: this file has no model.
+"""
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from simulator.errors import InputError
+from simulator.report.style import DPI, FAINT, FONT_PT, INK, SMALL_PT, WIDTH_IN, picture_suffix
+from simulator.results import Table, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import FigureBase
+
+SUFFIXES = (".html", ".pdf", ".png", ".svg")
+#: Colours that stay apart in the common kinds of colour blindness (after Paul Tol's schemes).
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+PANEL_IN = 1.9
+ROW_IN = 0.17
+TITLE_IN = 0.3
+#: From so large a span on, an axis is logarithmic.
+LOG_SPAN = 10.0
+_LONGEST = 34
+#: Numbers along an axis that stay apart in a third of the width.
+TICKS = 4
+
+Style = Literal["line", "steps", "dots", "cloud", "bars", "roof"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Points of a panel and how they are drawn; low and high: a band around y.
+
+    Bars are horizontal: x their lengths, y their places. A cloud is small, faint and of pixels.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    style: Style = "line"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A pair of axes; names in place of numbers stand at 0, 1, ... of an axis."""
+
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    x_names: tuple[str, ...] = ()
+    y_names: tuple[str, ...] = ()
+    x_log: bool = False
+    y_log: bool = False
+    y_range: tuple[float, float] | None = None
+    legend: bool = False
+
+    @property
+    def height_in(self) -> float:
+        """How much room it takes: by its names, where it has a row for each."""
+        return max(PANEL_IN, 0.6 + ROW_IN * len(self.y_names) * self._in_a_row)
+
+    @property
+    def _in_a_row(self) -> int:
+        return max(1, sum(each.style == "bars" for each in self.series))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A title with words, panels in so many columns, and tables."""
+
+    title: str
+    words: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    columns: int = 1
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def heights_in(self) -> list[float]:
+        """The height of each row of panels."""
+        rows = range(0, len(self.panels), self.columns)
+        return [max(each.height_in for each in self.panels[at : at + self.columns]) for at in rows]
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Tell whether an axis of these values is logarithmic."""
+    return bool(values) and min(values) > 0 and max(values) > LOG_SPAN * min(values)
+
+
+def write_study(title: str, sections: Sequence[Section], path: str | Path) -> Path:
+    """Write sections as `.html`, or their panels as `.pdf`, `.png` or `.svg`.
+
+    Raises InputError for another suffix, or where the file cannot be written.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: an analysis ends in {', '.join(SUFFIXES)}")
+    if Path(path).suffix.lower() == ".html":
+        return write_atomically(path, _page(title, sections).encode())
+    drawn = [each for each in sections if each.panels]
+    return write_atomically(path, _drawn(drawn, picture_suffix(path)[1:], titles=True))
+
+
+def _page(title: str, sections: Sequence[Section]) -> str:
+    """Return a page that needs nothing else."""
+    shown = html.escape(title)
+    body = "\n".join(_html_section(each) for each in sections)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{shown}</title>\n'
+        "<style>body{font:14px sans-serif;margin:2em;max-width:80em}img{width:100%;max-width:60em}"
+        "table{border-collapse:collapse;margin:1em 0}"
+        "th,td{border-bottom:1px solid #ddd;padding:.2em .6em;vertical-align:top}</style></head>\n"
+        f"<body>\n<h1>{shown}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _html_section(section: Section) -> str:
+    words = "".join(f"<p>{html.escape(each)}</p>\n" for each in section.words)
+    tables = "\n".join(each.html() for each in section.tables)
+    picture = ""
+    if section.panels:
+        # An image and not SVG within the page: names inside would clash with those of others.
+        data = base64.b64encode(_drawn([section], "svg", titles=False)).decode()
+        alt = html.escape(section.title)
+        picture = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">\n'
+    return f"<h2>{html.escape(section.title)}</h2>\n{words}{picture}{tables}"
+
+
+def _drawn(sections: Sequence[Section], kind: str, *, titles: bool) -> bytes:
+    """Return the panels as a file of a kind, the same whenever they are drawn."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    metadata = {
+        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+        "png": {"Software": None},
+        "svg": {"Creator": None, "Date": None},
+    }
+    heights = [sum(each.heights_in) + (TITLE_IN if titles else 0) for each in sections]
+    buffer = BytesIO()
+    with rc_context({"svg.hashsalt": "nibblesim", "font.size": FONT_PT}):
+        figure = Figure(figsize=(WIDTH_IN, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)
+        for section, part in zip(sections, parts[:, 0], strict=True):
+            _draw(section, part)
+            if titles:
+                part.suptitle(drawable(section.title), x=0.01, ha="left", weight="bold")
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata[kind])
+    return buffer.getvalue()
+
+
+def _draw(section: Section, figure: "FigureBase") -> None:
+    heights = section.heights_in
+    grid = figure.subplots(
+        len(heights), section.columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for at, axes in enumerate(grid.flat):
+        if at < len(section.panels):
+            _draw_panel(section.panels[at], axes)
+        else:
+            axes.remove()
+
+
+def _draw_panel(panel: Panel, axes: "Axes") -> None:
+    bars = [each for each in panel.series if each.style == "bars"]
+    palette = cycle(COLOURS)
+    for each in panel.series:
+        colour = INK if each.style == "roof" else FAINT if each.style == "cloud" else next(palette)
+        if each.style == "bars":
+            _draw_bars(each, bars.index(each), len(bars), colour, axes)
+        else:
+            _draw_series(each, colour, axes)
+    axes.set_xlabel(drawable(panel.x_label))
+    axes.set_ylabel(drawable(panel.y_label))
+    if panel.x_log:
+        axes.set_xscale("log")
+        _dress_decades(axes.xaxis)
+    elif not panel.x_names:
+        axes.locator_params(axis="x", nbins=TICKS)
+    if panel.y_log:
+        axes.set_yscale("log")
+        _dress_decades(axes.yaxis)
+    if panel.y_range:
+        axes.set_ylim(panel.y_range)
+    axes.tick_params(labelsize=SMALL_PT)
+    if panel.x_names:
+        # Side by side where they are short, upright else.
+        upright = sum(map(len, panel.x_names)) > _LONGEST
+        names = [_shortened(name) for name in panel.x_names]
+        axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
+    if panel.y_names:
+        axes.set_yticks(range(len(panel.y_names)), [_shortened(name) for name in panel.y_names])
+        axes.set_ylim(len(panel.y_names) - 0.4, -0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if panel.legend:
+        axes.legend(frameon=False, fontsize=SMALL_PT)
+
+
+def _dress_decades(axis: "Axis") -> None:
+    """Name 1, 2 and 5 of each decade, which stay apart in a narrow panel."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = high > 1000 * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_bars(series: Series, at: int, count: int, colour: str, axes: "Axes") -> None:
+    height = 0.8 / count
+    places = [place + (at - (count - 1) / 2) * height for place in series.y]
+    axes.barh(places, series.x, height, color=colour, label=drawable(series.label))
+
+
+def _draw_series(series: Series, colour: str, axes: "Axes") -> None:
+    label = drawable(series.label)
+    match series.style:
+        case "line":
+            axes.plot(series.x, series.y, "o-", color=colour, lw=1, ms=3, label=label)
+        case "steps":
+            axes.plot(series.x, series.y, color=colour, lw=1, drawstyle="steps-post", label=label)
+        case "dots":
+            axes.plot(series.x, series.y, "o", color=colour, ms=3.5, label=label, zorder=3)
+        case "cloud":
+            axes.plot(
+                series.x,
+                series.y,
+                "o",
+                color=colour,
+                ms=1.5,
+                label=label,
+                rasterized=True,
+                zorder=1,
+            )
+        case "roof":
+            axes.plot(series.x, series.y, color=colour, lw=1, label=label)
+        case _:
+            raise AssertionError(series.style)
+    if series.low:
+        axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.2, lw=0)
+
+
+def drawable(text: str) -> str:
+    """Return a text as matplotlib draws it: no formulas, and no letters that its fonts lack."""
+    return text.encode("latin-1", "replace").decode("latin-1").replace("$", r"\$")
+
+
+def _shortened(name: str) -> str:
+    return drawable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
