@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from simulator.cli import (
+    analyse,
     catalogue,
     compare,
     describe,
@@ -87,6 +88,7 @@ app.add_typer(pim.pim, name="pim")
 app.command()(sweep.sweep)
 app.command()(sweep.search)
 app.command()(sweep.pareto)
+app.command()(analyse.analyse)
 app.command("export")(sweep.export)
 app.command()(reproduce.reproduce)
 

@@ -14,7 +14,7 @@ from simulator.cli.options import JsonOption
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
-    from simulator.search.records import Outcome
+    from simulator.search.objectives import Objective
     from simulator.search.runner import Tally
 
 FileArgument = Annotated[
@@ -25,7 +25,18 @@ StudyOption = Annotated[
     Path,
     typer.Option("--study", metavar="S.db", help="Where outcomes are kept; goes on if it exists."),
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", metavar="N", help="Processes.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Processes. [default: 1]")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="Workers of this dask scheduler in their place."
+    ),
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Simulate points that FAILED again.")
+]
 LimitOption = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", help="Points in the study at most, old ones counted."),
@@ -44,7 +55,9 @@ GIB = MOST_GIB = 2**30
 def sweep(
     file: FileArgument,
     study: StudyOption,
-    workers: WorkersOption = 1,
+    retry_failed: RetryOption = False,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     limit: LimitOption = None,
     time_limit: TimeOption = None,
     memory_limit: MemoryOption = None,
@@ -58,7 +71,9 @@ def sweep(
         file,
         study,
         strategy="grid",
+        retry_failed=retry_failed,
         workers=workers,
+        cluster=cluster,
         limit=limit,
         time_limit_s=time_limit,
         memory_limit=memory_limit,
@@ -75,13 +90,15 @@ def search(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="random, sobol, nsga2, tpe or cmaes. [default: the file's, else nsga2]",
+            help="random, sobol, nsga2, tpe, cmaes or halving. [default: the file's, else nsga2]",
         ),
     ] = None,
     seed: Annotated[
         int, typer.Option("--seed", metavar="K", help="The same, the same points.")
     ] = 0,
-    workers: WorkersOption = 1,
+    retry_failed: RetryOption = False,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     time_limit: TimeOption = None,
     memory_limit: MemoryOption = None,
     as_json: JsonOption = False,
@@ -96,7 +113,9 @@ def search(
         strategy=strategy,
         trials=trials,
         seed=seed,
+        retry_failed=retry_failed,
         workers=workers,
+        cluster=cluster,
         time_limit_s=time_limit,
         memory_limit=memory_limit,
         as_json=as_json,
@@ -130,14 +149,18 @@ def pareto(
 ) -> None:
     """Draw the points that no other beats.
 
-    In all objectives of the study; as HTML with a table of them.
+    In all objectives of the study; as HTML with a table of them. Of a study on several rungs, those
+    of the highest alone.
     """
+    from simulator.api import RUNGS
     from simulator.report.front_picture import Axis, front_info, write_front
-    from simulator.search.front import front_of
+    from simulator.search.front import front_of, on_highest_rung
     from simulator.search.store import Store
 
     with Store(study, read_only=True) as store:
-        header, found = store.header, front_of(store.table(), store.header.objectives)
+        header = store.header
+        table, rung = on_highest_rung(store.table(), RUNGS)
+    found = front_of(table, header.objectives)
     axes = [
         Axis(
             name=each.metric,
@@ -149,13 +172,16 @@ def pareto(
     ]
     kept = found.table[found.on_front]
     names = [*header.dimensions, *(each.metric for each in header.objectives)]
-    front = front_info(f"{study.name}: front of {len(found.table)} points", axes, found.on_front)
+    at = f" at rung {rung}" if rung else ""
+    title = f"{study.name}: front of {len(found.table)} points{at}"
+    front = front_info(title, axes, found.on_front)
     ordered = kept.sort_values(axes[0].name)[names].itertuples(index=False, name=None)
     write_front(front, [dict(zip(names, row, strict=True)) for row in ordered], out)
     if as_json:
-        output.show_json({"front": len(kept), "points": len(found.table), "file": str(out)})
+        shown = {"front": len(kept), "points": len(found.table), "file": str(out)}
+        output.show_json({**shown, "rung": rung} if rung else shown)
     else:
-        output.show(f"{len(kept)} of {len(found.table)} points on the front, in {out}")
+        output.show(f"{len(kept)} of {len(found.table)} points{at} on the front, in {out}")
 
 
 def _run(
@@ -173,7 +199,7 @@ def _run(
         options["memory_limit_bytes"] = round(memory_limit * GIB)
     if options["strategy"] is None:
         options["strategy"] = loaded.strategy or "nsga2"
-    with _bar(loaded.space.size if options.get("trials") is None else options["trials"]) as seen:
+    with _bar(loaded.objectives[0]) as seen:
         try:
             tally = run(loaded, study, seen=seen, **options)
         except KeyboardInterrupt:
@@ -196,20 +222,41 @@ def _run(
         f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
         f"{tally.ok} simulated, {tally.infeasible} infeasible, {tally.failed} failed"
     )
+    if options.get("limit") is None and tally.points < (tally.expected or 0):
+        output.show(
+            f"{tally.expected} were wanted, but strategy '{options['strategy']}' finds no more "
+            "to ask for"
+        )
 
 
 @contextmanager
-def _bar(points: int | None) -> "Iterator[Callable[[Tally, Outcome], object] | None]":
-    """Yield what to call after each point: a bar with rate, end and failures on a terminal."""
+def _bar(first: "Objective") -> "Iterator[Callable[[Tally], object] | None]":
+    """Yield what to call when points have come: on a terminal, a bar of what a study comes to."""
     if not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=points, unit=" points", delay=1, leave=False) as bar:
+    with tqdm(unit=" points", delay=1, leave=False) as bar:
 
-        def seen(tally: "Tally", _: "Outcome") -> None:
-            bar.n = tally.points
-            bar.set_postfix_str(f"{tally.infeasible} infeasible, {tally.failed} failed")
+        def seen(tally: "Tally") -> None:
+            bar.total = tally.expected
+            bar.set_postfix_str(_come_to(tally, first), refresh=False)
+            bar.update(tally.points - bar.n)
 
         yield seen
+
+
+def _come_to(tally: "Tally", first: "Objective") -> str:
+    """Say what is best so far, of the highest rung, and what has no result."""
+    from simulator.api import RUNGS
+
+    words = [f"{tally.infeasible} infeasible, {tally.failed} failed"]
+    if tally.fronts:
+        rung = max(tally.fronts, key=lambda each: RUNGS.index(each) if each else 0)
+        costs = tally.fronts[rung].costs
+        # The cost of a cost is the value again.
+        best = first.cost(float(costs[:, 0].min()))
+        at = f" at rung {rung}" if rung else ""
+        words.insert(0, f"best {first.metric} {best:.4g}, front of {len(costs)}{at}")
+    return ", ".join(words)

@@ -140,6 +140,18 @@ class Network(Part):
     source: str
 
 
+class PricedAs(Part):
+    """What a device is priced as (`hardware.bill`): names of a price list.
+
+    process: of the die, by default that of the energy profile whose areas are counted. memory: its
+    kind, by default that of the standard of its channels.
+    """
+
+    process: str | None = None
+    memory: str | None = None
+    source: str
+
+
 class Device(Part):
     """A whole accelerator; see the module for what it holds and what is left out.
 
@@ -170,6 +182,7 @@ class Device(Part):
     energy: str
     die_area_mm2: SquareMillimetres | None = Field(default=None, alias="die_area")
     tdp_w: Watts | None = Field(default=None, alias="tdp")
+    price: PricedAs | None = None
 
     @field_validator("energy")
     @classmethod

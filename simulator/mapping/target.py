@@ -198,11 +198,17 @@ class Context:
 
     def too_small(self, smallest: Choice) -> InfeasibleError:
         """Return the refusal of an operation that fits in no tiling."""
-        return InfeasibleError(
-            "scratchpad",
-            smallest.needed_bytes,
-            self.room_bytes,
-            "bytes",
-            f"{self.target.device.name}: {self.op.name} does not fit in the scratchpad: its "
-            f"smallest tiles need {smallest.needed_bytes} bytes, {self.room_bytes} are free",
-        )
+        name = f"{self.target.device.name}: {self.op.name}"
+        return too_small(name, smallest.needed_bytes, self.room_bytes)
+
+
+def too_small(name: str, needed_bytes: int, room_bytes: int) -> InfeasibleError:
+    """Return the refusal of an operation of a device whose smallest tiles do not fit."""
+    return InfeasibleError(
+        "scratchpad",
+        needed_bytes,
+        room_bytes,
+        "bytes",
+        f"{name} does not fit in the scratchpad: its smallest tiles need {needed_bytes} bytes, "
+        f"{room_bytes} are free",
+    )

@@ -5,7 +5,7 @@ Rows are read in parts into columns, so that there is never an object for each o
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,7 @@ def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: He
     batch = pa.record_batch(arrays, schema=schema)
     if len(places) < count:
         batch = batch.take(pa.array(places, pa.int64()))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(batch)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
+    return _streamed(batch)
 
 
 def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
@@ -51,6 +47,19 @@ def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
     if not batch.schema.equals(_schema(header), check_metadata=True):
         raise InputError("the study is damaged: a block has other columns than the header says")
     return batch
+
+
+def without_failed(
+    packed: bytes, keys: Collection[str], header: Header
+) -> tuple[bytes, frozenset[str]]:
+    """Return a block without those of these points that FAILED, and their keys."""
+    import pyarrow as pa
+
+    batch = unpack(packed, header)
+    states = zip(batch["key"].to_pylist(), batch["state"].to_pylist(), strict=True)
+    keep = [key not in keys or state != "FAILED" for key, state in states]
+    dropped = batch.filter(pa.array([not each for each in keep]))["key"].to_pylist()
+    return _streamed(batch.filter(pa.array(keep))), frozenset(dropped)
 
 
 def arrow_table(
@@ -118,6 +127,16 @@ def write(table: "pa.Table", path: Path) -> Path:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InputError(f"cannot write to '{path}': {reason}") from None
     return path
+
+
+def _streamed(batch: "pa.RecordBatch") -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
 
 
 def _schema(header: Header) -> "pa.Schema":

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Costs: TypeAlias = NDArray[np.float64]
+#: The dimension that says on which rung a point is simulated.
+RUNG = "run.rung"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,28 @@ class Front:
     on_front: list[bool]
 
 
+def on_highest_rung(table: "pd.DataFrame", rungs: Sequence[str]) -> "tuple[pd.DataFrame, str]":
+    """Return the points on the highest rung that has a result, and the rung.
+
+    What a low rung says of one point cannot be held against what a high one says of another. All
+    points and "" where the rung is no dimension, or nothing has a result. rungs: low to high.
+    """
+    if RUNG not in table:
+        return table, ""
+    there = set(table[table["state"] == "OK"][RUNG])
+    highest = next((rung for rung in reversed(rungs) if rung in there), "")
+    return (table[table[RUNG] == highest], highest) if highest else (table, "")
+
+
 def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
-    """Return the front of a table of `Store.table`."""
+    """Return the front of a table of `Store.table`.
+
+    Raises InputError where results are of several rungs: `on_highest_rung` comes first.
+    """
     kept = table[table["state"] == "OK"]
+    if RUNG in kept and kept[RUNG].nunique() > 1:
+        listed = ", ".join(sorted(kept[RUNG].unique()))
+        raise InputError(f"results of several rungs have no common front: {listed}")
     for each in objectives:
         kept = kept[kept[each.metric].map(each.within).astype(bool)]
     columns = [kept[each.metric].map(each.cost) for each in objectives]
@@ -50,6 +71,51 @@ def non_dominated(costs: ArrayLike) -> NDArray[np.bool_]:
     import moocore
 
     return np.asarray(moocore.is_nondominated(table, keep_weakly=True), dtype=np.bool_)
+
+
+class Archive:
+    """The front of points that come one after the other."""
+
+    def __init__(self, objectives: int) -> None:
+        """Begin without points."""
+        self.costs: Costs = np.zeros((0, objectives))
+
+    def add(self, costs: ArrayLike) -> None:
+        """Take costs, [points, objectives], to be made small; equal ones count once."""
+        table = np.unique(np.vstack([self.costs, _table(costs)]), axis=0)
+        self.costs = table[non_dominated(table)]
+
+
+def best(costs: ArrayLike, count: int) -> list[int]:
+    """Return the places of the `count` best points, the best first.
+
+    By non-dominated rank, in a rank by crowding distance, both after Deb et al. (2002), then in
+    the order given. costs: as of `non_dominated`. Raises InputError as that does.
+    """
+    table = _table(costs)
+    if not len(table):
+        return []
+    import moocore
+
+    ranks = np.asarray(moocore.pareto_rank(table))
+    distances = np.zeros(len(table))
+    for rank in range(int(ranks.max()) + 1):
+        distances[ranks == rank] = _crowding(table[ranks == rank])
+    ordered = np.lexsort((-distances, ranks))
+    return [int(place) for place in ordered[:count]]
+
+
+def _crowding(front: Costs) -> Costs:
+    """Return how far the neighbours of each point of a front are apart; its ends are infinite."""
+    distances = np.zeros(len(front))
+    for column in front.T:
+        order = np.argsort(column, kind="stable")
+        there = column[order]
+        span = there[-1] - there[0]
+        if 0 < span < np.inf:
+            distances[order[1:-1]] += (there[2:] - there[:-2]) / span
+        distances[order[[0, -1]]] = np.inf
+    return distances
 
 
 def hypervolume(costs: ArrayLike, reference: ArrayLike) -> float:

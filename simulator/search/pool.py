@@ -76,6 +76,8 @@ class Pool(Executor):
             problems = [f"memory_limit_bytes must be below 2^60, got {memory_limit_bytes}"]
         if problems:
             raise InputError(problems)
+        #: Calls that keep all processes busy: each has one, and one more waits for it.
+        self.ahead = 2 * workers
         self._time_limit_s = time_limit_s
         self._memory_limit_bytes = memory_limit_bytes
         self._prepare = prepare

@@ -3,34 +3,60 @@
 An outcome is committed as soon as it is there, in whatever order points end; a strategy is told in
 the order in which it asked. So a study that is ended at any time loses what was under way, and the
 same call goes on: the strategy asks the same points, and those that are known are told at once.
+What another call has stored meanwhile is not evaluated again, unless both have it under way.
+Points that can be evaluated many at once are handed out and committed in blocks; a block that has
+no outcomes is handed out again point by point.
 """
 
+import random
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, TypeAlias
 
+from simulator.search.front import RUNG, Archive
+from simulator.search.generations import Strategy
 from simulator.search.objectives import Objective
 from simulator.search.pool import NoWorkerError, WorkerLostError
-from simulator.search.records import Outcome, Row
+from simulator.search.records import ABSENT, Outcome, Row
 from simulator.search.space import Point, key_of
 from simulator.search.store import Store
-from simulator.search.strategies import Strategy
 
 Evaluate: TypeAlias = Callable[[Point], Future[Outcome]]
 #: Points handed out at a time, for each that ends: workers never wait, and little is under way.
 AHEAD = 64
+#: Points of a block. Assumed: a tenth of a second of work, of which a hundredth is to begin it.
+BLOCK = 512
+#: Points of a generation from which on blocks are handed out: the first time, who evaluates them
+#: compiles for ten to twenty seconds, in which a thousand are evaluated one by one.
+ENOUGH = 1024
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Points that may be evaluated many at once.
+
+    evaluate: starts them, and has an outcome of each. takes: tells which ones they are.
+    """
+
+    evaluate: Callable[[Sequence[Point]], Future[list[Outcome]]]
+    takes: Callable[[Point], bool]
 
 
 @dataclass
 class Tally:
     """What a call has come to: points asked for by state, and those that it evaluated.
 
-    stored: points in the study when the call ended.
+    stored: points in the study when the call ended. expected: points that will be asked for at
+    most, None where that is not known. fronts: of the points asked for, by rung ("" where that is
+    no dimension), kept where somebody watches.
     """
 
     stored: int = 0
+    expected: int | None = None
+    fronts: dict[str, Archive] = field(default_factory=dict)
     ok: int = 0
     infeasible: int = 0
     failed: int = 0
@@ -52,6 +78,15 @@ class Tally:
             case _:
                 self.failed += 1
 
+    def watch(self, points: Iterable[Point], costs: Iterable[Sequence[float] | None]) -> None:
+        """Take points into the front of their rung."""
+        by_rung: dict[str, list[Sequence[float]]] = {}
+        for point, each in zip(points, costs, strict=True):
+            if each is not None:
+                by_rung.setdefault(str(point.get(RUNG, "")), []).append(each)
+        for rung, table in by_rung.items():
+            self.fronts.setdefault(rung, Archive(len(table[0]))).add(table)
+
 
 def run_study(
     strategy: Strategy,
@@ -61,29 +96,25 @@ def run_study(
     *,
     seed: int,
     limit: int | None = None,
-    seen: Callable[[Tally, Outcome], object] | None = None,
+    ahead: int = AHEAD,
+    blocks: Blocks | None = None,
+    retry_failed: bool = False,
+    seen: Callable[[Tally], object] | None = None,
 ) -> Tally:
     """Run a study to its end, or until it has `limit` points, those already there counted.
 
-    evaluate: starts a point, as `submit` of an executor. seen: called after each point with the
-    tally so far. Errors as of the store's.
+    evaluate: starts a point, as `submit` of an executor. ahead: calls under way at most.
+    blocks: where many points are asked, how those that it takes are evaluated many at once.
+    retry_failed: points that FAILED are evaluated again and replaced. seen: called with
+    the tally so far whenever points have come. Errors as of the store's.
     """
-    tally, asked = Tally(), 0
+    bounds = [each for each in (strategy.trials, limit) if each is not None]
+    tally, asked = Tally(expected=min(bounds, default=None)), 0
+    loop = _Loop(tally, store, objectives, evaluate, seed, ahead, blocks, retry_failed, seen)
     while points := strategy.ask():
         keys = [key_of(point) for point in points]
-        known = {key: row.outcome for key, row in store.known(keys).items()}
-        for outcome in known.values():
-            tally.count(outcome, new=False)
-        wanted = [index for index, key in enumerate(keys) if key not in known]
-        room = len(wanted) if limit is None else max(0, limit - store.count())
-        for index, outcome in _evaluated(points, wanted[:room], evaluate):
-            row = Row(keys[index], points[index], outcome, seed, asked + index)
-            store.add([row])
-            known[keys[index]] = outcome
-            tally.count(outcome, new=True)
-            if seen is not None:
-                seen(tally, outcome)
-        if room < len(wanted):
+        known, whole = loop.generation(points, keys, asked, limit)
+        if not whole:
             break
         strategy.tell(points, [costs_of(known[key], objectives) for key in keys])
         asked += len(points)
@@ -103,18 +134,143 @@ def costs_of(outcome: Outcome, objectives: Sequence[Objective]) -> list[float] |
     return [each.cost(outcome.metrics[each.metric]) for each in objectives]
 
 
-def _evaluated(
-    points: Sequence[Point], wanted: Sequence[int], evaluate: Evaluate
-) -> Iterator[tuple[int, Outcome]]:
-    """Yield index and outcome of points as they end."""
-    left, running = list(reversed(wanted)), dict[Future[Outcome], int]()
-    while left or running:
-        while left and len(running) < AHEAD:
-            index = left.pop()
-            running[evaluate(points[index])] = index
-        ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in sorted(ended, key=running.__getitem__):
-            yield running.pop(future), _outcome(future)
+@dataclass
+class _Loop:
+    """What all generations of a call share."""
+
+    tally: Tally
+    store: Store
+    objectives: Sequence[Objective]
+    evaluate: Evaluate
+    seed: int
+    ahead: int
+    blocks: Blocks | None
+    retry_failed: bool
+    seen: Callable[[Tally], object] | None
+
+    def generation(
+        self, points: Sequence[Point], keys: Sequence[str], first: int, limit: int | None
+    ) -> tuple[dict[str, Outcome], bool]:
+        """Return the outcomes of points by key, and whether the limit left none of them out."""
+        known = self._stored(keys)
+        self._told(points, [known.get(key) for key in keys], new=False)
+        wanted, whole = self._wanted(keys, known, limit)
+        left = self._calls(points, wanted)
+        left.reverse()
+        running: dict[Future[Any], list[int]] = {}
+        while left or running:
+            while left and len(running) < self.ahead:
+                call = left.pop()
+                if meanwhile := self._stored([keys[index] for index in call]):
+                    known |= meanwhile
+                    there = [index for index in call if keys[index] in known]
+                    told = [known[keys[index]] for index in there]
+                    self._told([points[index] for index in there], told, new=False)
+                    call = [index for index in call if keys[index] not in known]
+                if call:
+                    running[self._started([points[index] for index in call])] = call
+            ended = wait(running, return_when=FIRST_COMPLETED).done if running else ()
+            for future in sorted(ended, key=running.__getitem__):
+                call = running.pop(future)
+                outcomes = _outcomes(future, len(call))
+                if outcomes is None:
+                    left += [[index] for index in reversed(call)]
+                    continue
+                rows = [
+                    Row(keys[index], points[index], outcome, self.seed, first + index)
+                    for index, outcome in zip(call, outcomes, strict=True)
+                ]
+                new = self._kept(rows)
+                if not new:
+                    # Another call has the same points under way; in another order they rarely are.
+                    random.shuffle(left)
+                stored = {row.key: row.outcome for row in rows}
+                known |= stored if new else self._stored(list(stored))
+                self._told([row.point for row in rows], [known[row.key] for row in rows], new=new)
+        return known, whole
+
+    def _calls(self, points: Sequence[Point], wanted: Sequence[int]) -> list[list[int]]:
+        """Return the places of points that are evaluated together."""
+        takes = self.blocks.takes if self.blocks is not None else None
+        together = [index for index in wanted if takes is not None and takes(points[index])]
+        if len(together) < ENOUGH:
+            return [[index] for index in wanted]
+        alone = sorted(set(wanted).difference(together))
+        starts = range(0, len(together), BLOCK)
+        return [*(together[at : at + BLOCK] for at in starts), *([index] for index in alone)]
+
+    def _started(self, points: Sequence[Point]) -> Future[Any]:
+        if len(points) > 1 and self.blocks is not None:
+            return self.blocks.evaluate(points)
+        return self.evaluate(points[0])
+
+    def _kept(self, rows: Sequence[Row]) -> bool:
+        """Store rows, those of a block that are OK as one; tell whether all of them are new."""
+        packed = [row for row in rows if row.outcome.state == "OK"]
+        if len(rows) == 1 or self.retry_failed:
+            packed = []
+        single = [row for row in rows if not packed or row.outcome.state != "OK"]
+        stored = self.store.add(single, over_failed=self.retry_failed) if single else 0
+        if packed:
+            stored += self.store.add_block(
+                [row.key for row in packed],
+                _columns([row.point for row in packed], ABSENT),
+                _columns([row.outcome.metrics for row in packed], nan),
+                numbers=[row.number for row in packed],
+                seed=self.seed,
+                wall_time_s=sum(row.outcome.wall_time_s for row in packed) / len(packed),
+            )
+        return stored == len(rows)
+
+    def _stored(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Return the outcomes that need not be found again, by key."""
+        found = {key: row.outcome for key, row in self.store.known(keys).items()}
+        if self.retry_failed:
+            return {key: each for key, each in found.items() if each.state != "FAILED"}
+        return found
+
+    def _wanted(
+        self, keys: Sequence[str], known: Collection[str], limit: int | None
+    ) -> tuple[list[int], bool]:
+        """Return the places of points to evaluate, and whether that is all that are not known."""
+        wanted = [index for index, key in enumerate(keys) if key not in known]
+        if limit is None:
+            return wanted, True
+        there = self.store.stored([keys[index] for index in wanted])
+        fresh = [index for index in wanted if keys[index] not in there]
+        left_out = set(fresh[max(0, limit - self.store.count()) :])
+        return [index for index in wanted if index not in left_out], not left_out
+
+    def _told(
+        self, points: Sequence[Point], outcomes: Sequence[Outcome | None], *, new: bool
+    ) -> None:
+        """Count the points that have an outcome, and show them to whoever watches."""
+        there = [(point, each) for point, each in zip(points, outcomes, strict=True) if each]
+        for _, outcome in there:
+            self.tally.count(outcome, new=new)
+        if self.seen is not None and there:
+            costs = [costs_of(outcome, self.objectives) for _, outcome in there]
+            self.tally.watch([point for point, _ in there], costs)
+            self.seen(self.tally)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], absent: object) -> dict[str, list[Any]]:
+    """Return the values of rows by name."""
+    named = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name, absent) for row in rows] for name in named}
+
+
+def _outcomes(future: Future[Any], count: int) -> list[Outcome] | None:
+    """Return the outcomes of a call of so many points; None of a block that has none."""
+    if count == 1:
+        return [_outcome(future)]
+    error = future.exception()
+    if error is None:
+        found: list[Outcome] = future.result()
+        return found
+    if isinstance(error, NoWorkerError):
+        raise error
+    return None
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:

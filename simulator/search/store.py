@@ -140,8 +140,10 @@ class Store:
                 ]
             )
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[Row], *, over_failed: bool = False) -> int:
         """Store rows in one transaction; keys that are there, or come twice, are left as they are.
+
+        over_failed: but points that FAILED are replaced. Returns how many rows were stored.
 
         Raises:
             InputError: also for names and types of values that the header does not have.
@@ -166,10 +168,12 @@ class Store:
         values = f"VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (key) DO NOTHING"
         insert = f"INSERT INTO points ({', '.join(map(quoted, columns))}) {values}"
         with self._database.transaction() as connection:
+            if over_failed:
+                self._drop_failed(connection, columns["key"])
             packed = self._packed_keys()
             records = zip(*columns.values(), strict=True)
             try:
-                connection.executemany(
+                cursor = connection.executemany(
                     insert,
                     (record for record in records if record[1] not in packed)
                     if packed
@@ -177,6 +181,7 @@ class Store:
                 )
             except (OverflowError, UnicodeEncodeError) as error:
                 raise InputError(f"'{self.path}' cannot hold a value: {error}") from None
+            return max(cursor.rowcount, 0)
 
     def add_block(
         self,
@@ -188,7 +193,7 @@ class Store:
         seed: int,
         wall_time_s: float,
         **told: Sequence[Any],
-    ) -> None:
+    ) -> int:
         """Store points given in columns, packed, in one transaction; else as `add`.
 
         point, metrics: for each name plain values (of an array: its `tolist()`), ABSENT for what
@@ -215,6 +220,7 @@ class Store:
             if first:
                 batch = pack(columns, sorted(first.values()), self.header)
                 connection.execute("INSERT INTO blocks VALUES (?, ?)", (len(first), batch))
+        return len(first)
 
     def known(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return the rows of those keys that are there, by key."""
@@ -370,6 +376,22 @@ class Store:
                 self._block_keys.update(unpack(batch, self.header)["key"].to_pylist())
                 self._last_block = rowid
         return self._block_keys
+
+    def _drop_failed(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+        """Forget those of these points that FAILED."""
+        from simulator.search.export import without_failed
+
+        for some in _in_parts(keys):
+            connection.execute(
+                f"DELETE FROM points WHERE state = 'FAILED' AND key IN ({_marks(some)})", some
+            )
+        if wanted := self._packed_keys().intersection(keys):
+            for rowid, packed in list(connection.execute("SELECT rowid, batch FROM blocks")):
+                batch, dropped = without_failed(packed, wanted, self.header)
+                if dropped:
+                    changed = "UPDATE blocks SET count = count - ?, batch = ? WHERE rowid = ?"
+                    connection.execute(changed, (len(dropped), batch, rowid))
+                    self._block_keys -= dropped
 
     def _batches(self) -> Iterator["pa.RecordBatch"]:
         from simulator.search.export import unpack

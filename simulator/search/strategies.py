@@ -5,19 +5,22 @@ on until they ask nothing. No point is asked twice, each keeps the constraints, 
 depends on the space, the arguments and what was told alone: a study that tells the same goes on
 where another was ended. The grid goes in order; `random` and `sobol` draw from the unit cube
 (Sobol points scrambled after Owen, by SciPy). The samplers NSGA-II (Deb 2002), TPE (Bergstra 2011,
-multivariate, several objectives) and CMA-ES (Hansen) are Optuna's, in a study in memory.
+multivariate, several objectives) and CMA-ES (Hansen) are Optuna's, in a study in memory. `halving`
+spends most points on a low rung and takes the best of them to higher ones.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
-from math import inf, isnan
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from math import inf
+from typing import TYPE_CHECKING
 
 from simulator.config import unknown
 from simulator.errors import InputError
+from simulator.search.generations import Costs, Generations, Strategy
+from simulator.search.halving import Halving, halving_problems, lowest_of
 from simulator.search.objectives import Objective
 from simulator.search.space import Choice, Dimension, Point, Space, key_of
 
@@ -26,92 +29,26 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-#: What is to be made small, one number an objective; None: infeasible or failed.
-Costs: TypeAlias = Sequence[float] | None
-
 GENERATION = 16
-#: Of strategies that learn nothing from costs: between generations workers wait for the last.
-LONG_GENERATION = 256
+#: Of strategies that learn nothing from costs: between generations, workers of a cluster wait for
+#: the last point, which is to be rare.
+LONG_GENERATION = 4096
 #: Draws in a row that give no new point before a strategy takes the space to hold no more.
 MOST_MISSES = 10_000
 #: The same for Optuna's samplers, whose draws cost a thousand times as much.
 MOST_SAMPLER_MISSES = 500
-#: Grids up to here are walked first, so that a strategy knows when nothing is left.
-MOST_COUNTED = 10_000
+#: Starts anew of a sampler that give no new point before the space is taken to hold no more.
+MOST_RESTARTS = 3
+#: Grids up to here are walked first, for half a second, to know how many points they hold.
+MOST_COUNTED = 100_000
 #: Seeds of NumPy's older generator, which Optuna draws from.
 MOST_SEED = 2**32 - 1
+#: From the seed of a sampler to that of its next start; odd, so that all differ.
+_SEED_STEP = 0x9E3779B9
 _BELOW_ONE = 1 - 2**-53
 
 
-class Strategy(Protocol):
-    """Asks for points and learns from what they cost."""
-
-    name: str
-
-    def ask(self) -> list[Point]:
-        """Return the next generation; empty: done. InputError before the last one was told."""
-
-    def tell(self, points: Sequence[Point], costs: Sequence[Costs]) -> None:
-        """Take the costs of the generation asked last, in its order; InputError for another."""
-
-
-class _Generations(ABC):
-    """What all strategies share: no more than `trials` points, none twice, told in order."""
-
-    def __init__(
-        self, name: str, space: Space, objectives: int, *, trials: int | None, generation: int
-    ) -> None:
-        self.name = name
-        self._space = space
-        self._objectives = objectives
-        self._left = trials
-        self._generation = generation
-        self._keys: set[str] = set()
-        self._waiting: list[str] = []
-
-    def ask(self) -> list[Point]:
-        """Return the next generation; empty: done. InputError before the last one was told."""
-        if self._waiting:
-            raise InputError("the last generation must be told before the next is asked")
-        count = self._generation if self._left is None else min(self._generation, self._left)
-        points = self._draw(count) if count else []
-        if self._left is not None:
-            # Where nothing new was found, nothing is asked from here on.
-            self._left = self._left - len(points) if points else 0
-        self._waiting = [key_of(point) for point in points]
-        return points
-
-    def tell(self, points: Sequence[Point], costs: Sequence[Costs]) -> None:
-        """Take the costs of the generation asked last, in its order; InputError for another."""
-        if [key_of(point) for point in points] != self._waiting:
-            raise InputError("the points told are not those of the last generation, in its order")
-        if len(costs) != len(points):
-            raise InputError(f"expected costs of {len(points)} points, got {len(costs)}")
-        problems = [problem for each in costs if (problem := self._refusal(each))]
-        if problems:
-            raise InputError(problems)
-        self._waiting = []
-
-    def _refusal(self, costs: Costs) -> str:
-        """Return why these are not the costs of a point, "" if they are."""
-        if costs is None:
-            return ""
-        if len(costs) != self._objectives:
-            return f"expected {self._objectives} costs of a point, got {len(costs)}"
-        return f"a cost must be a number, got {list(costs)}" if any(map(isnan, costs)) else ""
-
-    def _is_new(self, point: Point) -> bool:
-        """Tell whether a point was never asked, and take it as asked."""
-        before = len(self._keys)
-        self._keys.add(key_of(point))
-        return len(self._keys) > before
-
-    @abstractmethod
-    def _draw(self, count: int) -> list[Point]:
-        """Return up to `count` (>= 1) new points; fewer only where a sampler repeats itself."""
-
-
-class _Grid(_Generations):
+class _Grid(Generations):
     """All points of the grid in order."""
 
     def __init__(
@@ -124,7 +61,7 @@ class _Grid(_Generations):
         return list(islice(self._grid, count))
 
 
-class _Drawn(_Generations):
+class _Drawn(Generations):
     """Points of the unit cube that depend on nothing told; repeats and misses are dropped."""
 
     def __init__(
@@ -153,12 +90,13 @@ class _Drawn(_Generations):
         return points
 
 
-class _Sampled(_Generations):
+class _Sampled(Generations):
     """Points of a sampler of Optuna.
 
     The sampler always gives a generation of its own size, as NSGA-II and CMA-ES need. What it
-    gives again is not asked again but answered with the costs told before, so fewer points may be
-    asked. All dimensions are sampled, those that do not apply are dropped.
+    gives again is not asked again but answered with the costs told before. A sampler that gives
+    nothing new any more, as one that has converged on a grid, is started anew, its seed derived
+    from the first. All dimensions are sampled, those that do not apply are dropped.
 
     A point found infeasible is told as complete, as it must teach where not to go: at infinite
     costs, which CMA-ES ranks last, and with a broken constraint, which NSGA-II and TPE rank behind
@@ -172,13 +110,14 @@ class _Sampled(_Generations):
         name: str,
         space: Space,
         objectives: int,
-        sampler: BaseSampler,
+        seed: int,
         *,
         trials: int,
         generation: int,
     ) -> None:
         super().__init__(name, space, objectives, trials=trials, generation=generation)
-        self._study = _study(sampler, objectives)
+        self._seed = seed
+        self._study = self._started()
         self._distributions = {
             each.name: _distribution(each, share_alone=name == "cmaes")
             for each in space.dimensions
@@ -187,13 +126,21 @@ class _Sampled(_Generations):
         self._known: dict[str, Costs] = {}
         self._sampled: list[tuple[Trial, str]] = []
 
+    def _started(self) -> Study:
+        """Return a study in which nothing is known yet, its seed the next one."""
+        sampler = _SAMPLERS[self.name](self._seed, self._generation)
+        self._seed = (self._seed + _SEED_STEP) % (MOST_SEED + 1)
+        return _study(sampler, self._objectives)
+
     def _draw(self, count: int) -> list[Point]:
-        misses = 0
-        while misses < MOST_SAMPLER_MISSES:
-            points, misses = self._sample(count, misses)
-            if points:
-                return points
-            self._answer()
+        for _ in range(MOST_RESTARTS):
+            misses = 0
+            while misses < MOST_SAMPLER_MISSES:
+                points, misses = self._sample(count, misses)
+                if points:
+                    return points
+                self._answer()
+            self._study = self._started()
         return []
 
     def _sample(self, count: int, misses: int) -> tuple[list[Point], int]:
@@ -330,7 +277,7 @@ _SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {
 }
 #: NSGA-II crosses two parents; CMA-ES recombines the better half, which must be two or more.
 _LEAST_GENERATION = {"nsga2": 2, "cmaes": 4}
-STRATEGIES = ("grid", *_SHARES, *_SAMPLERS)
+STRATEGIES = ("grid", *_SHARES, *_SAMPLERS, "halving")
 
 
 def strategy(
@@ -341,28 +288,39 @@ def strategy(
     seed: int,
     trials: int | None = None,
     generation: int | None = None,
+    rungs: Sequence[str] = (),
 ) -> Strategy:
     """Return a strategy that asks for at most `trials` points, `generation` of them at a time.
 
     generation: by default `GENERATION` for samplers, `LONG_GENERATION` for the others. trials:
-    None for all of a grid; the others must be told. Raises InputError that lists every problem:
-    unknown names, wrong numbers, several objectives for CMA-ES, a float in a grid.
+    None for all of a grid; the others must be told. rungs: all that there are, low to high, which
+    `halving` needs. Raises InputError that lists every problem: unknown names, wrong numbers,
+    several objectives for CMA-ES, a float in a grid, constraints that no point keeps.
     """
     if generation is None:
         generation = GENERATION if name in _SAMPLERS else LONG_GENERATION
     problems = _problems(name, objectives, seed, trials, generation)
+    if name == "halving":
+        problems += halving_problems(space, rungs, trials)
     if problems:
         raise InputError(problems)
-    count = len(objectives)
+    count, points = len(objectives), counted(space)
+    if points == 0:
+        raise InputError(no_point(space))
+    # A round of halving may be larger than what is left of its lowest rung.
+    if points is not None and name != "halving":
+        trials = points if trials is None else min(trials, points)
     if name == "grid":
         return _Grid(name, space, count, trials=trials, generation=generation)
     assert trials is not None
-    trials = min(trials, _most_points(space, trials))
-    if name in _SHARES:
-        shares = _SHARES[name](len(space.dimensions), seed)
-        return _Drawn(name, space, count, shares, trials=trials, generation=generation)
-    sampler = _SAMPLERS[name](seed, generation)
-    return _Sampled(name, space, count, sampler, trials=trials, generation=generation)
+    if name in _SAMPLERS:
+        return _Sampled(name, space, count, seed, trials=trials, generation=generation)
+    shares = _SHARES[name if name in _SHARES else "sobol"](len(space.dimensions), seed)
+    part = lowest_of(space, rungs) if name == "halving" else space
+    drawn = _Drawn(name, part, count, shares, trials=trials, generation=generation)
+    if name != "halving":
+        return drawn
+    return Halving(name, space, count, rungs, drawn, trials=trials, generation=generation)
 
 
 def _problems(
@@ -398,9 +356,37 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _most_points(space: Space, trials: int) -> int:
-    """Return how many points there are to ask for, `trials` where that is not counted."""
+def counted(space: Space) -> int | None:
+    """Return how many points keep the constraints; None where that is not known cheaply."""
     if any(each.domain.size is None for each in space.dimensions):
-        return trials
-    whole = list(islice(Space(space.dimensions).grid(), MOST_COUNTED + 1))
-    return trials if len(whole) > MOST_COUNTED else sum(map(space.holds, whole))
+        return None
+    if not space.constraints:
+        with suppress(InputError):
+            return space.size
+        return None
+    walk = islice(Space(space.dimensions).grid(), MOST_COUNTED + 1)
+    held = [space.holds(point) for point in walk]
+    return None if len(held) > MOST_COUNTED else sum(held)
+
+
+def no_point(space: Space) -> str:
+    """Say that no point keeps the constraints, and which of them leaves out most points.
+
+    Of a grid up to `MOST_COUNTED` points all are tried, else some random ones.
+    """
+    free = Space(space.dimensions)
+    if counted(space) is not None:
+        points = list(free.grid())
+    else:
+        shares = _random_shares(len(space.dimensions), 0)
+        drawn = (free.at(next(shares)) for _ in range(MOST_MISSES))
+        points = [point for point in drawn if point is not None]
+    words = "no point of the space keeps its constraints"
+    if not space.constraints:
+        return words
+    worst, most = max(
+        ((each, sum(not each.holds(point) for point in points)) for each in space.constraints),
+        key=lambda pair: pair[1],
+    )
+    text = f" ({worst.text})" if worst.text else ""
+    return f"{words}; {worst.name!r}{text} leaves out most: {most} of {len(points)} points tried"

@@ -7,7 +7,7 @@ for. Whether its paths, metrics and options exist is seen by those who know them
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf, prod
 from pathlib import Path
@@ -39,6 +39,9 @@ ROOTS = ("device", "workload", "run")
 Setting: TypeAlias = Value | list[int]
 
 _PATH = re.compile(rf"(?:{'|'.join(ROOTS)})(?:\.[^.\s]+)+")
+#: What a workload is called: before a dot in paths and columns, where these stand already.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_TAKEN = (*ROOTS, "model")
 #: Where a base is looked up by name.
 _FOLDER = "experiments"
 
@@ -47,7 +50,9 @@ _FOLDER = "experiments"
 class Sweep:
     """A sweep or search as its file describes it.
 
-    device: name or file. workload, run: the settings of all points that no dimension changes.
+    device: name or file, looked for beside the sweep first. workload, run: the settings of all
+    points that no dimension changes. workloads: by name, what each of several has beside
+    `workload`; empty where there is one.
     strategy: None where the file leaves it open.
     """
 
@@ -60,6 +65,7 @@ class Sweep:
     space: Space
     objectives: tuple[Objective, ...]
     strategy: str | None
+    workloads: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,31 @@ class Forbidden:
         return f"not {' with '.join(f'{name} {value!r}' for name, value in self.together.items())}"
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """Holds where one of several ways does: each of its dimensions has one of its values.
+
+    Or does not apply.
+    """
+
+    ways: tuple[Mapping[str, tuple[Value, ...]], ...]
+
+    def __call__(self, point: Point) -> bool:
+        """Tell whether it holds."""
+        return any(
+            all(
+                name not in point or repr(point[name]) in map(repr, values)
+                for name, values in way.items()
+            )
+            for way in self.ways
+        )
+
+    def __str__(self) -> str:
+        """Say what it demands."""
+        names = dict.fromkeys(name for way in self.ways for name in way)
+        return f"one of {len(self.ways)} combinations of {', '.join(names)}"
+
+
 def _scalar(value: object) -> object:
     if problem := not_plain(value):
         raise ValueError(problem)
@@ -141,9 +172,11 @@ def _how_wanted(value: object) -> str:
 if TYPE_CHECKING:
     _Scalar: TypeAlias = Value
     _Setting: TypeAlias = Setting
+    _Way: TypeAlias = dict[str, tuple[Value, ...]]
 else:
     _Scalar = Annotated[Any, AfterValidator(_scalar)]
     _Setting = Annotated[Any, AfterValidator(_setting)]
+    _Way = Annotated[dict[str, tuple[_Scalar, ...]], Field(min_length=1)]
 
 
 class WrittenDimension(Part):
@@ -187,18 +220,22 @@ class WrittenConstraint(Part):
     values: tuple[str, ...] | None = Field(default=None, min_length=2)
     in_order: bool | None = None
     forbid: dict[str, _Scalar] | None = Field(default=None, min_length=1)
+    allow: tuple[_Way, ...] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        _check_one({"product": self.product, "values": self.values, "forbid": self.forbid})
+        kinds = ("product", "values", "forbid", "allow")
+        _check_one({kind: getattr(self, kind) for kind in kinds})
         bounded = self.at_least is not None or self.at_most is not None
         if bounded != (self.product is not None):
             raise ValueError("product goes with at_least, at_most or both")
         if self.in_order is not (None if self.values is None else True):
             raise ValueError("values goes with in_order: true")
+        if self.allow == ():
+            raise ValueError("allow needs one way or more")
         return self
 
-    def predicate(self) -> ProductWithin | InOrder | Forbidden:
+    def predicate(self) -> ProductWithin | InOrder | Forbidden | Allowed:
         """Build what holds or not."""
         if self.product is not None:
             at_least = -inf if self.at_least is None else self.at_least
@@ -206,21 +243,25 @@ class WrittenConstraint(Part):
             return ProductWithin(self.product, at_least, at_most)
         if self.values is not None:
             return InOrder(self.values)
+        if self.allow is not None:
+            return Allowed(self.allow)
         return Forbidden(self.forbid or {})
 
     def problems(self, domains: Mapping[str, Domain]) -> list[str]:
         """Return what is unknown, no number, or can never be."""
         compared = (*(self.product or ()), *(self.values or ()))
-        named = dict.fromkeys((*compared, *(self.forbid or {})))
+        told = [each for way in self.allow or () for each in way.items()]
+        told.extend((name, (value,)) for name, value in (self.forbid or {}).items())
+        named = dict.fromkeys((*compared, *(name for name, _ in told)))
         problems = [unknown("dimension", each, domains) for each in named if each not in domains]
         problems += [
             f"{name}: {problem}"
             for name in dict.fromkeys(compared)
             if name in domains and (problem := _no_number(domains[name]))
         ]
-        for name, value in (self.forbid or {}).items():
+        for name, values in told:
             if name in domains:
-                problems += [f"{name}: {each}" for each in not_met(domains[name], (value,))]
+                problems += [f"{name}: {each}" for each in not_met(domains[name], values)]
         return problems
 
 
@@ -254,6 +295,7 @@ class WrittenSweep(Part):
     summary: str = ""
     device: str
     workload: dict[str, _Setting]
+    workloads: dict[str, dict[str, _Setting]] = Field(default_factory=dict)
     rung: str = "tile"
     run: dict[str, _Setting] = Field(default_factory=dict)
     space: dict[str, _Dimension]
@@ -270,20 +312,32 @@ def load_sweep(path: str | Path) -> Sweep:
     written = load_part(WrittenSweep, Path(path), _FOLDER, noun="sweep")
     problems: list[str] = []
     objectives = tuple(_objectives(written, problems))
+    problems += [
+        f"workloads.{name}: a name is letters, digits, _ and -, and none of {', '.join(_TAKEN)}"
+        for name in written.workloads
+        if name in _TAKEN or not _NAME.fullmatch(name)
+    ]
     space = _space(written, problems)
     if problems or space is None:
         raise InputError([f"{path}: {problem}" for problem in problems])
     return Sweep(
         name=written.name,
         summary=written.summary,
-        device=written.device,
+        device=_found(written.device, Path(path)),
         workload=written.workload,
         rung=written.rung,
         run=written.run,
         space=space,
         objectives=objectives,
         strategy=written.strategy,
+        workloads=written.workloads,
     )
+
+
+def _found(device: str, sweep: Path) -> str:
+    """Return a device's file that stands in the folder of the sweep from where this is run."""
+    beside = sweep.parent / device
+    return str(beside) if device.endswith((".yaml", ".yml")) and beside.is_file() else device
 
 
 def _objectives(written: WrittenSweep, problems: list[str]) -> Iterator[Objective]:

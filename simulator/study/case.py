@@ -1,11 +1,12 @@
 """Points of a study as devices, workloads and runs.
 
-A point changes the device, the workload or the options of a run by the paths of its dimensions:
-`device.matrix.rows`, `workload.batch`, `workload.model.layers`, `run.rung`.
+A point changes the device, the workloads or the options of a run by the paths of its dimensions:
+`device.matrix.rows`, `workload.batch`, `workload.model.layers`, `run.rung`. Where a study has
+several workloads, `workload.batch` is of all whose phase takes it, `workload.decode.batch` of one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from inspect import signature
 from typing import Any, cast
@@ -18,7 +19,9 @@ from simulator.mapping.policies import Policies
 from simulator.search.space import Choice, Dimension, Point, Space, Value
 from simulator.workload import Model, Workload, decode_step, mixed_step, prefill
 
-DEVICE, WORKLOAD, MODEL, RUN = "device.", "workload.", "workload.model.", "run."
+DEVICE, WORKLOAD, RUN = "device.", "workload.", "run."
+#: Before the fields of a model, among the settings of a workload.
+MODEL = "model."
 PHASES: Mapping[str, Callable[..., Workload]] = {
     "prefill": prefill,
     "decode": decode_step,
@@ -39,15 +42,22 @@ class Case:
     """What a study simulates where a point says nothing else.
 
     workload: a model, a phase and the arguments of its function; run: options of `simulate` and
-    policies by name.
+    policies by name. workloads: settings of each of several, by name, on top of those of `workload`
+    that its phase takes.
     """
 
     device: Device
     workload: Mapping[str, Any]
     run: Mapping[str, Any]
+    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def at(self, point: Point) -> tuple[Device, Workload, dict[str, Any]]:
-        """Return device, workload and options of a run; InputError with every problem."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the workloads; "" where there is one without."""
+        return tuple(self.workloads) or ("",)
+
+    def at(self, point: Point) -> tuple[Device, dict[str, Workload], dict[str, Any]]:
+        """Return device, workloads by name and options of a run; InputError with every problem."""
         changes = _by_room(point)
         problems: list[str] = []
 
@@ -59,12 +69,24 @@ class Case:
                 return None
 
         device = kept(lambda: replace(self.device, changes[DEVICE]))
-        described = {**self.workload, **changes[WORKLOAD]}
-        workload = kept(lambda: _workload(described, changes[MODEL]))
+        workloads = kept(lambda: self._workloads(changes[WORKLOAD]))
         options = kept(lambda: _options({**self.run, **changes[RUN]}))
         if problems:
             raise InputError(problems)
-        return cast("tuple[Device, Workload, dict[str, Any]]", (device, workload, options))
+        return cast(
+            "tuple[Device, dict[str, Workload], dict[str, Any]]", (device, workloads, options)
+        )
+
+    def phases(self, space: Space) -> dict[str, tuple[str, ...]]:
+        """Return the phases that each workload may have over a space."""
+        found = {}
+        for name in self.names:
+            fixed = {**self.workload, **self.workloads.get(name, {})}.get("phase")
+            ways = (f"{WORKLOAD}{name}.phase", f"{WORKLOAD}phase")
+            varied = next((space.by_name[way].domain for way in ways if way in space.by_name), None)
+            values = varied.values() if isinstance(varied, Choice) else (fixed,)
+            found[name] = tuple(each for each in values if isinstance(each, str))
+        return found
 
     def refuse(self, space: Space) -> None:
         """Try each value of each dimension alone; InputError lists those that are none.
@@ -80,6 +102,43 @@ class Case:
         if problems:
             raise InputError(list(dict.fromkeys(problems)))
 
+    def _workloads(self, changes: Mapping[str, Value]) -> dict[str, Workload]:
+        """Build each workload from its settings; InputError lists every problem, with its name."""
+        workloads, problems = {}, list[str]()
+        for name, settings in self._settings(changes).items():
+            try:
+                workloads[name] = _workload(settings)
+            except InputError as error:
+                where = f"workloads.{name}: " if name else ""
+                problems += [f"{where}{problem}" for problem in error.problems]
+        if problems:
+            raise InputError(problems)
+        return workloads
+
+    def _settings(self, changes: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+        """Return the settings of each workload by name: what a point says is stronger.
+
+        What is said of all is of those whose phase takes it; InputError where none does.
+        """
+        shared, own = _by_workload(changes, self.workloads)
+        if not self.workloads:
+            return {"": {**self.workload, **shared}}
+        settings, taken, known = {}, set[str](), dict[str, None]()
+        for name, written in self.workloads.items():
+            whole = {**self.workload, **written, **shared, **own[name]}
+            of_phase = _taken(whole.get("phase"))
+            of_all = [
+                {each: value for each, value in given.items() if _is_of(each, of_phase)}
+                for given in (self.workload, shared)
+            ]
+            taken.update(*of_all)
+            known |= dict.fromkeys(of_phase or ())
+            settings[name] = {**of_all[0], **written, **of_all[1], **own[name]}
+        lost = [each for each in {**self.workload, **shared} if each not in taken]
+        if lost:
+            raise InputError([unknown("workload option", each, known) for each in lost])
+        return settings
+
     def _problems(self, point: Point) -> tuple[str, ...]:
         try:
             self.at(point)
@@ -90,7 +149,7 @@ class Case:
 
 def _by_room(point: Point) -> dict[str, dict[str, Value]]:
     """Return the changes of a point by what they are of; InputError for what they cannot be of."""
-    changes: dict[str, dict[str, Value]] = {room: {} for room in (MODEL, DEVICE, WORKLOAD, RUN)}
+    changes: dict[str, dict[str, Value]] = {room: {} for room in (DEVICE, WORKLOAD, RUN)}
     problems = []
     for name, value in point.items():
         room = next((room for room in changes if name.startswith(room)), None)
@@ -109,9 +168,41 @@ def model_of(name: str) -> Model:
     return api.load_model(name)
 
 
-def _workload(described: Mapping[str, Any], of_model: Mapping[str, Value]) -> Workload:
-    """Build a workload from its description; InputError lists every problem."""
-    arguments = dict(described)
+def _by_workload(
+    changes: Mapping[str, Value], names: Iterable[str]
+) -> tuple[dict[str, Value], dict[str, dict[str, Value]]]:
+    """Split changes into those of all workloads and those of each."""
+    shared: dict[str, Value] = {}
+    own: dict[str, dict[str, Value]] = {name: {} for name in names}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if rest and name in own:
+            own[name][rest] = value
+        else:
+            shared[path] = value
+    return shared, own
+
+
+def _taken(phase: object) -> tuple[str, ...] | None:
+    """Return the settings that a phase takes; None where there is no such phase."""
+    if not isinstance(phase, str) or phase not in PHASES:
+        return None
+    return ("phase", *signature(PHASES[phase]).parameters)
+
+
+def _is_of(setting: str, known: Collection[str] | None) -> bool:
+    """Tell whether a phase with these settings takes one; what is no phase takes all."""
+    return known is None or setting in known or setting.startswith(MODEL)
+
+
+def _workload(settings: Mapping[str, Any]) -> Workload:
+    """Build a workload from its settings; InputError lists every problem."""
+    of_model = {
+        name.removeprefix(MODEL): value
+        for name, value in settings.items()
+        if name.startswith(MODEL)
+    }
+    arguments = {name: value for name, value in settings.items() if not name.startswith(MODEL)}
     lacking = [name for name in ("model", "phase") if not isinstance(arguments.get(name), str)]
     if lacking:
         raise InputError([f"workload.{name}: expected a name" for name in lacking])

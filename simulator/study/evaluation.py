@@ -13,7 +13,7 @@ from simulator.study.metrics import metrics_of
 
 
 def evaluate(case: Case, point: Point) -> Outcome:
-    """Simulate a point: what it comes to, or why it does not.
+    """Simulate all workloads of a point: what it comes to, or why it does not.
 
     Whatever goes wrong is of this point and is kept as its outcome.
     """
@@ -22,20 +22,28 @@ def evaluate(case: Case, point: Point) -> Outcome:
     def after(**found: Any) -> Outcome:
         return Outcome(wall_time_s=time.perf_counter() - began, **found)
 
+    name = ""
     try:
-        device, workload, options = case.at(point)
-        result = api.simulate(device, workload, **options)
-        result.check()
-        return after(state="OK", metrics=metrics_of(result, device, workload))
+        device, workloads, options = case.at(point)
+        results = {}
+        for name, workload in workloads.items():
+            results[name] = api.simulate(device, workload, **options)
+            results[name].check()
+        return after(state="OK", metrics=metrics_of(results, device, workloads))
     except InfeasibleError as error:
-        return after(
-            state="INFEASIBLE",
-            metrics={},
-            reason=error.reason,
-            resource=error.resource,
-            demand=float(error.demand),
-            bound=float(error.bound),
-        )
+        return after(**infeasible(name, error))
     except Exception as error:  # noqa: BLE001 - one point must not end a study
         reason = f"{type(error).__name__}: {error}"
         return after(state="FAILED", metrics={}, reason=reason, traceback=traceback.format_exc())
+
+
+def infeasible(name: str, error: InfeasibleError) -> dict[str, Any]:
+    """Return the fields of the outcome of a point whose workload of a name is infeasible."""
+    return {
+        "state": "INFEASIBLE",
+        "metrics": {},
+        "reason": f"{name}: {error.reason}" if name else error.reason,
+        "resource": error.resource,
+        "demand": float(error.demand),
+        "bound": float(error.bound),
+    }

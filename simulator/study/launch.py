@@ -1,56 +1,27 @@
 """Running a study: a sweep's strategy, its points in processes, what comes of them in a store."""
 
-import json
-from collections.abc import Callable
-from hashlib import blake2b
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulator import api
-from simulator.config import content_hash, unknown
 from simulator.errors import InputError
 from simulator.search.pool import Pool
-from simulator.search.records import Header, Outcome, kind_of
-from simulator.search.runner import Tally, run_study
+from simulator.search.records import Outcome
+from simulator.search.runner import Blocks, Tally, run_study
+from simulator.search.space import Point
 from simulator.search.store import Store
+from simulator.search.strategies import no_point
 from simulator.search.strategies import strategy as make_strategy
 from simulator.search.sweep_file import Sweep
-from simulator.study.case import Case, model_of
+from simulator.study.blocks import evaluate_many
+from simulator.study.case import RUN, Case, model_of
+from simulator.study.definition import case_of, header_of
 from simulator.study.evaluation import evaluate
-from simulator.study.metrics import METRICS
 
-
-def case_of(sweep: Sweep) -> Case:
-    """Return what a sweep simulates; InputError for what its device, workload or run cannot be."""
-    case = Case(
-        device=api.load_device(sweep.device),
-        workload=sweep.workload,
-        run={"rung": sweep.rung, **sweep.run},
-    )
-    case.refuse(sweep.space)
-    unknown_metrics = [each.metric for each in sweep.objectives if each.metric not in METRICS]
-    if unknown_metrics:
-        raise InputError([unknown("metric", each, METRICS) for each in unknown_metrics])
-    return case
-
-
-def header_of(sweep: Sweep, case: Case) -> Header:
-    """Return what tells a study from others: all that outcomes depend on beside the point."""
-    model = model_of(str(case.workload["model"]))
-    parts = {
-        "device": f"{case.device.name} {content_hash(case.device)}",
-        "model": f"{model.name} {content_hash(model)}",
-        "workload": json.dumps(dict(case.workload), sort_keys=True),
-        "run": json.dumps(dict(case.run), sort_keys=True),
-        "nibblesim": api.version(),
-    }
-    text = "\n".join(f"{name}: {part}" for name, part in parts.items())
-    return Header(
-        dimensions={each.name: kind_of(each.domain) for each in sweep.space.dimensions},
-        metrics=METRICS,
-        objectives=sweep.objectives,
-        defined_by=blake2b(text.encode(), digest_size=8).hexdigest(),
-        text=text,
-    )
+if TYPE_CHECKING:
+    from simulator.search.cluster import Cluster
 
 
 def run(
@@ -61,31 +32,35 @@ def run(
     trials: int | None = None,
     seed: int = 0,
     limit: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    cluster: str | None = None,
     time_limit_s: float | None = None,
     memory_limit_bytes: int | None = None,
-    seen: Callable[[Tally, Outcome], object] | None = None,
+    retry_failed: bool = False,
+    seen: Callable[[Tally], object] | None = None,
 ) -> Tally:
     """Run a sweep or a search in processes, its outcomes kept in the store at `path`.
 
     strategy: in place of the sweep's. trials: how many points it asks for, by default all of a
-    grid. limit: points in the store at most. time_limit_s, memory_limit_bytes: of a point. seen:
-    called after each point. The same call goes on where one was ended.
-    Raises InputError for what is wrong with the sweep, and as the store and the strategy.
+    grid. limit: points in the store at most. workers: processes, by default one; cluster: in their
+    place, the address of a scheduler of dask.distributed. time_limit_s, memory_limit_bytes: of a
+    point in a process. retry_failed: points that FAILED are simulated again. seen: called with the
+    tally so far. The same call goes on where one was ended.
+    Raises InputError for what is wrong with the sweep, and as the store and the strategy, and
+    NoWorkerError where nothing can be run.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit must be >= 1, got {limit}")
+    # Files are as they stand when a study starts.
+    model_of.cache_clear()
     case, name = case_of(sweep), strategy or sweep.strategy or "grid"
-    chosen = make_strategy(name, sweep.space, sweep.objectives, seed=seed, trials=trials)
-    pool = Pool(
-        workers,
-        time_limit_s=time_limit_s,
-        memory_limit_bytes=memory_limit_bytes,
-        prepare=_ready,
+    chosen = make_strategy(
+        name, sweep.space, sweep.objectives, seed=seed, trials=trials, rungs=api.RUNGS
     )
-    with Store(path) as store:
-        store.study(header_of(sweep, case))
-        try:
+    pool = _executor(workers, cluster, time_limit_s, memory_limit_bytes)
+    try:
+        with Store(path) as store:
+            store.study(header_of(sweep, case))
             tally = run_study(
                 chosen,
                 store,
@@ -93,14 +68,61 @@ def run(
                 lambda point: pool.submit(evaluate, case, dict(point)),
                 seed=seed,
                 limit=limit,
+                ahead=pool.ahead,
+                # Limits are of one point, and many would share them.
+                blocks=None if time_limit_s or memory_limit_bytes else _blocks(pool, case),
+                retry_failed=retry_failed,
                 seen=seen,
             )
-        finally:
-            # What still runs here was cut short: by an error, or by the user.
-            pool.shutdown(cancel_futures=True)
+    finally:
+        # What still runs here was cut short: by an error, or by the user.
+        pool.shutdown(cancel_futures=True)
     if not tally.points:
-        raise InputError(f"{sweep.name}: no point of the space keeps its constraints")
+        raise InputError(no_point(sweep.space))
     return tally
+
+
+def _blocks(pool: "Pool | Cluster", case: Case) -> Blocks:
+    """Return how points on the analytic rung are evaluated many at once."""
+    rung = case.run["rung"]
+
+    def start(points: Sequence[Point]) -> "Future[list[Outcome]]":
+        return pool.submit(evaluate_many, case, [dict(point) for point in points])
+
+    return Blocks(start, lambda point: point.get(f"{RUN}rung", rung) == "analytic")
+
+
+def _executor(
+    workers: int | None,
+    cluster: str | None,
+    time_limit_s: float | None,
+    memory_limit_bytes: int | None,
+) -> "Pool | Cluster":
+    """Return what points run in; InputError for what a cluster has no use for."""
+    if cluster is None:
+        return Pool(
+            1 if workers is None else workers,
+            time_limit_s=time_limit_s,
+            memory_limit_bytes=memory_limit_bytes,
+            prepare=_ready,
+        )
+    given = {
+        "workers": workers,
+        "time_limit_s": time_limit_s,
+        "memory_limit_bytes": memory_limit_bytes,
+    }
+    problems = [
+        f"{name} is of processes on this machine; the workers of a cluster are started with "
+        "theirs, as by: dask worker ADDRESS --nworkers 8 --nthreads 1 --memory-limit 4GiB"
+        for name, value in given.items()
+        if value is not None
+    ]
+    if problems:
+        raise InputError(problems)
+    # Its library is an extra.
+    from simulator.search.cluster import Cluster
+
+    return Cluster(cluster, prepare=_ready)
 
 
 def _ready() -> None:

@@ -255,6 +255,22 @@ class Workload:
     def _total(self, counts: Iterable[tuple[Segment, int]]) -> int:
         return sum(segment.repeat * count for segment, count in counts)
 
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of a weight on average as stored, metadata, tables and norms included; 0 of none.
+
+        A table that the embedding and the head share counts once.
+        """
+        held = [(s, t) for s in self.segments for t in s.graph.tensors]
+        tables = {tensor.name for _, tensor in held if tensor.role is Role.TABLE}
+        weights = self._total(
+            (segment, tensor.elements)
+            for segment, tensor in held
+            if tensor.role is Role.TABLE
+            or (tensor.role is Role.WEIGHT and tensor.name not in tables)
+        )
+        return 8 * self.weight_bytes / weights if weights else 0.0
+
     @cached_property
     def macs_useful(self) -> int:
         """Multiply-accumulates that the result needs."""

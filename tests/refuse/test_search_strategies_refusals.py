@@ -1,13 +1,16 @@
 """Are strategies that cannot be, and costs that belong to nothing, refused, with which words?"""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from simulator.errors import InputError
+from simulator.search.generations import Strategy
 from simulator.search.objectives import Objective
-from simulator.search.space import Dimension, Float, Int, Space
-from simulator.search.strategies import Strategy, strategy
+from simulator.search.space import Choice, Constraint, Dimension, Float, Int, Space
+from simulator.search.strategies import no_point, strategy
 
 SPACE = Space((Dimension("device.rows", Int(1, 3)), Dimension("device.columns", Int(1, 3))))
 LATENCY, AREA = Objective("latency_s", "min"), Objective("area_mm2", "min")
@@ -25,7 +28,7 @@ def _made(name: str = "random", **changes: Any) -> Strategy:
         (
             "sobel",
             {},
-            "unknown strategy 'sobel'; did you mean 'sobol'? known: cmaes, grid, nsga2, random, sobol, tpe",
+            "unknown strategy 'sobel'; did you mean 'sobol'? known: cmaes, grid, halving, nsga2, random, sobol, tpe",
         ),
         (
             "cmaes",
@@ -54,6 +57,113 @@ def test_all_problems_are_listed() -> None:
     with pytest.raises(InputError) as error:
         _made("cmaes", objectives=[], seed=-1, trials=0, generation=1)
     assert len(error.value.problems) == 4
+
+
+def _ladder(*rungs: Any, **changes: Any) -> Space:
+    rung = Dimension("run.rung", Choice(rungs))
+    rows, columns = SPACE.dimensions
+    return Space((rung, rows, replace(columns, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("space", "trials", "messages"),
+    [
+        (
+            SPACE,
+            9,
+            [
+                "strategy 'halving' needs a dimension run.rung: the rungs that points climb, such as [analytic, tile]"
+            ],
+        ),
+        (
+            Space((*SPACE.dimensions, Dimension("run.rung", Int(1, 2)))),
+            9,
+            ["run.rung: must be a choice of rungs"],
+        ),
+        (
+            _ladder("tile"),
+            9,
+            ["strategy 'halving' needs two rungs in run.rung, got tile alone"],
+        ),
+        (
+            _ladder("tile", "analitic"),
+            9,
+            [
+                "unknown rung 'analitic'; did you mean 'analytic'? known: analytic, command, roofline, tile"
+            ],
+        ),
+        (
+            _ladder("tile", "analytic"),
+            3,
+            ["strategy 'halving' needs trials >= 4 for 2 rungs, got 3"],
+        ),
+        (
+            _ladder("roofline", "tile", "analytic"),
+            12,
+            ["strategy 'halving' needs trials >= 13 for 3 rungs, got 12"],
+        ),
+        (
+            _ladder("tile", "analytic", when={"run.rung": ("tile",)}),
+            9,
+            [
+                "device.columns: strategy 'halving' needs it on every rung, not when run.rung has some value"
+            ],
+        ),
+        (
+            Space(
+                (
+                    *SPACE.dimensions,
+                    Dimension("run.rung", Choice(("tile", "analytic")), {"device.rows": (1,)}),
+                )
+            ),
+            None,
+            [
+                "strategy 'halving' needs trials: how many points it asks for",
+                "run.rung: strategy 'halving' needs it at every point, without 'when'",
+            ],
+        ),
+    ],
+)
+def test_halving_that_cannot_be(space: Space, trials: int | None, messages: list[str]) -> None:
+    rungs = ("roofline", "analytic", "tile", "command")
+    with pytest.raises(InputError) as error:
+        _made("halving", space=space, trials=trials, rungs=rungs)
+    assert list(error.value.problems) == messages
+
+
+def _never(_: object) -> bool:
+    return False
+
+
+def _rarely(point: Mapping[str, Any]) -> bool:
+    return bool(point["device.rows"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "words"),
+    [
+        (
+            [Constraint("rare", _rarely, "rows are 1"), Constraint("never", _never, "is never so")],
+            "'never' (is never so) leaves out most: 9 of 9 points tried",
+        ),
+        ([Constraint("mine", _never)], "'mine' leaves out most: 9 of 9 points tried"),
+    ],
+)
+def test_constraints_that_no_point_keeps(constraints: list[Constraint], words: str) -> None:
+    for name in ("grid", "random", "nsga2"):
+        with pytest.raises(InputError) as error:
+            _made(name, space=Space(SPACE.dimensions, tuple(constraints)))
+        assert str(error.value) == f"no point of the space keeps its constraints; {words}"
+
+
+def test_constraints_that_no_point_tried_keeps() -> None:
+    """Where the grid is endless, so many draws are tried."""
+    clock = Dimension("device.clock", Float(1.0, 2.0))
+    space = Space((*SPACE.dimensions, clock), (Constraint("never", _never),))
+    assert no_point(space) == (
+        "no point of the space keeps its constraints; "
+        "'never' leaves out most: 10000 of 10000 points tried"
+    )
 
 
 def test_a_float_has_no_grid() -> None:

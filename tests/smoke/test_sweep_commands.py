@@ -65,6 +65,24 @@ def test_from_a_file_to_a_front(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_several_workloads() -> None:
+    two = """workload: {model: tiny.yaml, batch: 2}
+workloads:
+  prefill: {phase: prefill, sequence: 24, batch: 1}
+  decode: {phase: decode, context: 40}"""
+    text = SWEEP.replace("workload: {model: tiny.yaml, phase: decode, batch: 2, context: 40}", two)
+    wanted = "objectives: {prefill.ttft_s: min, decode.tbt_s: min, cost_usd: min}"
+    Path("sweep.yaml").write_text(text[: text.index("objectives")] + wanted)
+    found = json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--json"))
+    assert (found["points"], found["ok"]) == (4, 4)
+    run("export", "s.db", "--out", "p.csv")
+    table = pd.read_csv("p.csv")
+    assert (table["prefill.ttft_s"] == table["prefill.latency_s"]).all()
+    assert not {"prefill.tbt_s", "decode.ttft_s", "latency_s"} & set(table.columns)
+    assert json.loads(run("pareto", "s.db", "--out", "f.html", "--json"))["points"] == 4
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_search() -> None:
     options = ("--study", "s.db", "--trials", "3", "--seed", "5", "--json")
     found = json.loads(run("search", "sweep.yaml", *options, "--strategy", "sobol"))
@@ -73,6 +91,22 @@ def test_a_search() -> None:
     assert (again["points"], again["new"]) == (3, 0)
     own = json.loads(run("search", "sweep.yaml", *options))
     assert (own["asked"], own["points"]) == (3, 3 + own["new"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_search_over_rungs_has_the_front_of_the_highest() -> None:
+    Path("sweep.yaml").write_text(SWEEP.replace("space:", "space:\n  run.rung: [analytic, tile]"))
+    options = ("--study", "s.db", "--trials", "8", "--strategy", "halving")
+    # A round asks the four points of the lowest rung and the best of them on the other.
+    assert run("search", "sweep.yaml", *options) == (
+        "5 points in s.db; of 5 asked for, 5 new: 5 simulated, 0 infeasible, 0 failed\n"
+        "8 were wanted, but strategy 'halving' finds no more to ask for\n"
+    )
+    assert run("pareto", "s.db", "--out", "f.html") == (
+        "1 of 1 points at rung tile on the front, in f.html\n"
+    )
+    shown = json.loads(run("pareto", "s.db", "--out", "f.html", "--json"))
+    assert shown == {"front": 1, "points": 1, "file": "f.html", "rung": "tile"}
 
 
 @pytest.mark.usefixtures("folder")

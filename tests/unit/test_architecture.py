@@ -36,7 +36,7 @@ STEPS = (
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}
 HEAVY = (
     *("numba", "scipy", "matplotlib", "pyarrow", "pandas", "networkx", "simpy", "typer", "tqdm"),
-    *("safetensors", "optuna", "cmaes", "moocore"),
+    *("safetensors", "optuna", "cmaes", "moocore", "distributed"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

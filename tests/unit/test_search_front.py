@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.search.front import hypervolume, non_dominated
+from simulator.search.front import Archive, best, hypervolume, non_dominated
 
 
 @st.composite
@@ -56,6 +56,44 @@ def test_the_front_alone_has_the_whole_hypervolume(table: NDArray[np.float64]) -
     corner = np.full(table.shape[1], 5.0)
     front = table[non_dominated(table)]
     assert hypervolume(front, corner) == pytest.approx(hypervolume(table, corner), rel=1e-12)
+
+
+def _ranks(table: NDArray[np.float64]) -> list[int]:
+    """Take one front after the other away."""
+    ranks, left = [-1] * len(table), set(range(len(table)))
+    for rank in range(len(table)):
+        front = {n for n in left if not any(_beats(table[other], table[n]) for other in left)}
+        for place in front:
+            ranks[place] = rank
+        left -= front
+    return ranks
+
+
+@given(tables(), st.integers(0, 12))
+def test_the_best_points_are_those_of_the_lowest_ranks(
+    table: NDArray[np.float64], count: int
+) -> None:
+    ranks, chosen = _ranks(table), best(table, count)
+    assert len(set(chosen)) == len(chosen) == min(count, len(table))
+    assert [ranks[place] for place in chosen] == sorted(ranks)[: len(chosen)]
+
+
+def test_of_one_front_the_ends_come_first_then_what_stands_apart() -> None:
+    front = [[0, 10], [1, 9], [2, 8], [6, 5], [10, 0]]
+    # Neighbours apart, in parts of the spans: 0.2 + 0.2, 0.5 + 0.4, 0.8 + 0.8.
+    assert best(front, 5) == [0, 4, 3, 2, 1]
+    assert best([*front, [10, 10]], 6)[-1] == 5
+    assert best([[2.0], [1.0], [1.0], [3.0]], 3) == [1, 2, 0]
+    assert best([[1, np.inf], [np.inf, 1], [2, 2]], 2) == [0, 1]
+    assert best([], 3) == []
+
+
+@given(tables(least=1))
+def test_an_archive_has_the_front_of_all_that_came(table: NDArray[np.float64]) -> None:
+    archive = Archive(table.shape[1])
+    for at in range(0, len(table), 2):
+        archive.add(table[at : at + 2])
+    assert archive.costs.tolist() == np.unique(table[non_dominated(table)], axis=0).tolist()
 
 
 def test_infinite_costs_are_compared() -> None:

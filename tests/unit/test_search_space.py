@@ -374,6 +374,37 @@ objectives: {x: min}
     ]
 
 
+def test_ways_that_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "ways.yaml"
+    path.write_text(
+        """
+name: n
+device: d
+workload: {}
+space:
+  run.a: [x, y, z]
+  run.b: {choice: [1, true], when: {run.a: [x, y]}}
+  run.c: [3, 4]
+constraints:
+  ways:
+    allow:
+      - {run.a: [x], run.b: [1]}
+      - {run.a: [y, z], run.b: [true], run.c: [4]}
+objectives: {x: min}
+""",
+        encoding="utf-8",
+    )
+    space = load_sweep(path).space
+    # Where a dimension does not apply, what is said of it holds.
+    expected = [("x", 1, 3), ("x", 1, 4), ("y", True, 4), ("z", 4)]
+    assert [tuple(map(repr, point.values())) for point in space.grid()] == [
+        tuple(map(repr, point)) for point in expected
+    ]
+    assert space.refuse({"run.a": "x", "run.b": True, "run.c": 3}) == [
+        "constraint 'ways' does not hold: one of 2 combinations of run.a, run.b, run.c"
+    ]
+
+
 def test_a_product_of_many_large_numbers_is_compared(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     names = ", ".join(f"run.d{n}" for n in range(30))

@@ -1,19 +1,26 @@
 """Is a point what its paths say, its outcome that of `simulate`, and a study all of its points?"""
 
+import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from plans import tiny_model
 
-from simulator import decode_step, load_device, simulate
-from simulator.config import dump_yaml, replace
+from simulator import api, decode_step, load_device, prefill, simulate
+from simulator.config import data_root, dump_yaml, replace
 from simulator.errors import InputError
+from simulator.hardware.bill import cost_usd
+from simulator.numerics.weights import weight_sqnr_db
 from simulator.search.objectives import Objective
 from simulator.search.pool import WorkerLostError
 from simulator.search.records import Header, Outcome
@@ -22,9 +29,12 @@ from simulator.search.space import Choice, Dimension, Int, Point, Space
 from simulator.search.store import Store
 from simulator.search.strategies import strategy
 from simulator.search.sweep_file import Sweep, load_sweep
-from simulator.study import METRICS, Case, case_of, evaluate, metrics_of, run
+from simulator.study import METRICS, Case, case_of, evaluate, header_of, metrics_of, run
+from simulator.study.case import model_of
+from simulator.study.metrics import Design, Ran, derived, design_of, ran, units_of
 
 DECODE = {"phase": "decode", "batch": 2, "context": 40}
+SMALL = Space((Dimension("device.matrix.rows", Int(64, 128)),))
 SWEEP = """\
 name: small
 summary: a small sweep
@@ -75,13 +85,147 @@ def test_a_point_is_what_a_script_would_run(case: Case) -> None:
     result = simulate(device, workload, rung="analytic")
     outcome = evaluate(case, point)
     assert (outcome.state, outcome.reason) == ("OK", "")
-    assert outcome.metrics == metrics_of(result, device, workload)
+    assert outcome.metrics == metrics_of({"": result}, device, {"": workload})
     assert set(outcome.metrics) <= set(METRICS)
     found = outcome.metrics
     assert found["latency_s"] == result.latency_s
     assert found["edp_js"] == pytest.approx(found["energy_j"] * found["latency_s"])
     assert found["tops_per_w"] * found["power_w"] == pytest.approx(found["tops"])
     assert found["tokens_per_s"] * found["energy_per_token_j"] == pytest.approx(found["power_w"])
+
+
+@pytest.fixture
+def pair(model: Path) -> Case:
+    """Return a case of two workloads."""
+    return Case(
+        load_device("generic_npu_128"),
+        {"model": str(model), "batch": 2, "context": 30, "weights": "int8-channel"},
+        {"rung": "analytic"},
+        {"p": {"phase": "prefill", "sequence": 24, "batch": 1}, "d": {"phase": "decode"}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("point", "batches", "lengths"),
+    [
+        ({}, (1, 2), (24, 30)),
+        # Of all that take it, over what one says of itself.
+        ({"workload.batch": 3}, (3, 3), (24, 30)),
+        ({"workload.context": 40}, (1, 2), (24, 40)),
+        ({"workload.d.context": 41, "workload.context": 40}, (1, 2), (24, 41)),
+        ({"workload.p.batch": 4, "workload.batch": 3}, (4, 3), (24, 30)),
+    ],
+)
+def test_a_path_is_of_all_workloads_or_of_one(
+    pair: Case, point: Point, batches: tuple[int, int], lengths: tuple[int, int]
+) -> None:
+    _, workloads, _ = pair.at(point)
+    assert list(workloads) == ["p", "d"]
+    made = {
+        "p": prefill(tiny_model(), sequence=lengths[0], batch=batches[0], weights="int8-channel"),
+        "d": decode_step(
+            tiny_model(), context=lengths[1], batch=batches[1], weights="int8-channel"
+        ),
+    }
+    assert workloads == made
+
+
+def test_the_model_of_one_workload(pair: Case) -> None:
+    _, workloads, _ = pair.at({"workload.model.layers": 3, "workload.p.model.layers": 4})
+    layers = [each.resolved["model"]["layers"] for each in workloads.values()]
+    assert layers == [4, 3]
+
+
+def test_metrics_of_several_workloads_are_apart(pair: Case) -> None:
+    device, workloads, options = pair.at({})
+    outcome = evaluate(pair, {})
+    results = {name: simulate(device, each, **options) for name, each in workloads.items()}
+    assert outcome.metrics == metrics_of(results, device, workloads)
+    for name, result in results.items():
+        assert outcome.metrics[f"{name}.latency_s"] == result.latency_s
+    assert outcome.metrics["p.ttft_s"] == results["p"].latency_s
+    assert outcome.metrics["d.tbt_s"] == results["d"].latency_s
+    assert set(outcome.metrics) <= set(units_of(pair.phases(SMALL)))
+    assert not {"p.tbt_s", "d.ttft_s", "latency_s", "p.area_mm2"} & set(outcome.metrics)
+    assert outcome.metrics["area_mm2"] > 0
+
+
+def test_the_workload_that_does_not_fit_is_named(pair: Case) -> None:
+    small = {"device.memory.capacity": "100 KiB"}
+    outcome = evaluate(pair, small)
+    assert outcome.state == "INFEASIBLE"
+    alone = {name: value for name, value in pair.workload.items() if name != "context"}
+    reason = evaluate(Case(pair.device, {**alone, **pair.workloads["p"]}, pair.run), small).reason
+    assert outcome.reason == f"p: {reason}"
+    # Keys and values of more requests than the prefill has.
+    some = evaluate(pair, {"workload.d.batch": 64, "device.memory.capacity": "1800 kB"})
+    assert some.reason.startswith("d: tiny decode batch=64")
+
+
+def test_metrics_follow_from_what_was_measured(pair: Case) -> None:
+    device, workloads, options = pair.at({"run.rung": "tile"})
+    workload = workloads["d"]
+    result = simulate(device, workload, **options)
+    found = metrics_of({"": result}, device, {"": workload})
+    (matrix,) = (unit for unit in result.units if unit.name == "matrix")
+    busy = result.utilisation
+    assert found["matrix_busy"] == busy["matrix"]
+    assert found["vector_busy"] == busy["vector"]
+    assert found["dram_busy"] == busy["dram"]
+    own = matrix.stall_ps.get("weight_load", 0) + matrix.stall_ps.get("fill_drain", 0)
+    assert found["matrix_stalled"] == pytest.approx(own / result.latency_ps)
+    assert found["matrix_busy"] + found["matrix_stalled"] <= 1
+    assert found["ops_per_byte"] == 2 * result.macs / result.bytes["dram"]
+    assert found["tokens_per_s"] == result.tokens_per_s
+    assert found["peak_tops"] == 2 * 128 * 128 * 1e9 / 1e12
+    assert found["memory_bytes_per_s"] == 1e12
+    assert found["memory_capacity_bytes"] == 64e9
+    assert found["bits_per_weight"] == workload.bits_per_weight
+    assert found["sqnr_db"] == weight_sqnr_db("int8-channel")
+    area = found["area_mm2"]
+    assert found["cost_usd"] == cost_usd(device, area, api.profile_of(device))
+
+
+def test_metrics_of_many_points_are_those_of_each(pair: Case) -> None:
+    """Arrays in place of numbers: the same floats, NaN where a point has none."""
+    device, workloads, _ = pair.at({})
+    designs, runs = [], []
+    for rung, lanes in (("analytic", 64), ("tile", 128), ("roofline", 128)):
+        each = replace(device, {"vector.lanes": lanes})
+        designs.append(design_of(each))
+        runs.append(ran(simulate(each, workloads["d"], rung=rung), workloads["d"]))
+    runs[1] = dataclasses.replace(runs[1], tokens=0.0, dram_bytes=0.0)
+    designs[2] = dataclasses.replace(designs[2], area_mm2=0.0, cost_usd=math.inf)
+    alone = [derived(d, {"": r}) for d, r in zip(designs, runs, strict=True)]
+
+    def columns(records: Sequence[Any], plain: Sequence[str] = ()) -> dict[str, Any]:
+        names = [each.name for each in dataclasses.fields(records[0])]
+        return {
+            name: getattr(records[0], name)
+            if name in plain
+            else np.array([getattr(each, name) for each in records])
+            for name in names
+        }
+
+    together = derived(Design(**columns(designs)), {"": Ran(**columns(runs, ("phase", "stages")))})
+    assert list(together) == list(alone[0])
+    for name, values in together.items():
+        np.testing.assert_array_equal(values, [each[name] for each in alone], strict=False)
+    absent = [{name for name, value in each.items() if np.isnan(value)} for each in alone]
+    per_token = {"tokens_per_s", "energy_per_token_j", "tokens_per_s_per_w"}
+    assert absent == [
+        set(),
+        {*per_token, "ops_per_byte"},
+        {"tops_per_mm2", "cost_usd", "matrix_busy", "matrix_stalled", "vector_busy", "dram_busy"},
+    ]
+
+
+def test_a_token_goes_through_all_stages_of_a_pipeline(pair: Case) -> None:
+    device, workloads, options = pair.at({})
+    for name, metric in (("p", "ttft_s"), ("d", "tbt_s")):
+        one = ran(simulate(device, workloads[name], **options), workloads[name])
+        found = derived(design_of(device), {"": dataclasses.replace(one, stages=3)})
+        assert found[metric] == 3 * found["latency_s"]
 
 
 def test_what_does_not_fit_is_an_outcome(case: Case) -> None:
@@ -150,6 +294,40 @@ def test_another_study_is_not_mixed_in(sweep_file: Path, tmp_path: Path) -> None
     sweep_file.write_text(sweep_file.read_text().replace("context: 40", "context: 50"))
     with pytest.raises(InputError, match="holds another study than the one asked for"):
         run(loaded(sweep_file), tmp_path / "s.db", limit=1)
+
+
+def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path: Path) -> None:
+    """Another content under the same name is another study; packaged names are no files."""
+    other, element = tmp_path / "other.yaml", tmp_path / "element.yaml"
+    other.write_text(dump_yaml(replace(tiny_model(), {"layers": 5})))
+    text = (data_root() / "hw_configs/parts/pe/int8_mac.yaml").read_text()
+    element.write_text(text)
+    more = f"""space:
+  workload.model: [{other}, gpt-2]
+  device.matrix.pe: [{element}, fp16_fma]"""
+    sweep_file.write_text(sweep_file.read_text().replace("space:", more))
+
+    def defined_by() -> str:
+        model_of.cache_clear()
+        sweep = loaded(sweep_file)
+        return header_of(sweep, case_of(sweep)).defined_by
+
+    first = defined_by()
+    assert defined_by() == first
+    other.write_text(dump_yaml(replace(tiny_model(), {"layers": 6})))
+    second = defined_by()
+    element.write_text(text.replace("accumulator_bits: 32", "accumulator_bits: 24"))
+    assert len({first, second, defined_by()}) == 3
+    sweep_file.write_text(sweep_file.read_text().replace(", gpt-2]", "]"))
+    element.write_text(text)
+    assert defined_by() == second
+
+
+def test_a_device_stands_beside_its_sweep(sweep_file: Path, tmp_path: Path) -> None:
+    device = replace(load_device("generic_npu_128"), {"matrix.rows": 3})
+    (tmp_path / "mine.yaml").write_text(dump_yaml(device))
+    sweep_file.write_text(sweep_file.read_text().replace("generic_npu_128", "mine.yaml"))
+    assert case_of(loaded(sweep_file)).device == device
 
 
 def test_whatever_ends_a_point_costs_that_point(tmp_path: Path) -> None:
@@ -226,7 +404,7 @@ def test_conditions_are_met_where_paths_are_tried(model: Path) -> None:
 def test_a_space_without_points_and_a_limit_without_room(sweep_file: Path, tmp_path: Path) -> None:
     none = "constraints: {none: {product: [device.matrix.rows], at_most: 1}}\nobjectives:"
     sweep_file.write_text(sweep_file.read_text().replace("objectives:", none))
-    with pytest.raises(InputError, match="small: no point of the space keeps its constraints"):
+    with pytest.raises(InputError, match="no point of the space keeps its constraints"):
         run(loaded(sweep_file), tmp_path / "s.db")
     with pytest.raises(InputError, match="limit must be >= 1, got 0"):
         run(loaded(sweep_file), tmp_path / "s.db", limit=0)

@@ -1,0 +1,111 @@
+"""What a study is of: its case, out of a sweep, and the header that tells it from others."""
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+
+from simulator import api
+from simulator.config import content_hash, unknown
+from simulator.errors import InputError
+from simulator.search.records import Header, kind_of
+from simulator.search.space import Choice, Dimension, Space, Value
+from simulator.search.sweep_file import Sweep
+from simulator.study.case import Case, model_of
+from simulator.study.metrics import PHASE_OF, SHARES, no_cost, units_of
+
+#: What may change whether a device has a price.
+_PRICED_BY = ("device.price", "device.energy", "device.memory", "device.pim")
+
+
+def case_of(sweep: Sweep) -> Case:
+    """Return what a sweep simulates; InputError for what its device, workload or run cannot be.
+
+    Also for objectives that are no metrics, or that no point can have.
+    """
+    case = Case(
+        device=api.load_device(sweep.device),
+        workload=sweep.workload,
+        run={"rung": sweep.rung, **sweep.run},
+        workloads=sweep.workloads,
+    )
+    case.refuse(sweep.space)
+    known = units_of(case.phases(sweep.space))
+    problems = []
+    for metric in (each.metric for each in sweep.objectives):
+        if reason := _never(metric, case, sweep.space):
+            problems.append(f"objective '{metric}': {reason}")
+        elif metric not in known:
+            problems.append(unknown("metric", metric, known))
+    if problems:
+        raise InputError(problems)
+    return case
+
+
+def header_of(sweep: Sweep, case: Case) -> Header:
+    """Return what tells a study from others: all that outcomes depend on beside the point."""
+    settings = [{**case.workload, **own} for own in (case.workloads.values() or ({},))]
+    models = [model_of(each["model"]) for each in settings if "model" in each]
+    profile = api.profile_of(case.device)
+    lines = [
+        f"device: {case.device.name} {content_hash(case.device)}",
+        f"energy: {profile.name} {content_hash(profile)}",
+        *dict.fromkeys(f"model: {model.name} {content_hash(model)}" for model in models),
+        f"workload: {json.dumps(dict(case.workload), sort_keys=True)}",
+        *(
+            f"workload {name}: {json.dumps(dict(own), sort_keys=True)}"
+            for name, own in case.workloads.items()
+        ),
+        f"run: {json.dumps(dict(case.run), sort_keys=True)}",
+        *_files(sweep.space),
+        f"nibblesim: {api.version()}",
+    ]
+    text = "\n".join(lines)
+    return Header(
+        dimensions={each.name: kind_of(each.domain) for each in sweep.space.dimensions},
+        metrics=units_of(case.phases(sweep.space)),
+        objectives=sweep.objectives,
+        defined_by=blake2b(text.encode(), digest_size=8).hexdigest(),
+        text=text,
+    )
+
+
+def _never(metric: str, case: Case, space: Space) -> str:
+    """Say why no point of a study has a metric; "" if some may, or where it is none."""
+    workload, _, own = metric.rpartition(".")
+    phases = case.phases(space).get(workload, ())
+    if own in PHASE_OF and phases and PHASE_OF[own] not in phases:
+        of = f"that of workload '{workload}'" if workload else "the workload's"
+        return f"only phase '{PHASE_OF[own]}' has it, and {of} is '{' or '.join(phases)}'"
+    if own in SHARES and set(_values(space, "run.rung") or (case.run.get("rung"),)) == {"roofline"}:
+        return "rung 'roofline' has no shares of time"
+    varied = any(each.name.startswith(_PRICED_BY) for each in space.dimensions)
+    return "" if metric != "cost_usd" or varied else no_cost(case.device)
+
+
+def _files(space: Space) -> list[str]:
+    """Return a line for each file that dimensions name, which changes with what it holds.
+
+    What comes with the package is known by name and version.
+    """
+    lines = set()
+    for each in space.dimensions:
+        for value in _values(space, each.name):
+            if not isinstance(value, str):
+                continue
+            if _is_model(each):
+                if value not in api.model_names():
+                    lines.add(f"model file: {value} {content_hash(model_of(value))}")
+            elif value.endswith((".yaml", ".yml")):
+                content = blake2b(Path(value).read_bytes(), digest_size=8).hexdigest()
+                lines.add(f"file: {value} {content}")
+    return sorted(lines)
+
+
+def _is_model(dimension: Dimension) -> bool:
+    return dimension.name.startswith("workload.") and dimension.name.endswith(".model")
+
+
+def _values(space: Space, name: str) -> tuple[Value, ...]:
+    """Return the values of a dimension that is a choice, none of another."""
+    domain = space.by_name[name].domain if name in space.by_name else None
+    return domain.values() if isinstance(domain, Choice) else ()
