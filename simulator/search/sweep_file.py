@@ -48,23 +48,22 @@ _FOLDER = "experiments"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep or search as its file describes it.
+    """A sweep or search, as its file or a script describes it.
 
-    device: name or file, looked for beside the sweep first. workload, run: the settings of all
-    points that no dimension changes. workloads: by name, what each of several has beside
-    `workload`; empty where there is one.
-    strategy: None where the file leaves it open.
+    device: name or file (a sweep file's is looked for beside it first). workload, run: the settings
+    of all points that no dimension changes. workloads: by name, what each of several has beside
+    `workload`; empty where there is one. strategy: None where it is left open.
     """
 
     name: str
-    summary: str
     device: str
     workload: Mapping[str, Setting]
-    rung: str
-    run: Mapping[str, Setting]
     space: Space
     objectives: tuple[Objective, ...]
-    strategy: str | None
+    summary: str = ""
+    rung: str = "tile"
+    run: Mapping[str, Setting] = field(default_factory=dict)
+    strategy: str | None = None
     workloads: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
 

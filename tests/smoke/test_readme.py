@@ -9,6 +9,8 @@ import csv
 import json
 import re
 import shlex
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from typer.testing import CliRunner, Result
 
 from simulator import load_device
 from simulator.cli import app
+from simulator.search.sweep_file import load_sweep
+from simulator.study import case_of
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -159,3 +163,17 @@ def test_notebooks_are_stored_without_outputs() -> None:
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_to_files(target: str) -> None:
     assert (ROOT / target).exists()
+
+
+def test_the_page_on_studies_is_true() -> None:
+    found = BLOCK.findall((ROOT / "docs" / "studies.md").read_text(encoding="utf-8"))
+    (space,) = (text for name, text in found if name == "yaml")
+    Path("ladder.yaml").write_text(space, encoding="utf-8")
+    assert case_of(load_sweep("ladder.yaml")).names == ("prefill", "decode")
+    ours = [text for name, text in found if name == "python" and "SLURM" not in text]
+    printed = ""
+    for number, text in enumerate(ours):
+        Path(f"script{number}.py").write_text(text, encoding="utf-8")
+        printed += subprocess.check_output([sys.executable, f"script{number}.py"], text=True)
+    assert "ok=12, infeasible=0, failed=0, new=12" in printed
+    assert "'device.matrix.rows': 0." in printed
