@@ -90,7 +90,7 @@ def model_names() -> list[str]:
 def check_choice(noun: str, value: str, known: tuple[str, ...]) -> None:
     """Raise InputError for a value that is not one of those known."""
     if value not in known:
-        near = did_you_mean(value, known)
+        near = did_you_mean(str(value), known)
         raise InputError(f"unknown {noun} '{value}'{near or '; known: ' + ', '.join(known)}")
 
 

@@ -22,6 +22,7 @@ from simulator.errors import InfeasibleError
 from simulator.hardware import Device
 from simulator.hardware.variants import Variants
 from simulator.mapping import sheet, sheet_plan
+from simulator.mapping.capacity import outside_bytes
 from simulator.mapping.policies import Policies
 from simulator.mapping.sheet import Sheet, sheet_of
 from simulator.mapping.target import Target
@@ -73,8 +74,11 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
     def one_of(*values: Any) -> Any:
         return values[draw.integers(len(values))]
 
-    full = workload.weight_bytes + workload.kv_bytes + one_of(0, 100_000, 300_000)
-    small, stationary = draw.random() < 0.3, one_of("weight", "output")
+    # A memory that is nearly full beside a scratchpad from which much spills.
+    held = workload.weight_bytes + workload.kv_bytes + outside_bytes(workload)
+    full = held + one_of(-1, 0, 50_000, 100_000, 200_000, 400_000)
+    memory, stationary = one_of(*[64 * 10**9] * 4, full), one_of("weight", "output")
+    small = memory == full or draw.random() < 0.2
     values = {
         "matrix.rows": one_of(16, 48, 64, 128, 256),
         "matrix.columns": one_of(16, 32, 96, 128, 512),
@@ -85,7 +89,7 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
         "clock": int(draw.uniform(0.4, 2.5) * 1e6) * 1000,
         "dma.burst": one_of(1, 32, 64),
         "dma.descriptor_cycles": one_of(0, 1, 16),
-        "memory.capacity": one_of(64 * 10**9, 64 * 10**9, full),
+        "memory.capacity": memory,
     }
     if device.memory.kind == "dram":
         values |= {

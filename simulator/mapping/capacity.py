@@ -21,21 +21,25 @@ def outside_of(graph: Graph) -> frozenset[str]:
     return frozenset((*graph.inputs, *graph.outputs)) - {HIDDEN, HIDDEN_OUT}
 
 
+def outside_bytes(workload: Workload) -> int:
+    """Return the bytes of what enters and leaves a workload in memory."""
+    return sum(
+        segment.graph.tensor(name).bytes
+        for segment in workload.segments
+        for name in outside_of(segment.graph)
+    )
+
+
 def check_capacity(workload: Workload, device: Device, spilled_bytes: int) -> None:
     """Refuse a workload that does not fit in the device's memory, or its caches in their own.
 
     Memory holds weights, what enters and leaves the workload, and spills; key-value caches too,
     unless they have a memory of their own (`hardware.pim.OwnMemory`).
     """
-    outside = sum(
-        segment.graph.tensor(name).bytes
-        for segment in workload.segments
-        for name in outside_of(segment.graph)
-    )
     demands = {
         "weights": workload.weight_bytes,
         "KV cache": workload.kv_bytes,
-        "activations": outside + spilled_bytes,
+        "activations": outside_bytes(workload) + spilled_bytes,
     }
     if isinstance(device.pim, AttAccStacks):
         own, cached = device.pim.own.capacity_bytes, {"KV cache": demands.pop("KV cache")}

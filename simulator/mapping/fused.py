@@ -40,7 +40,6 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
     assert op.pair is not None
     w_name, a_name = pair_formats(op.pair)
     key = c.tensor(op.inputs[1])
-    kv_bits = 2 * target.packed_bits(key.format, 1024, a.head_dim) / 1024
     elements = 2 * a.cache_rows * a.head_dim
     problem = AttentionProblem(
         unit=target.unit(op.pair),
@@ -53,7 +52,7 @@ def plan_attention(target: Target, c: Context) -> OpPlan:
         a_bits=int(get(a_name).value_bits),
         w_bits=int(get(w_name).value_bits),
         out_bits=int(np.ceil(float(c.tensor(op.outputs[0]).format.value_bits))),
-        kv_memory_bits_per_key=int(np.ceil(kv_bits)),
+        kv_memory_bits_per_key=target.kv_bits_per_key(key.format, a.head_dim),
         q_memory_bits=c.memory_bits(op.inputs[0]),
         out_memory_bits=c.memory_bits(op.outputs[0]),
         ready_cycles_per_kilokey=_per_kilo(target, op.widen, elements // (2 * a.head_dim)),

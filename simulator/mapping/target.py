@@ -71,6 +71,10 @@ class Target:
         payload = form.payload_bits(rows, columns, self.device.dma.word_bits)
         return payload + form.metadata_bits(rows, columns)
 
+    def kv_bits_per_key(self, key: Format, head_dim: int) -> int:
+        """Return the bits of one key and its value in one head, packed, metadata included."""
+        return ceil(2 * self.packed_bits(key, 1024, head_dim) / 1024)
+
     def vector_cycles(self, work: VectorWork) -> int:
         """Return one core's cycles for vector work that all cores share."""
         return -(-self.device.vector.cycles(work) // self.device.cores)

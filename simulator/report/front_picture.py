@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import InputError
-from simulator.report.style import DPI, FAINT, FONT_PT, INK, WIDTH_IN
+from simulator.report.style import DPI, FAINT, FONT_PT, INK, METADATA, WIDTH_IN, drawable
 from simulator.results import write_atomically
 
 if TYPE_CHECKING:
@@ -88,16 +88,11 @@ def _drawn(front: Front, kind: str) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metadata = {
-        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-        "png": {"Software": None},
-        "svg": {"Creator": None, "Date": None},
-    }
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "nibblesim", "font.size": FONT_PT}):
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
         _draw(front, figure)
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata[kind])
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[f".{kind}"])
     return buffer.getvalue()
 
 
@@ -106,9 +101,9 @@ def _draw(front: Front, figure: "Figure") -> None:
     across, up = front.axes
     axes.plot(across.values, up.values, "o", color=FAINT, markersize=2, label="points", zorder=1)
     _staircase(front, axes)
-    axes.set_title(front.title, fontsize=FONT_PT, color=INK)
-    axes.set_xlabel(across.label)
-    axes.set_ylabel(up.label)
+    axes.set_title(drawable(front.title), fontsize=FONT_PT, color=INK)
+    axes.set_xlabel(drawable(across.label))
+    axes.set_ylabel(drawable(up.label))
     if across.logarithmic:
         axes.set_xscale("log")
     if up.logarithmic:

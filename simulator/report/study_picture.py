@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from simulator.errors import InputError
-from simulator.report.style import DPI, FAINT, FONT_PT, INK, SMALL_PT, WIDTH_IN, picture_suffix
+from simulator.report.style import (
+    DPI,
+    FAINT,
+    FONT_PT,
+    INK,
+    METADATA,
+    SMALL_PT,
+    WIDTH_IN,
+    drawable,
+    picture_suffix,
+)
 from simulator.results import Table, write_atomically
 
 if TYPE_CHECKING:
@@ -141,11 +151,6 @@ def _drawn(sections: Sequence[Section], kind: str, *, titles: bool) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metadata = {
-        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-        "png": {"Software": None},
-        "svg": {"Creator": None, "Date": None},
-    }
     heights = [sum(each.heights_in) + (TITLE_IN if titles else 0) for each in sections]
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "nibblesim", "font.size": FONT_PT}):
@@ -155,7 +160,7 @@ def _drawn(sections: Sequence[Section], kind: str, *, titles: bool) -> bytes:
             _draw(section, part)
             if titles:
                 part.suptitle(drawable(section.title), x=0.01, ha="left", weight="bold")
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata[kind])
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[f".{kind}"])
     return buffer.getvalue()
 
 
@@ -249,11 +254,6 @@ def _draw_series(series: Series, colour: str, axes: "Axes") -> None:
             raise AssertionError(series.style)
     if series.low:
         axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.2, lw=0)
-
-
-def drawable(text: str) -> str:
-    """Return a text as matplotlib draws it: no formulas, and no letters that its fonts lack."""
-    return text.encode("latin-1", "replace").decode("latin-1").replace("$", r"\$")
 
 
 def _shortened(name: str) -> str:

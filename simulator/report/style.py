@@ -25,7 +25,7 @@ INK = "#222222"
 FAINT = "#999999"
 
 #: What makes a file the same whenever it is written.
-_METADATA: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     ".svg": {"Creator": None, "Date": None},
@@ -50,6 +50,11 @@ _COLOURS = {
 _OTHERS = ("#44aa99", "#ddaacc", "#111111", "#661100", "#6699cc")
 
 _MARKERS = {"linear": "o", "gemm": "o", "qk": "s", "pv": "D", "embedding": "v", "softmax": "^"}
+
+
+def drawable(text: str) -> str:
+    """Return a text as matplotlib draws it: no formulas, and no letters that its fonts lack."""
+    return text.encode("latin-1", "replace").decode("latin-1").replace("$", r"\$")
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
@@ -80,8 +85,8 @@ def footer(result: Result) -> str:
 def picture_suffix(path: str | Path) -> str:
     """Return the suffix of a picture that can be written; InputError for another."""
     suffix = Path(path).suffix.lower()
-    if suffix not in _METADATA:
-        raise InputError(f"{path}: a picture ends in {', '.join(_METADATA)}")
+    if suffix not in METADATA:
+        raise InputError(f"{path}: a picture ends in {', '.join(METADATA)}")
     return suffix
 
 
@@ -98,7 +103,7 @@ def write_picture(draw: "Callable[[Figure], None]", height_in: float, path: str 
     with rc_context({"svg.hashsalt": "nibblesim"}):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         draw(figure)
-        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=_METADATA[suffix])
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
     return write_atomically(path, buffer.getvalue())
 
 

@@ -27,10 +27,10 @@ from simulator.search.store import Store
 Evaluate: TypeAlias = Callable[[Point], Future[Outcome]]
 #: Points handed out at a time, for each that ends: workers never wait, and little is under way.
 AHEAD = 64
-#: Points of a block. Assumed: a tenth of a second of work, of which a hundredth is to begin it.
-BLOCK = 512
-#: Points of a generation from which on blocks are handed out: the first time, who evaluates them
-#: compiles for ten to twenty seconds, in which a thousand are evaluated one by one.
+#: Points of a block. Assumed: a fifth of a second of work, of which a hundredth is to begin it.
+BLOCK = 1024
+#: Points of a generation with which blocks begin to be handed out. The first time, who evaluates
+#: them compiles for ten to twenty seconds, in which a thousand are evaluated one by one.
 ENOUGH = 1024
 
 
@@ -147,6 +147,8 @@ class _Loop:
     blocks: Blocks | None
     retry_failed: bool
     seen: Callable[[Tally], object] | None
+    #: Whether there were enough points for blocks in a generation.
+    many: bool = False
 
     def generation(
         self, points: Sequence[Point], keys: Sequence[str], first: int, limit: int | None
@@ -193,7 +195,8 @@ class _Loop:
         """Return the places of points that are evaluated together."""
         takes = self.blocks.takes if self.blocks is not None else None
         together = [index for index in wanted if takes is not None and takes(points[index])]
-        if len(together) < ENOUGH:
+        self.many = self.many or len(together) >= ENOUGH
+        if not self.many:
             return [[index] for index in wanted]
         alone = sorted(set(wanted).difference(together))
         starts = range(0, len(together), BLOCK)

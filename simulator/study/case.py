@@ -81,11 +81,17 @@ class Case:
         """Return the phases that each workload may have over a space."""
         found = {}
         for name in self.names:
-            fixed = {**self.workload, **self.workloads.get(name, {})}.get("phase")
-            ways = (f"{WORKLOAD}{name}.phase", f"{WORKLOAD}phase")
-            varied = next((space.by_name[way].domain for way in ways if way in space.by_name), None)
-            values = varied.values() if isinstance(varied, Choice) else (fixed,)
-            found[name] = tuple(each for each in values if isinstance(each, str))
+            values = list[Value]()
+            for way in (f"{WORKLOAD}{name}.phase", f"{WORKLOAD}phase"):
+                varied = space.by_name.get(way)
+                if varied is not None and isinstance(varied.domain, Choice):
+                    values += varied.domain.values()
+                    if not varied.when:
+                        break
+            else:
+                # Nothing else says the phase of each point.
+                values.append({**self.workload, **self.workloads.get(name, {})}.get("phase"))
+            found[name] = tuple(dict.fromkeys(each for each in values if isinstance(each, str)))
         return found
 
     def refuse(self, space: Space) -> None:

@@ -95,7 +95,7 @@ def _files(space: Space) -> list[str]:
             if _is_model(each):
                 if value not in api.model_names():
                     lines.add(f"model file: {value} {content_hash(model_of(value))}")
-            elif value.endswith((".yaml", ".yml")):
+            elif (value.endswith((".yaml", ".yml")) or "/" in value) and Path(value).is_file():
                 content = blake2b(Path(value).read_bytes(), digest_size=8).hexdigest()
                 lines.add(f"file: {value} {content}")
     return sorted(lines)

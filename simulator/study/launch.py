@@ -77,7 +77,8 @@ def run(
     finally:
         # What still runs here was cut short: by an error, or by the user.
         pool.shutdown(cancel_futures=True)
-    if not tally.points:
+    # Points of other ranges in the file may have used up the limit.
+    if not tally.points and (limit is None or tally.stored < limit):
         raise InputError(no_point(sweep.space))
     return tally
 

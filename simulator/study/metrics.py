@@ -83,14 +83,16 @@ class Design:
 class Ran:
     """What was measured of a workload on a device.
 
-    phase, stages (of the pipeline of devices), tokens and what follows up to sqnr_db are the
-    workload's; sqnr_db is that of its format of weights on Gaussian ones. dram_bytes: moved
-    between memory and chip. busy and stalled: shares of the latency; matrix_stalled is what the
-    matrix unit waits for weights, operands and sums of its own, not for the memory.
+    phase, stages (of the pipeline of devices), devices (that share the tokens, alike), tokens and
+    what follows up to sqnr_db are the workload's; sqnr_db is that of its format of weights on
+    Gaussian ones. energy_j, macs: of one device. dram_bytes: moved between memory and chip. busy,
+    stalled: shares of the latency; matrix_stalled is what the matrix unit waits for weights,
+    operands and sums of its own, not for the memory.
     """
 
     phase: str
     stages: int
+    devices: int
     tokens: Number
     memory_bytes: Number
     bits_per_weight: Number
@@ -155,9 +157,11 @@ def ran(result: Result, workload: Workload) -> Ran:
 
 def ran_of(workload: Workload, **measured: Number) -> Ran:
     """Return what was measured of a workload, with what it brings itself."""
+    stages = workload.resolved.get("pipeline_parallel", 1)
     return Ran(
         phase=workload.phase,
-        stages=workload.resolved.get("pipeline_parallel", 1),
+        stages=stages,
+        devices=stages * workload.resolved.get("tensor_parallel", 1),
         tokens=float(workload.tokens),
         memory_bytes=float(workload.weight_bytes + workload.kv_bytes),
         bits_per_weight=workload.bits_per_weight,
@@ -224,13 +228,13 @@ def _of_run(run: Ran, design: Design) -> dict[str, Number]:
         **by_phase,
         "tokens_per_s": _where(run.tokens, rate),
         "energy_j": run.energy_j,
-        "energy_per_token_j": _over(run.energy_j, run.tokens),
+        "energy_per_token_j": _over(run.energy_j * run.devices, run.tokens),
         "power_w": power,
         "edp_js": run.energy_j * seconds,
         "tops": tops,
         "tops_per_w": tops / power,
         "tops_per_mm2": _over(tops, design.area_mm2),
-        "tokens_per_s_per_w": _where(run.tokens, rate / power),
+        "tokens_per_s_per_w": _where(run.tokens, rate / (power * run.devices)),
         "ops_per_byte": _over(2 * run.macs, run.dram_bytes),
         "matrix_busy": run.matrix_busy,
         "matrix_stalled": run.matrix_stalled,

@@ -50,6 +50,8 @@ def grouped_requests(
         raise InputError([f"{name} {n} is beyond {model}'s limit of {limit}" for n in beyond])
     if channels is None:  # equal requests are counted, not listed: there may be very many
         return [(n, None, each * found) for n, found in sorted(Counter(lengths).items())]
+    if not isinstance(channels, Iterable) or isinstance(channels, str):
+        raise InputError(f"channels must be a list, one number a request, got {channels!r}")
     chosen = [integer("channels", item, least=0) for item in channels]
     if len(chosen) != len(lengths) * each:
         raise InputError(

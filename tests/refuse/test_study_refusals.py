@@ -56,6 +56,10 @@ MIXED = (
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (
+            ("rung: analytic", "rung: analytic\nrun: {rung: null}"),
+            ["unknown rung 'None'; known: roofline, analytic, tile, command"],
+        ),
         (("batch: 2", "contekst: 2"), ["unknown workload option 'contekst'; did you mean 'context'?"]),
         (("context: 30", "prompts: 30"), ["unknown workload option 'prompts'"]),
         (("sequence: 24", "context: 24"), ["workloads.p: unknown workload option 'context'", "workloads.p: workload.sequence: missing, which phase 'prefill' needs"]),

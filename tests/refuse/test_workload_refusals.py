@@ -74,6 +74,7 @@ def model(name: str = "llama-2-7b") -> Model:
         ),
         ({"context": []}, "context is an empty list; give one number a request"),
         ({"batch": 3, "context": [1, 2]}, "batch is 3, but context has 2 entries"),
+        ({"context": 8, "channels": 3}, "channels must be a list, one number a request, got 3"),
         ({"context": [1, 2], "channels": [0]}, "channels has 1 entries, but the batch is 2"),
         ({"context": 8, "batch": 2, "channels": []}, "channels has 0 entries, but the batch is 2"),
         ({"context": 8, "channels": [-1]}, "channels must be >= 0, got -1"),

@@ -34,6 +34,13 @@ def test_files_are_the_same_whenever_they_are_written(suffix: str, tmp_path: Pat
         assert "<title>study &lt;1&gt;</title>" in page
 
 
+def test_dollars_are_no_formulas(tmp_path: Path) -> None:
+    costs = Axis(name="$x^$", unit="$", goal="min", values=SPEEDS.values)
+    front = front_info("$\\frac{$", [TIMES, costs], ON_FRONT)
+    page = write_front(front, [], tmp_path / "front.svg").read_text()
+    assert "<!-- $x^$ ($), least is best -->" in page
+
+
 def test_what_has_no_front_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a front needs two objectives, got 1"):
         front_info("study", [TIMES], ON_FRONT)

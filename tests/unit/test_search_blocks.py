@@ -84,6 +84,11 @@ class Handed:
         return run_study(grid, store, COST, self.one, seed=0, limit=limit, blocks=taken)
 
 
+def _sizes(count: int) -> list[int]:
+    """Return the sizes of the blocks of so many points."""
+    return [min(BLOCK, count - first) for first in range(0, count, BLOCK)]
+
+
 def contents(store: Store) -> list[tuple[object, ...]]:
     """Return all that is told of each point, in the order in which they were asked."""
     return [
@@ -96,7 +101,7 @@ def contents(store: Store) -> list[tuple[object, ...]]:
 def test_blocks_are_what_the_runner_says(store: Store) -> None:
     handed = Handed()
     tally = handed.run(store)
-    assert [len(block) for block in handed.many] == [BLOCK, BLOCK, ENOUGH + 50 - 2 * BLOCK]
+    assert [len(block) for block in handed.many] == _sizes(ENOUGH + 50)
     assert {point["rung"] for block in handed.many for point in block} == {"analytic"}
     assert {point["rung"] for point in handed.single} == {"tile"}
     assert tally.new == tally.points == tally.stored == 2 * (ENOUGH + 50)
@@ -118,9 +123,9 @@ def test_of_a_block_that_is_lost_each_point_is_evaluated_alone(
 ) -> None:
     handed = Handed(fault)
     tally = handed.run(store)
-    assert len(handed.many) == 3
+    assert [len(block) for block in handed.many] == _sizes(ENOUGH + 50)
     assert all(point in handed.single for point in handed.many[1])
-    assert len(handed.single) == ENOUGH + 50 + BLOCK
+    assert len(handed.single) == ENOUGH + 50 + len(handed.many[1])
     assert tally.points == tally.stored == 2 * (ENOUGH + 50)
 
 
@@ -131,6 +136,14 @@ def test_without_processes_a_study_ends_and_keeps_what_it_has(store: Store) -> N
     tally = again.run(store)
     assert tally.stored == 2 * (ENOUGH + 50)
     assert sum(map(len, again.many)) + len(again.single) == tally.new < tally.stored
+
+
+def test_once_there_were_enough_points_the_rest_come_in_blocks_too(store: Store) -> None:
+    handed = Handed()
+    grid = strategy("grid", SPACE, COST, seed=0, generation=2 * ENOUGH + 60)
+    blocks = Blocks(handed.block, lambda point: True)
+    run_study(grid, store, COST, handed.one, seed=0, blocks=blocks)
+    assert [len(block) for block in handed.many] == [*_sizes(2 * ENOUGH + 60), 40]
 
 
 def test_few_points_are_handed_out_one_by_one(store: Store) -> None:

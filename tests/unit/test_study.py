@@ -207,7 +207,9 @@ def test_metrics_of_many_points_are_those_of_each(pair: Case) -> None:
             for name in names
         }
 
-    together = derived(Design(**columns(designs)), {"": Ran(**columns(runs, ("phase", "stages")))})
+    together = derived(
+        Design(**columns(designs)), {"": Ran(**columns(runs, ("phase", "stages", "devices")))}
+    )
     assert list(together) == list(alone[0])
     for name, values in together.items():
         np.testing.assert_array_equal(values, [each[name] for each in alone], strict=False)
@@ -226,6 +228,37 @@ def test_a_token_goes_through_all_stages_of_a_pipeline(pair: Case) -> None:
         one = ran(simulate(device, workloads[name], **options), workloads[name])
         found = derived(design_of(device), {"": dataclasses.replace(one, stages=3)})
         assert found[metric] == 3 * found["latency_s"]
+
+
+def test_a_token_takes_the_energy_of_all_devices_that_share_it(model: Path) -> None:
+    shared = {"model": str(model), **DECODE, "tensor_parallel": 2, "pipeline_parallel": 2}
+    case = Case(load_device("h100"), shared, {"rung": "analytic"})
+    found = evaluate(case, {}).metrics
+    assert found["energy_per_token_j"] == 4 * found["energy_j"] / 2
+    assert found["tokens_per_s"] / found["tokens_per_s_per_w"] == pytest.approx(
+        4 * found["power_w"]
+    )
+
+
+def test_phases_are_all_that_some_point_has() -> None:
+    case = Case(
+        load_device("generic_npu_128"),
+        {"phase": "decode"},
+        {},
+        {"own": {"phase": "prefill"}, "other": {}},
+    )
+    rows = Dimension("device.matrix.rows", Choice((64, 128)))
+    when = {rows.name: (64,)}
+    of_all = Dimension("workload.phase", Choice(("mixed",)))
+    own = Dimension("workload.own.phase", Choice(("decode",)))
+    for dimensions, phases in (
+        ((rows,), (("prefill",), ("decode",))),
+        ((rows, of_all), (("mixed",), ("mixed",))),
+        ((rows, own, of_all), (("decode",), ("mixed",))),
+        ((rows, dataclasses.replace(own, when=when)), (("decode", "prefill"), ("decode",))),
+        ((rows, dataclasses.replace(own, when=when), of_all), (("decode", "mixed"), ("mixed",))),
+    ):
+        assert tuple(case.phases(Space(dimensions)).values()) == phases
 
 
 def test_what_does_not_fit_is_an_outcome(case: Case) -> None:
@@ -323,6 +356,18 @@ def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path
     assert defined_by() == second
 
 
+def test_files_are_those_that_are_there(sweep_file: Path, tmp_path: Path) -> None:
+    """A suffix makes no file of a name, and a file needs none."""
+    sweep, element = loaded(sweep_file), tmp_path / "element"
+    element.write_text((data_root() / "hw_configs/parts/pe/int8_mac.yaml").read_text())
+    named = Choice((f"{element}", "no.yaml"))
+    text = header_of(
+        dataclasses.replace(sweep, space=Space((Dimension("device.name", named),))), case_of(sweep)
+    ).text
+    assert f"file: {element} " in text
+    assert "no.yaml" not in text
+
+
 def test_a_device_stands_beside_its_sweep(sweep_file: Path, tmp_path: Path) -> None:
     device = replace(load_device("generic_npu_128"), {"matrix.rows": 3})
     (tmp_path / "mine.yaml").write_text(dump_yaml(device))
@@ -408,6 +453,13 @@ def test_a_space_without_points_and_a_limit_without_room(sweep_file: Path, tmp_p
         run(loaded(sweep_file), tmp_path / "s.db")
     with pytest.raises(InputError, match="limit must be >= 1, got 0"):
         run(loaded(sweep_file), tmp_path / "s.db", limit=0)
+
+
+def test_points_of_other_ranges_use_up_a_limit(sweep_file: Path, tmp_path: Path) -> None:
+    run(loaded(sweep_file), tmp_path / "s.db", limit=2)
+    sweep_file.write_text(sweep_file.read_text().replace("[16, 128]", "[256, 256]"))
+    tally = run(loaded(sweep_file), tmp_path / "s.db", limit=2)
+    assert (tally.points, tally.stored) == (0, 2)
 
 
 def test_paths_are_tried_before_the_first_run(case: Case) -> None:
