@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from designs import (
-    DEVICE,
     HERE,
     Cell,
     Design,
@@ -54,7 +53,6 @@ BEST = (
 def sweep_of(of: str, cell: Cell | None = None) -> Sweep:
     """Return a sweep; cell: with this context and batch alone."""
     sweep = load_sweep(str(HERE / f"{of}.yaml"))
-    sweep = replace(sweep, device=str(DEVICE))
     if cell is None:
         return sweep
     only = dict(zip(("workload.context", "workload.batch"), cell, strict=True))

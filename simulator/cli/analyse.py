@@ -100,9 +100,11 @@ def _study(path: Path) -> "Study":
     from simulator.search.store import Store
 
     with Store(path, read_only=True) as store:
-        table, rung = on_highest_rung(store.table(), RUNGS)
+        every = store.table()
+        table, rung = on_highest_rung(every, RUNGS)
         name = f"{path.name}, rung {rung}" if rung else path.name
-        return Study(name, store.header, table.reset_index(drop=True))
+        chosen = len(table) < len(every)
+        return Study(name, store.header, table.reset_index(drop=True), chosen)
 
 
 def _data(found: Analysis) -> dict[str, Any]:

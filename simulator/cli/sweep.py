@@ -220,7 +220,7 @@ def _run(
         return
     output.show(
         f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
-        f"{tally.ok} simulated, {tally.infeasible} infeasible, {tally.failed} failed"
+        f"{tally.ok} OK, {tally.infeasible} infeasible, {tally.failed} failed"
     )
     if options.get("limit") is None and tally.points < (tally.expected or 0):
         output.show(

@@ -34,12 +34,14 @@ ABSENT = "absent"
 class Study:
     """A table of `Store.table`, rows 0, 1, ..., with its header; `name` is for messages.
 
-    Raises InputError where no objective is known, or no point has results and keeps the bounds.
+    chosen: a lower rung chose which points are here. Raises InputError where no objective is known,
+    or no point has results and keeps the bounds.
     """
 
     name: str
     header: Header
     table: "pd.DataFrame"
+    chosen: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what there is nothing to say of."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_LEVELS = 32
 #: So improbable must the values of a dimension be, if drawn evenly, to be taken as chosen.
 UNEVEN_P = 0.001
+#: Points a value, of up to as many values, below which counts say nothing of how these were asked.
+LEAST_A_VALUE = 10
 
 Numbers = NDArray[np.float64]
 
@@ -104,11 +106,12 @@ class Sample:
 
     kind: "full": each combination of values has a result; "even": some have, each value about as
     often as others; "uneven": some values are asked far more often, as by a search that learns or
-    under constraints. combinations: of all values seen, None where one is a float. uneven: how
-    probable such counts are in an even draw, of the dimensions where they are not.
+    under constraints; "chosen": a lower rung chose them; "few": too few to tell. combinations: of
+    all values seen, None where one is a float. uneven: how probable such counts are in an even
+    draw, of the dimensions where they are not.
     """
 
-    kind: Literal["full", "even", "uneven"]
+    kind: Literal["full", "even", "uneven", "chosen", "few"]
     points: int
     combinations: int | None
     uneven: Mapping[str, float]
@@ -122,7 +125,19 @@ class Sample:
             case "full":
                 return f"{some}, a full grid: shares are exact."
             case "even":
-                return f"{some}, values asked evenly: shares are estimates."
+                return (
+                    f"{some}, values asked evenly as far as such counts tell: shares are estimates."
+                )
+            case "chosen":
+                return (
+                    f"{some}, chosen on a lower rung: shares and effects are of the points looked "
+                    "at, not of the space."
+                )
+            case "few":
+                return (
+                    f"{some}, too few to tell whether a search chose them: if one did, shares and "
+                    "effects are of these points and not of the space."
+                )
             case _:
                 named = ", ".join(f"{name} (p = {p:.0e})" for name, p in self.uneven.items())
                 return (
@@ -141,7 +156,15 @@ def sample_of(study: Study) -> Sample:
         return Sample("full", len(study.kept), whole, {})
     chances = {each.name: _chance(study, each) for each in levels}
     uneven = {name: p for name, p in chances.items() if p < UNEVEN_P / len(levels)}
-    return Sample("uneven" if uneven else "even", len(study.kept), whole, uneven)
+    values = max(min(len(each.values), LEAST_A_VALUE) for each in levels)
+    kind: Literal["even", "uneven", "chosen", "few"] = "even"
+    if study.chosen:
+        kind = "chosen"
+    elif uneven:
+        kind = "uneven"
+    elif len(study.table) < LEAST_A_VALUE * values:
+        kind = "few"
+    return Sample(kind, len(study.kept), whole, uneven)
 
 
 def _chance(study: Study, levels: Levels) -> float:

@@ -53,8 +53,8 @@ def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
         listed = ", ".join(sorted(kept[RUNG].unique()))
         raise InputError(f"results of several rungs have no common front: {listed}")
     for each in objectives:
-        kept = kept[kept[each.metric].map(each.within).astype(bool)]
-    columns = [kept[each.metric].map(each.cost) for each in objectives]
+        kept = kept[kept[each.metric].between(each.lowest, each.highest)]
+    columns = [kept[each.metric].to_numpy(np.float64) * each.cost(1.0) for each in objectives]
     costs = np.array(columns, dtype=np.float64).reshape(len(objectives), len(kept)).T
     return Front(kept, non_dominated(costs).tolist())
 

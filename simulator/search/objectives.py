@@ -33,7 +33,7 @@ class Objective:
             for name, bound in bounds.items()
             if bound is not None and not _is_number(bound)
         ]
-        if not problems and not self._lowest <= self._highest:
+        if not problems and not self.lowest <= self.highest:
             problems.append(
                 f"at_least must be <= at_most, got {self.at_least!r} and {self.at_most!r}"
             )
@@ -41,11 +41,13 @@ class Objective:
             raise InputError(problems)
 
     @property
-    def _lowest(self) -> float:
+    def lowest(self) -> float:
+        """The least value that keeps the bounds."""
         return -inf if self.at_least is None else self.at_least
 
     @property
-    def _highest(self) -> float:
+    def highest(self) -> float:
+        """The largest value that keeps the bounds."""
         return inf if self.at_most is None else self.at_most
 
     def cost(self, value: float) -> float:
@@ -54,7 +56,7 @@ class Objective:
 
     def within(self, value: float) -> bool:
         """Tell whether a value keeps the bounds; NaN does not."""
-        return self._lowest <= value <= self._highest
+        return self.lowest <= value <= self.highest
 
 
 def _is_number(bound: object) -> bool:

@@ -44,7 +44,7 @@ def test_from_a_file_to_a_front(folder: Path) -> None:
     found = json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--limit", "3", "--json"))
     assert (found["points"], found["new"], found["ok"]) == (3, 3, 3)
     assert run("sweep", "sweep.yaml", "--study", "s.db") == (
-        "4 points in s.db; of 4 asked for, 1 new: 4 simulated, 0 infeasible, 0 failed\n"
+        "4 points in s.db; of 4 asked for, 1 new: 4 OK, 0 infeasible, 0 failed\n"
     )
     run("export", "s.db", "--out", "p.parquet")
     table = pd.read_parquet(folder / "p.parquet")
@@ -99,7 +99,7 @@ def test_a_search_over_rungs_has_the_front_of_the_highest() -> None:
     options = ("--study", "s.db", "--trials", "8", "--strategy", "halving")
     # A round asks the four points of the lowest rung and the best of them on the other.
     assert run("search", "sweep.yaml", *options) == (
-        "5 points in s.db; of 5 asked for, 5 new: 5 simulated, 0 infeasible, 0 failed\n"
+        "5 points in s.db; of 5 asked for, 5 new: 5 OK, 0 infeasible, 0 failed\n"
         "8 were wanted, but strategy 'halving' finds no more to ask for\n"
     )
     assert run("pareto", "s.db", "--out", "f.html") == (

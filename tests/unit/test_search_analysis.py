@@ -1,6 +1,7 @@
 """Are volumes, coverage, shares of variance and reasons those of their definitions?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from math import exp, inf, log, pi, sin
 from pathlib import Path
@@ -262,6 +263,11 @@ def test_a_biased_sample_is_told() -> None:
     learnt = [{"a": value} for value in draw.beta(2, 8, 300).tolist()]
     found = sample_of(study(learnt, {"time_s": [1.0] * 300, "area_mm2": [1.0] * 300}))
     assert found.kind == "uneven"
+    few = study(learnt[:8], {"time_s": [1.0] * 8, "area_mm2": [1.0] * 8})
+    assert sample_of(few).kind == "few"
+    assert "too few to tell" in sample_of(few).text
+    promoted = sample_of(replace(done, chosen=True))
+    assert (promoted.kind, "chosen on a lower rung" in promoted.text) == ("chosen", True)
     spread = [{"a": exp(value)} for value in draw.uniform(0, 9, 300).tolist()]
     found = sample_of(study(spread, {"time_s": [1.0] * 300, "area_mm2": [1.0] * 300}))
     assert found.kind == "even"
