@@ -166,14 +166,14 @@ def pareto(
             name=each.metric,
             unit=header.metrics[each.metric],
             goal=each.goal,
-            values=found.table[each.metric].tolist(),
+            values=found.table[each.metric].to_numpy(),
         )
         for each in header.objectives
     ]
     kept = found.table[found.on_front]
     names = [*header.dimensions, *(each.metric for each in header.objectives)]
     at = f" at rung {rung}" if rung else ""
-    title = f"{study.name}: front of {len(found.table)} points{at}"
+    title = f"{study.name}: front of {len(found.table):,} points{at}"
     front = front_info(title, axes, found.on_front)
     ordered = kept.sort_values(axes[0].name)[names].itertuples(index=False, name=None)
     write_front(front, [dict(zip(names, row, strict=True)) for row in ordered], out)

@@ -1,8 +1,9 @@
 """The front of a study in one picture: two objectives, all points, those that no other beats.
 
-Axes are logarithmic where values span more than a factor of ten. The front is a staircase: what is
-on its side of the line is not reached by any point. With more than two objectives the picture has
-the first two, and a point of the front may look beaten by another that is worse in a third.
+Axes are logarithmic where values span more than a factor of ten. The front of two objectives is a
+staircase: what is on its side of the line is not reached by any point. Of more objectives the
+picture has the first two and no line, and says which it leaves out: a point of the front may look
+beaten by another that is worse in a third. Points that nobody could tell apart are drawn once.
 """
 
 import base64
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
 from simulator.report.style import DPI, FAINT, FONT_PT, INK, METADATA, WIDTH_IN, drawable
@@ -25,6 +29,8 @@ HEIGHT_IN = 3.6
 #: From so large a span on, an axis is logarithmic.
 LOG_SPAN = 10.0
 FRONT = "#4477aa"
+#: Places along an axis that can be told apart: about two a pixel.
+PLACES = 4000
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 
 
@@ -35,7 +41,7 @@ class Axis:
     name: str
     unit: str
     goal: str
-    values: Sequence[float]
+    values: ArrayLike
 
     @property
     def label(self) -> str:
@@ -45,16 +51,30 @@ class Axis:
     @property
     def logarithmic(self) -> bool:
         """Tell whether the axis is logarithmic."""
-        return min(self.values) > 0 and max(self.values) > LOG_SPAN * min(self.values)
+        least = np.min(self.values)
+        return bool(least > 0 and np.max(self.values) > LOG_SPAN * least)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Return where on the axis each point is, 0 to `PLACES`."""
+        values = np.array(self.values, dtype=np.float64)
+        if self.logarithmic:
+            values = np.log(values)
+        shares: NDArray[np.float64] = (values - values.min()) / (np.ptp(values) or 1.0)
+        return (shares * PLACES).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """What is drawn: a title, two axes, which points are on the front, in order along it."""
+    """What is drawn: a title, two axes, which points are on the front, in order along it.
+
+    others: objectives that are not drawn.
+    """
 
     title: str
     axes: tuple[Axis, Axis]
     order: tuple[int, ...]
+    others: tuple[str, ...] = ()
 
 
 def front_info(title: str, axes: Sequence[Axis], on_front: Sequence[bool]) -> Front:
@@ -63,10 +83,12 @@ def front_info(title: str, axes: Sequence[Axis], on_front: Sequence[bool]) -> Fr
         raise InputError(f"a front needs two objectives, got {len(axes)}")
     if not any(on_front):
         raise InputError("no point has a result and keeps the bounds: there is no front")
-    across, up = axes[0], axes[1]
-    chosen = [place for place, there in enumerate(on_front) if there]
-    order = sorted(chosen, key=lambda place: (across.values[place], up.values[place]))
-    return Front(title=title, axes=(across, up), order=tuple(order))
+    across, up, *others = axes
+    chosen = np.flatnonzero(on_front)
+    sizes = [np.array(axis.values, dtype=np.float64)[chosen] for axis in (up, across)]
+    order = chosen[np.lexsort(sizes)].tolist()
+    named = tuple(each.name for each in others)
+    return Front(title=title, axes=(across, up), order=tuple(order), others=named)
 
 
 def write_front(front: Front, table: Sequence[Mapping[str, object]], path: str | Path) -> Path:
@@ -99,9 +121,12 @@ def _drawn(front: Front, kind: str) -> bytes:
 def _draw(front: Front, figure: "Figure") -> None:
     axes = figure.add_subplot()
     across, up = front.axes
-    axes.plot(across.values, up.values, "o", color=FAINT, markersize=2, label="points", zorder=1)
+    _, seen = np.unique(across.places * (PLACES + 1) + up.places, return_index=True)
+    all_points = [np.array(axis.values, dtype=np.float64)[seen] for axis in front.axes]
+    axes.plot(*all_points, "o", color=FAINT, markersize=2, label="points", zorder=1)
     _staircase(front, axes)
-    axes.set_title(drawable(front.title), fontsize=FONT_PT, color=INK)
+    left_out = f"\nnot drawn: {', '.join(front.others)}" if front.others else ""
+    axes.set_title(drawable(front.title + left_out), fontsize=FONT_PT, color=INK)
     axes.set_xlabel(drawable(across.label))
     axes.set_ylabel(drawable(up.label))
     if across.logarithmic:
@@ -113,10 +138,12 @@ def _draw(front: Front, figure: "Figure") -> None:
 
 
 def _staircase(front: Front, axes: "Axes") -> None:
-    across, up = ([axis.values[place] for place in front.order] for axis in front.axes)
+    order = list(front.order)
+    across, up = (np.array(axis.values, dtype=np.float64)[order] for axis in front.axes)
     # Between two points of the front the better one across is still reached at its height.
     steps = "steps-post" if front.axes[0].goal == "min" else "steps-pre"
-    axes.plot(across, up, color=FRONT, drawstyle=steps, linewidth=1, zorder=2)
+    if not front.others:
+        axes.plot(across, up, color=FRONT, drawstyle=steps, linewidth=1, zorder=2)
     axes.plot(across, up, "o", color=FRONT, markersize=4, label="front", zorder=3)
 
 

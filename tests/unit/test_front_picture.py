@@ -1,5 +1,6 @@
 """Is the front drawn in order, with what it is of, and refused where there is none?"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,36 @@ def test_points_of_the_front_are_in_order_along_it() -> None:
     assert front.axes[1].label == "tops (TOPS), most is best"
     assert front.axes[0].logarithmic
     assert not front.axes[1].logarithmic
+
+
+def test_of_three_objectives_two_are_drawn_without_a_line(tmp_path: Path) -> None:
+    third = Axis(name="area_mm2", unit="mm2", goal="min", values=[1.0, 2.0, 3.0, 4.0])
+    plain, more = (
+        front_info("study", axes, ON_FRONT) for axes in ([TIMES, SPEEDS], [TIMES, SPEEDS, third])
+    )
+    assert (plain.others, more.others) == ((), ("area_mm2",))
+    with_line, without = (
+        write_front(each, [], tmp_path / "front.svg").read_text() for each in (plain, more)
+    )
+    assert "<!-- not drawn: area_mm2 -->" in without
+    assert "not drawn" not in with_line
+    assert with_line.count("stroke-linecap: square") == without.count("stroke-linecap: square") + 1
+
+
+def test_points_that_fall_together_are_drawn_once(tmp_path: Path) -> None:
+    values = [1.0, 2.0, *[1.5] * 1000]
+    axes = [
+        Axis(name=name, unit="s", goal="min", values=values) for name in ("latency_s", "other_s")
+    ]
+    front = front_info("study", axes, [True, *[False] * 1001])
+    text = write_front(front, [], tmp_path / "front.svg").read_text()
+    drawn, few = (
+        text.count("<use "),
+        front_info(
+            "study", [replace(a, values=[1.0, 2.0, 1.5]) for a in axes], [True, False, False]
+        ),
+    )
+    assert drawn == write_front(few, [], tmp_path / "few.svg").read_text().count("<use ")
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "png", "svg", "html"])
