@@ -27,7 +27,7 @@ lint: .venv/.installed-dev ## style, layout and types
 
 bench: .venv/.installed-test ## timed runs; figures in out/bench.json
 	mkdir -p out
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-json=out/bench.json
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench -m '' --benchmark-only --benchmark-json=out/bench.json
 
 reproduce: .venv/.installed ## every experiment, some 5 minutes; writes experiments/summary.csv and .png
 	$(BIN)/nibblesim reproduce --all --out out/reproduce

@@ -110,6 +110,7 @@ def test_analytic(benchmark: BenchmarkFixture, figure: Figure, phase: str, searc
     assert len(job.walls) > 1
 
 
+@pytest.mark.slow
 def test_cold_start(benchmark: BenchmarkFixture, figure: Figure, tmp_path: Path) -> None:
     lines: list[str] = []
 
