@@ -29,8 +29,8 @@ HEIGHT_IN = 3.6
 #: From so large a span on, an axis is logarithmic.
 LOG_SPAN = 10.0
 FRONT = "#4477aa"
-#: Places along an axis that can be told apart: about two a pixel.
-PLACES = 4000
+#: Places along an axis that can be told apart: about four a marker.
+PLACES = 1000
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 
 
