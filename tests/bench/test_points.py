@@ -90,7 +90,11 @@ def rate(case: Case, points: list[Point]) -> float:
 
 
 @pytest.mark.parametrize("study", [grid, drawn], ids=["grid", "random"])
-@pytest.mark.parametrize("formats", FORMATS)
+@pytest.mark.parametrize(
+    "formats",
+    # One format tells whether it runs.
+    [pytest.param(each, marks=() if each == "fp16" else pytest.mark.slow) for each in FORMATS],
+)
 def test_designs_on_the_analytic_rung(
     benchmark: BenchmarkFixture,
     figure: Callable[[str], None],
@@ -100,8 +104,6 @@ def test_designs_on_the_analytic_rung(
 ) -> None:
     """Llama-3-8B decode, batch 8: a block after the other in two processes."""
     timed = not request.config.getoption("benchmark_disable")
-    if not timed and formats != "fp16":
-        pytest.skip("one format tells whether it runs")
     # Two points are evaluated one by one: nobody compiles where nothing is timed.
     points = list(islice(study(), 4 * BLOCK if timed else 2))
     case = case_of(FORMATS[formats])
