@@ -5,7 +5,8 @@ from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from simulator.report.study_picture import Panel, Section, Series, spans_decades
+from simulator.report.study_picture import Panel, Section, Series
+from simulator.report.style import spans_decades
 from simulator.results import Table
 from simulator.search.analysis import Box, Comparison, Study, values_of
 from simulator.search.front import non_dominated
@@ -195,10 +196,11 @@ def _fates(found: "Analysis") -> Section:
 
 def _tornado(found: "Analysis") -> Section:
     around, names = found.tornado, list(found.tornado.metrics)
+    units = found.study.header.metrics
     swings = around.swings
     panels = tuple(
         Panel(
-            x_label=f"{name}, from {around.metrics[name]:.4g} {found.study.header.metrics[name]}",
+            x_label=f"{name}, from {around.metrics[name]:.4g} {units[name]}",
             y_label="",
             series=tuple(
                 Series(label=each.dimension, x=each.metrics[name], y=[at] * len(each.values))
@@ -220,7 +222,7 @@ def _tornado(found: "Analysis") -> Section:
     table = Table(
         "One dimension at a time",
         heads,
-        tuple(_swing_row(each, names, around.metrics) for each in swings),
+        tuple(_swing_row(each, names, around.metrics, units) for each in swings),
         "<" * len(heads),
     )
     return Section(
@@ -232,10 +234,12 @@ def _stored(swings: Sequence["Swing"]) -> int:
     return sum(len(each.values) + len(each.without) for each in swings)
 
 
-def _swing_row(swing: "Swing", names: Sequence[str], base: Mapping[str, float]) -> tuple[str, ...]:
+def _swing_row(
+    swing: "Swing", names: Sequence[str], base: Mapping[str, float], units: Mapping[str, str]
+) -> tuple[str, ...]:
     cells = [
         ", ".join(
-            f"{value}: {_change(metric, base[name])}"
+            f"{value}: {change(metric, base[name], units[name])}"
             for value, metric in zip(swing.values, swing.metrics[name], strict=True)
         )
         for name in names
@@ -254,8 +258,13 @@ def _some(values: Sequence[Any], count: int | None = None) -> str:
     return f"{shown} and {left} more" if left > 0 else shown
 
 
-def _change(value: float, base: float) -> str:
-    """Return a value beside a base: in percent, as a factor from two on, plain beside zero."""
+def change(value: float, base: float, unit: str) -> str:
+    """Return a value beside a base: in percent, as a factor from two on, plain beside zero.
+
+    Decibels are ratios already: their difference.
+    """
+    if unit == "dB":
+        return f"{value - base:+.3g} dB"
     if base <= 0 or value <= 0:
         return f"{value:.4g}"
     ratio = value / base
@@ -279,7 +288,7 @@ def _front(found: "Analysis") -> Section:
             *(f"{each.objectives[name]:.4g}" for name in names),
             *(str(each.point[name]) for name in dimensions),
             ", ".join(each.leads),
-            "; ".join(_step(step, study.objectives) for step in each.steps),
+            "; ".join(_step(step, each.objectives, units) for step in each.steps),
             *([each.bound] if bound else []),
         )
         for each in found.reasons
@@ -302,11 +311,10 @@ def _front(found: "Analysis") -> Section:
     )
 
 
-def _step(step: "Step", objectives: Sequence["Objective"]) -> str:
+def _step(step: "Step", here: Mapping[str, float], units: Mapping[str, str]) -> str:
     moves = ", ".join(
-        f"{each.metric} {_change(ratio, 1.0)}"
-        for each in objectives
-        if (ratio := step.ratios[each.metric]) is not None
+        f"{name} {change(value, here[name], units[name])}"
+        for name, value in step.objectives.items()
     )
     changes = ", ".join(f"{name} {a} to {b}" for name, (a, b) in step.changed.items())
     return f"better {step.better_in}: {moves} by {changes}"

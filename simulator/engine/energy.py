@@ -143,30 +143,11 @@ def _matrix_unit(pair: str, device: Device) -> str:
     return "beside" if pair in device.beside.pe.formats else "matrix"
 
 
-def rated_columns(rows: Sequence[Rated], where: Sequence[int]) -> Rated:
-    """Return points as columns; `where`: which of `rows` is that of each point.
-
-    Raises InputError where they differ in what is no column, and where two matrix units take
-    turns: which of them waits may differ from point to point.
-    """
-    first = rows[0]
-    equal = all((row.cores, row.units) == (first.cores, first.units) for row in rows)
-    if not equal or "beside" in first.units.values():
-        raise InputError("points in columns need equal cores and operand pairs, one matrix unit")
-
-    def column(values: Iterable[Number]) -> Number:
-        return np.array(list(values))[np.asarray(where)]
-
-    return first._replace(
-        macs_per_s={pair: column(row.macs_per_s[pair] for row in rows) for pair in first.units},
-        lane_operations_per_s=column(row.lane_operations_per_s for row in rows),
-        area_mm2=column(row.area_mm2 for row in rows),
-        memory_bytes=column(row.memory_bytes for row in rows),
-    )
-
-
 def profile_columns(profiles: Sequence[EnergyProfile], where: Sequence[int]) -> EnergyProfile:
-    """Return profiles as one whose nominal values are columns; arguments as `rated_columns`."""
+    """Return profiles as one whose nominal values are columns.
+
+    where: which of them is that of each point. Raises InputError where they price other things.
+    """
     found: EnergyProfile = _in_columns(profiles, np.asarray(where))
     return found
 

@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
-from simulator.report.style import DPI, FAINT, FONT_PT, INK, METADATA, WIDTH_IN, drawable
+from simulator.report.style import (
+    DPI,
+    FAINT,
+    FONT_PT,
+    INK,
+    METADATA,
+    WIDTH_IN,
+    drawable,
+    spans_decades,
+)
 from simulator.results import write_atomically
 
 if TYPE_CHECKING:
@@ -26,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT_IN = 3.6
-#: From so large a span on, an axis is logarithmic.
-LOG_SPAN = 10.0
 FRONT = "#4477aa"
 #: Places along an axis that can be told apart: about four a marker.
 PLACES = 1000
@@ -51,8 +58,7 @@ class Axis:
     @property
     def logarithmic(self) -> bool:
         """Tell whether the axis is logarithmic."""
-        least = np.min(self.values)
-        return bool(least > 0 and np.max(self.values) > LOG_SPAN * least)
+        return spans_decades(self.values)
 
     @property
     def places(self) -> NDArray[np.int64]:

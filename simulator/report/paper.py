@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.report.style import DPI, FONT_PT, SMALL_PT
+from simulator.report.style import DPI, FONT_PT, METADATA, SMALL_PT
 from simulator.results import prepare_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 3.0,
     "pdf.fonttype": 42,  # TrueType, as most publishers ask
 }
-# Dates and versions would make equal pictures differ in their bytes.
-_METADATA: dict[str, dict[str, None]] = {
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    "png": {"Software": None},
-}
 
 
 @contextmanager
@@ -58,7 +53,7 @@ def paper_figure(
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         yield figure
         path = prepare_folder(folder)
-        for kind, metadata in _METADATA.items():
+        for kind in ("pdf", "png"):
             buffer = BytesIO()
-            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[f".{kind}"])
             write_atomically(path / f"{name}.{kind}", buffer.getvalue())

@@ -38,8 +38,6 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 PANEL_IN = 1.9
 ROW_IN = 0.17
 TITLE_IN = 0.3
-#: From so large a span on, an axis is logarithmic.
-LOG_SPAN = 10.0
 _LONGEST = 34
 #: Numbers along an axis that stay apart in a third of the width.
 TICKS = 4
@@ -101,11 +99,6 @@ class Section:
         """The height of each row of panels."""
         rows = range(0, len(self.panels), self.columns)
         return [max(each.height_in for each in self.panels[at : at + self.columns]) for at in rows]
-
-
-def spans_decades(values: Sequence[float]) -> bool:
-    """Tell whether an axis of these values is logarithmic."""
-    return bool(values) and min(values) > 0 and max(values) > LOG_SPAN * min(values)
 
 
 def write_study(title: str, sections: Sequence[Section], path: str | Path) -> Path:

@@ -6,6 +6,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from simulator.errors import InputError
 from simulator.results import Result, write_atomically
 
@@ -21,6 +24,8 @@ DPI = 250
 FOOTER_COLUMNS = 125
 """Characters of `SMALL_PT` that fit in `WIDTH_IN`."""
 
+#: From so large a span on, an axis is logarithmic.
+LOG_SPAN = 10.0
 INK = "#222222"
 FAINT = "#999999"
 
@@ -55,6 +60,12 @@ _MARKERS = {"linear": "o", "gemm": "o", "qk": "s", "pv": "D", "embedding": "v", 
 def drawable(text: str) -> str:
     """Return a text as matplotlib draws it: no formulas, and no letters that its fonts lack."""
     return text.encode("latin-1", "replace").decode("latin-1").replace("$", r"\$")
+
+
+def spans_decades(values: ArrayLike) -> bool:
+    """Tell whether an axis of these values is logarithmic."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return bool(numbers.size and numbers.min() > 0 and numbers.max() > LOG_SPAN * numbers.min())
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:

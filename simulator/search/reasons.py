@@ -22,14 +22,13 @@ UNITS = {"matrix": "matrix units", "vector": "vector units", "dram": "memory"}
 class Step:
     """The nearest point of the front, by places in the box, that is better in an objective.
 
-    changed: dimensions that differ, as pairs of values here and there. ratios: of each objective,
-    there over here; None where here is zero.
+    changed: dimensions that differ, as pairs of values here and there. objectives: values there.
     """
 
     better_in: str
     key: str
     changed: Mapping[str, tuple[Any, Any]]
-    ratios: Mapping[str, float | None]
+    objectives: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def reasons(study: Study) -> tuple[Reason, ...]:
                     better_in=names[column],
                     key=keys[to],
                     changed=_changed(points[at], points[to]),
-                    ratios=_ratios(objectives[at], objectives[to]),
+                    objectives=objectives[to],
                 )
                 for column, to in _next(at, costs, places)
             ),
@@ -113,10 +112,6 @@ def _changed(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, tup
         for name, value in here.items()
         if repr(value) != repr(there[name])
     }
-
-
-def _ratios(here: Mapping[str, float], there: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: there[name] / value if value else None for name, value in here.items()}
 
 
 def _shares(row: "pd.Series[Any]", metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:

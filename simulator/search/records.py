@@ -112,13 +112,15 @@ class Header:
 
     def differences(self, other: "Header") -> list[str]:
         """Say how another study differs from this one; empty if it does not."""
-        lines = [
-            *_differences("dimension", self.dimensions, other.dimensions),
-            *_differences("metric", self.metrics, other.metrics),
-        ]
+        lines = []
         if self.defined_by != other.defined_by:
-            lines += _changed_lines(self.text, other.text)
+            lines = _changed_lines(self.text, other.text)
             lines.append(f"defined by {other.defined_by}, not {self.defined_by}")
+        lines += _differences("dimension", self.dimensions, other.dimensions)
+        metrics = _differences("metric", self.metrics, other.metrics)
+        lines += metrics[:_LINES_SHOWN]
+        if len(metrics) > _LINES_SHOWN:
+            lines.append(f"and {len(metrics) - _LINES_SHOWN} metrics more")
         return lines
 
 

@@ -75,14 +75,14 @@ def test_another_study(study: Path) -> None:
     assert _refusal(study, lambda store: store.study(other)) == "\n".join(
         [
             f"'{study}' holds another study than the one asked for; give another file",
+            "  stored: device: tpu_v4",
+            "  asked: device: tpu_v5",
+            "  defined by 4567, not 0123",
             "  dimension 'workload.weights' is not asked for",
             "  dimension 'device.columns' is not in it",
             "  dimension 'device.rows' is in 'int' there and in 'float' here",
             "  metric 'area_mm2' is not in it",
             "  metric 'latency_s' is in 's' there and in 'ms' here",
-            "  stored: device: tpu_v4",
-            "  asked: device: tpu_v5",
-            "  defined by 4567, not 0123",
         ]
     )
     assert study.read_bytes() == before

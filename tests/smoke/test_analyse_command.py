@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from simulator.api import load_model
 from simulator.cli import app
+from simulator.cli.analyse_page import change
 from simulator.config import dump_yaml, replace
 from simulator.search.objectives import Objective
 from simulator.search.records import Header, Outcome, Row
@@ -86,3 +87,10 @@ def test_from_a_study_to_its_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyP
     words = run("analyse", "s.db", "--metric", "energy_j", "--out", "a.png")
     assert words == f"{len(found['front'])} of 4 points on the front, the analysis in a.png\n"
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_decibels_differ_by_decibels_and_all_else_by_ratios() -> None:
+    assert change(38.5, 41.0, "dB") == "-2.5 dB"
+    assert change(3.0, 1.0, "s") == "x 3"
+    assert change(1.5, 1.0, "s") == "+50 %"
+    assert change(1.5, 0.0, "s") == "1.5"

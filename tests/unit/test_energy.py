@@ -13,12 +13,12 @@ from simulator.cost import Counts, EnergyProfile, load_profile
 from simulator.cost.energy import BITS
 from simulator.engine.energy import (
     CountColumns,
+    Rated,
     Work,
     area_mm2,
     planned_j,
     profile_columns,
     rated,
-    rated_columns,
     total_j,
     unit_times,
     works_of,
@@ -68,6 +68,16 @@ def tallies(counts: Sequence[Counts], name: str) -> tuple[tuple[str, Any], ...]:
     return tuple((key, column([one.get(key, 0) for one in each])) for key in keys)
 
 
+def in_columns(rows: Sequence[Rated]) -> Rated:
+    """Return what is rated of several points as columns."""
+    return rows[0]._replace(
+        macs_per_s={pair: np.array([r.macs_per_s[pair] for r in rows]) for pair in rows[0].units},
+        lane_operations_per_s=np.array([r.lane_operations_per_s for r in rows]),
+        area_mm2=np.array([r.area_mm2 for r in rows]),
+        memory_bytes=np.array([r.memory_bytes for r in rows]),
+    )
+
+
 def stacked(works: Sequence[Work]) -> Work:
     """Return one operation of several points as columns."""
     first, counts = works[0], [work.counts for work in works]
@@ -101,7 +111,7 @@ def test_columns_hold_what_the_runs_of_their_points_give(formats: tuple[str, str
     plans = [works_of(plan(work, device, prices)) for device, prices in both]
     columns = [stacked(works) for works in zip(*plans, strict=True)]
     every = range(POINTS)
-    device = rated_columns([rated(*one) for one in both], every)
+    device = in_columns([rated(*one) for one in both])
     latency_ps = column([result.latency_ps for result in results])
     found = planned_j(columns, device, profile_columns(profiles, every), latency_ps)
     for name, joules in found.items():
@@ -113,13 +123,9 @@ def test_columns_hold_what_the_runs_of_their_points_give(formats: tuple[str, str
     assert device.area_mm2.tolist() == [area_mm2(*one) for one in both]
 
 
-def test_points_are_gathered_from_rows_that_differ() -> None:
-    devices, profiles = points()
-    rows = [rated(*one) for one in zip(devices[:2], profiles[:2], strict=True)]
+def test_prices_are_gathered_from_profiles_that_differ() -> None:
+    _, profiles = points()
     where = [1, 0, 1]
-    device = rated_columns(rows, where)
-    for name in ("lane_operations_per_s", "area_mm2", "memory_bytes"):
-        assert getattr(device, name).tolist() == [getattr(rows[row], name) for row in where]
     prices = profile_columns(profiles[:2], where)
     pj = [profile.mac_pj("int8xint8") for profile in profiles]
     assert prices.mac_pj("int8xint8").tolist() == [pj[row] for row in where]

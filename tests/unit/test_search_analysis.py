@@ -368,7 +368,8 @@ def test_points_of_a_front_know_their_neighbours_and_what_binds_them() -> None:
         ("area_mm2", "k2"),
     ]
     assert second.steps[0].changed == {"rows": (64, 256)}
-    assert second.steps[0].ratios == {"time_s": 0.5, "area_mm2": 2.0}
+    before, after = second.objectives, second.steps[0].objectives
+    assert after == {"time_s": before["time_s"] / 2, "area_mm2": 2 * before["area_mm2"]}
     assert (third.leads, third.bound) == (("area_mm2",), "")
     # Both others are faster; the nearer one is next.
     assert [(step.better_in, step.key) for step in third.steps] == [("time_s", "k1")]

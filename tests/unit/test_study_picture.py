@@ -5,14 +5,8 @@ from pathlib import Path
 import pytest
 
 from simulator.errors import InputError
-from simulator.report.study_picture import (
-    Panel,
-    Section,
-    Series,
-    drawable,
-    spans_decades,
-    write_study,
-)
+from simulator.report.study_picture import Panel, Section, Series, write_study
+from simulator.report.style import drawable, spans_decades
 from simulator.results import Table
 
 STEPS = Series(label="seed $0$ \u4e2d", x=[1, 2, 3], y=[0.1, 0.5, 0.6], style="steps")
