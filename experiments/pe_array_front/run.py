@@ -63,17 +63,17 @@ def short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def of_next(step: Step) -> str:
+def of_next(step: Step, objectives: Mapping[str, float]) -> str:
     """Say what the next point of the front changes, and what that does to the objectives."""
     changed = ", ".join(
         f"{short(name)} {here} -> {there}" for name, (here, there) in step.changed.items()
     )
-    ratios = ", ".join(
-        f"{short(name)} x {ratio:.3g}"
-        for name, ratio in step.ratios.items()
-        if ratio is not None and ratio != 1
+    moved = ", ".join(
+        f"{short(name)} {here:.3g} -> {step.objectives[name]:.3g}"
+        for name, here in objectives.items()
+        if step.objectives[name] != here
     )
-    return f"{changed}: {ratios}"
+    return f"{changed}: {moved}"
 
 
 def of_front(found: Sequence[Reason], objectives: Sequence[str]) -> Iterator[Sequence[object]]:
@@ -81,7 +81,7 @@ def of_front(found: Sequence[Reason], objectives: Sequence[str]) -> Iterator[Seq
     dimensions = list(found[0].point)
     yield (*dimensions, *objectives, "leads", "bound", *(f"better {name}" for name in objectives))
     for each in found:
-        nearest = {step.better_in: of_next(step) for step in each.steps}
+        nearest = {step.better_in: of_next(step, each.objectives) for step in each.steps}
         yield (
             *(each.point[name] for name in dimensions),
             *(f"{each.objectives[name]:.6g}" for name in objectives),
