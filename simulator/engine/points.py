@@ -44,7 +44,7 @@ from simulator.mapping.products import passed_on
 from simulator.mapping.sheet import FUNCTIONS, Array, Sheet, Tables, no_sheet
 from simulator.mapping.sheet_plan import Bench, Floats
 from simulator.mapping.target import rates_of, too_small
-from simulator.mapping.tiling import FOUND, cuts
+from simulator.mapping.tiling import FOUND, OF_CUT, cuts
 from simulator.workload import Workload
 
 #: Times in ps from here on are left to `simulate`: quotients of whole numbers above 2^53 would be
@@ -295,8 +295,11 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
     full = sheet.held_bytes > designs.whole[:, plan.MEMORY]
     refusals[full, 0] = -1
     chosen = np.flatnonzero(asked & quick & ~full)
-    # Designs with the same matrix unit one after the other: what depends on it alone is kept.
-    chosen = chosen[np.argsort(designs.model_of[chosen], kind="stable")]
+    # Alike designs one after the other: what is found of one is kept for the next. Most depends on
+    # the matrix unit, least on the lanes.
+    whole, speeds = designs.whole[chosen], designs.speeds[chosen]
+    keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *speeds.T)
+    chosen = chosen[np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of[chosen]))]
     run_points(
         t, designs.models, designs.model_of, designs.whole, designs.speeds, sheet.held_bytes,
         _bench(t), _bounding(t), chosen, latencies, refusals, rows, done,
@@ -360,10 +363,14 @@ def _bench(t: Tables) -> Bench:
         barred=np.zeros(len(t.lives), dtype=np.bool_),
         live=_room(len(t.ops)),
         needed=_room(1),
+        cuts=_room(max(map(cuts, products[:, 2].tolist()), default=1), OF_CUT),
         found=_room(most, FOUND),
         energies=np.zeros(most),
         a_ps=np.zeros(max(map(cuts, products[:, 2].tolist()), default=1)),
         out_ps=np.zeros(max(map(cuts, products[:, 1].tolist()), default=1)),
+        asked=_room(len(t.ops), plan.ASKED),
+        speeds=np.zeros((len(t.ops), plan.ASKED_SPEEDS)),
+        tiled=_room(len(t.ops), plan.TILED),
         tilings=_room(len(t.ops), of_attention, 3),
         totals=_room(len(t.ops), of_attention, 2, TOTALS),
         counted=_room(len(t.ops), 2),
