@@ -44,7 +44,7 @@ from simulator.mapping.products import passed_on
 from simulator.mapping.sheet import FUNCTIONS, Array, Sheet, Tables, no_sheet
 from simulator.mapping.sheet_plan import Bench, Floats
 from simulator.mapping.target import rates_of, too_small
-from simulator.mapping.tiling import FOUND, cuts
+from simulator.mapping.tiling import FOUND, OF_CUT, cuts
 from simulator.workload import Workload
 
 #: Times in ps from here on are left to `simulate`: quotients of whole numbers above 2^53 would be
@@ -360,6 +360,7 @@ def _bench(t: Tables) -> Bench:
         barred=np.zeros(len(t.lives), dtype=np.bool_),
         live=_room(len(t.ops)),
         needed=_room(1),
+        cuts=_room(max(map(cuts, products[:, 2].tolist()), default=1), OF_CUT),
         found=_room(most, FOUND),
         energies=np.zeros(most),
         a_ps=np.zeros(max(map(cuts, products[:, 2].tolist()), default=1)),

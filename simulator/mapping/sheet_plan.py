@@ -87,7 +87,7 @@ class Bench(NamedTuple):
 
     kept, barred: lives on chip, and those that must be in memory; live: bytes at each operation;
     needed: the bytes that one which does not fit needs at least.
-    found, energies, a_ps, out_ps: of `scan_gemm`. tilings, totals: of attention, by operation;
+    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. tilings, totals: of attention, by operation;
     counted: how many there are, and for which models, from 1 on; lengths: requests, queries and
     keys of its one group.
     """
@@ -96,6 +96,7 @@ class Bench(NamedTuple):
     barred: Bools
     live: Array
     needed: Array
+    cuts: Array
     found: Array
     energies: Floats
     a_ps: Floats
@@ -246,7 +247,7 @@ def plan_product(
     bench.a_ps[:] = edges.a_ps_per_byte
     bench.out_ps[:] = edges.out_ps_per_byte
     (m, n, k, order), time = scan_gemm(
-        p, rates, bench.a_ps, bench.out_ps, bench.found, bench.energies
+        p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
     )
     tile = tile_of(p, rates, edges, m, n, k)
     sums = spilled_sum_bytes(p, m, n, tile.k, order, held_sum_bytes(unit))
