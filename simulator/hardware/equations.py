@@ -647,7 +647,7 @@ def flow_ps(p: Pipeline) -> int:
     return flow_times(p, 0, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def pipeline_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, prologue and epilogue included, in closed form.
 

@@ -277,7 +277,7 @@ def tile_of(
     return counted_tile(p, rates, edges, (tile_m, tile_n, tile_k), (m, n, k))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def counted_tile(
     p: GemmProblem,
     rates: Rates,
@@ -313,7 +313,7 @@ def counted_tile(
     )  # fmt: skip
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def spilled_sum_bytes(
     p: GemmProblem, tile_m: int, tile_n: int, tiles_k: int, order: int, in_arrays: int
 ) -> int:
@@ -322,7 +322,7 @@ def spilled_sum_bytes(
     return held if held > in_arrays else 0
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def gemm_traffic(
     p: GemmProblem,
     rates: Rates,
@@ -379,7 +379,7 @@ def gemm_work(p: GemmProblem, pieces: int, k_spills: int) -> tuple[int, int]:
     return total_cycles(w) + first + last, w.read_bits + w.write_bits
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def gemm_pipeline(
     rates: Rates, t: Traffic, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
 ) -> Pipeline:
@@ -400,7 +400,7 @@ def gemm_pipeline(
     )
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def energy_of(load: int, store: int, fill: int, scratchpad_bits: int, rates: Rates) -> float:
     """Return the energy in pJ by which tilings that are equally fast are told apart.
 
