@@ -660,7 +660,7 @@ def pipeline_ps(p: Pipeline) -> int:
     outputs = p.steps // p.every
     first = head + (p.every - 1) * pace + (p.extra if outputs == 1 else 0)
     last = head + (p.steps - 1) * pace + p.extra
-    if p.load > 0:
+    if p.load > 0 and head > p.slots * pace:
         # Too few slots to cover the latency: a load waits for the main step that frees its slot.
         loops = (p.steps - 1) // p.slots
         rest = (p.steps - 1) - loops * p.slots

@@ -53,6 +53,7 @@ from simulator.mapping.tiling import (
     padded_bytes,
     scan_gemm,
     spilled_sum_bytes,
+    stages_of,
     temporal_pieces,
     tile_of,
     tile_size,
@@ -264,7 +265,8 @@ def plan_product(
     ready_ps = cycles_ps(rates, p.ready_cycles * t.w_loads)
     main_ps = cycles_ps(rates, total_cycles(work) + ends[0] + ends[1])
     post_ps = cycles_ps(rates, p.post_cycles)
-    pipeline = gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps)
+    stages = stages_of(t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps)
+    pipeline = gemm_pipeline(rates, t, stages)
     put(row, pipeline, t.load_bytes, tile.store_bytes)
     book(done, op, work, ends, rates, t.w_loads)
     done[READ] += tile.store_bytes * 8

@@ -351,7 +351,8 @@ def gemm_traffic(
         outputs, every = max(outputs, p.products * tile.m * tile.n), max(every, tile.k)
         steps = outputs * every
         slot = ceil_div(core, steps)
-    slots = steps if slot == 0 else 1 + free // slot
+    # Mostly there is room for all of them.
+    slots = steps if slot == 0 or free >= (steps - 1) * slot else 1 + free // slot
     descriptors = 0
     if tile.a_bytes > 0:
         descriptors += a_loads * p.products * tile.m * tile.k
@@ -379,24 +380,39 @@ def gemm_work(p: GemmProblem, pieces: int, k_spills: int) -> tuple[int, int]:
     return total_cycles(w) + first + last, w.read_bits + w.write_bits
 
 
+class Stages(NamedTuple):
+    """ps of a step of the stages of a pipeline but loads, as in `Pipeline`."""
+
+    ready: int
+    main: int
+    extra: int
+    post: int
+    store: int
+
+
 @register_jitable(forceinline=True)
-def gemm_pipeline(
-    rates: Rates, t: Traffic, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
-) -> Pipeline:
-    """Return the pipeline of a tiling whose stages take so long in all."""
-    steps = t.outputs * t.every
-    return Pipeline(
-        steps,
-        t.every,
-        t.slots,
-        rates.latency_ps if t.load_bytes > 0 else 0,
-        ceil_div(t.load_ps, steps),
+def stages_of(
+    outputs: int, every: int, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
+) -> Stages:
+    """Return the stages of a tiling that take so long in all."""
+    steps = outputs * every
+    return Stages(
         ceil_div(ready_ps, steps),
         main_ps // steps,
         main_ps - main_ps // steps * steps,
-        ceil_div(post_ps, t.outputs),
-        0,
-        ceil_div(store_ps, t.outputs),
+        ceil_div(post_ps, outputs),
+        ceil_div(store_ps, outputs),
+    )
+
+
+@register_jitable(forceinline=True)
+def gemm_pipeline(rates: Rates, t: Traffic, s: Stages) -> Pipeline:
+    """Return the pipeline of a tiling."""
+    steps = t.outputs * t.every
+    latency = rates.latency_ps if t.load_bytes > 0 else 0
+    load = ceil_div(t.load_ps, steps)
+    return Pipeline(
+        steps, t.every, t.slots, latency, load, s.ready, s.main, s.extra, s.post, 0, s.store
     )
 
 
@@ -431,7 +447,8 @@ def gemm_choice(
     pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
     cycles, bits = gemm_work(p, pieces, t.k_spills)
     ready, post = p.ready_cycles * t.w_loads, p.post_cycles
-    ready_ps, main_ps, post_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
+    all_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
+    stages = stages_of(t.outputs, t.every, *all_ps, tile.store_ps)
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
         t.needed_bytes,
@@ -443,7 +460,7 @@ def gemm_choice(
         t.ring_bytes,
         pieces,
         t.k_spills,
-        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps),
+        gemm_pipeline(rates, t, stages),
         _accesses(t, tile),
     )
 
@@ -534,6 +551,8 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
     post_ps, known_loads, ready_ps = cycles_ps(rates, p.post_cycles), -1, 0
     # Cycles depend on how the temporal dimension is cut and on spills, none or by the cut of K.
     known_pieces, floor_ps, floor_bits = -1, 0, 0
+    # Neighbours mostly differ in their loads alone.
+    known_stages, stages = (-1, -1, -1, -1, -1), Stages(0, 0, 0, 0, 0)
     cuts_k = cuts(folds_k)
     for cut_k in range(cuts_k):
         room[cut_k, SIZE] = tile_size(p.k, folds_k, grain_k, cut_k)
@@ -593,9 +612,13 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
                         main_ps, bits = room[cut_k, MAIN_PS], room[cut_k, BITS]
                     if w_loads != known_loads:
                         known_loads, ready_ps = w_loads, cycles_ps(rates, p.ready_cycles * w_loads)
-                    time = pipeline_ps(
-                        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps)
-                    )
+                    asked = (t.outputs, t.every, ready_ps, main_ps, tile.store_ps)
+                    if asked != known_stages:
+                        known_stages = asked
+                        stages = stages_of(
+                            t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps
+                        )
+                    time = pipeline_ps(gemm_pipeline(rates, t, stages))
                     if time > limit >= 0:
                         continue
                     if limit < 0 or time + slack_ps(time) < limit:
