@@ -587,7 +587,9 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
                 if tile.tile_bytes + tile.static_bytes > p.room_bytes and count > 0:
                     continue
                 before = one_before = two_before = (-1, -1, -1)
-                for order in range(4 if tile_k < p.k else 2):
+                # Where M or N is not cut, an inner loop over it changes nothing.
+                inner = tiles_k > 1 and tiles_m > 1 and tiles_n > 1
+                for order in range(4 if inner else 2):
                     a_loads, w_loads = tile_loads(order, tiles_m, tiles_n, tiles_k)
                     sums = spilled_sum_bytes(p, tile_m, tile_n, tiles_k, order, in_arrays)
                     # Orders that move and hold the same are one candidate: the first is taken.
