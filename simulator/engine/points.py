@@ -295,8 +295,11 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
     full = sheet.held_bytes > designs.whole[:, plan.MEMORY]
     refusals[full, 0] = -1
     chosen = np.flatnonzero(asked & quick & ~full)
-    # Designs with the same matrix unit one after the other: what depends on it alone is kept.
-    chosen = chosen[np.argsort(designs.model_of[chosen], kind="stable")]
+    # Alike designs one after the other: what is found of one is kept for the next. Most depends on
+    # the matrix unit, least on the lanes.
+    whole, speeds = designs.whole[chosen], designs.speeds[chosen]
+    keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *speeds.T)
+    chosen = chosen[np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of[chosen]))]
     run_points(
         t, designs.models, designs.model_of, designs.whole, designs.speeds, sheet.held_bytes,
         _bench(t), _bounding(t), chosen, latencies, refusals, rows, done,
@@ -365,6 +368,9 @@ def _bench(t: Tables) -> Bench:
         energies=np.zeros(most),
         a_ps=np.zeros(max(map(cuts, products[:, 2].tolist()), default=1)),
         out_ps=np.zeros(max(map(cuts, products[:, 1].tolist()), default=1)),
+        asked=_room(len(t.ops), plan.ASKED),
+        speeds=np.zeros((len(t.ops), plan.ASKED_SPEEDS)),
+        tiled=_room(len(t.ops), plan.TILED),
         tilings=_room(len(t.ops), of_attention, 3),
         totals=_room(len(t.ops), of_attention, 2, TOTALS),
         counted=_room(len(t.ops), 2),

@@ -187,8 +187,9 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
                         plan_stream(op, operands, t.inputs, w, rates, bench.kept, room, row, own)
                     elif op[sheet.KIND] == sheet.PRODUCT:
                         fits = plan_product(
-                            op, operands, t.inputs, unit, w, rates, room, bench, row, own
-                        )
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, room, bench,
+                            row, own,
+                        )  # fmt: skip
                     else:
                         fits = plan_attention(
                             i, op, operands, t.inputs, unit, unit_of[d], w, rates, room, bench,

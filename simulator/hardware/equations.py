@@ -21,6 +21,8 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.kernels import inlined
+
 WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT = range(5)
 
 
@@ -647,7 +649,7 @@ def flow_ps(p: Pipeline) -> int:
     return flow_times(p, 0, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
 
 
-@register_jitable(forceinline=True)
+@inlined
 def pipeline_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, prologue and epilogue included, in closed form.
 

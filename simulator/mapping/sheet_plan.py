@@ -42,6 +42,7 @@ from simulator.mapping.tiling import (
     MAX_TILES,
     TIME,
     Edges,
+    GemmProblem,
     Rates,
     best_of,
     cuts,
@@ -73,6 +74,8 @@ SPEEDS = 3
 #: the matrix unit, 1 for the lanes.
 LOAD_BYTES, STORE_BYTES, FREE_LOADS, UNIT, ASIDE, EXCLUSIVE = range(11, 17)
 ROW = 17
+#: Numbers of what a search for tiles is for, and of what it finds.
+ASKED, ASKED_SPEEDS, TILED = 11, 3, 5
 #: Columns of what it does. tiles: of a product (m, n, k, order), of attention (queries, keys,
 #: hold); stalled: by all causes; read, written: bits of the scratchpad, held_*: of accumulators;
 #: passes: over weights; scores, rescaled: vector work of attention; macs: of the matrix unit.
@@ -88,9 +91,10 @@ class Bench(NamedTuple):
 
     kept, barred: lives on chip, and those that must be in memory; live: bytes at each operation;
     needed: the bytes that one which does not fit needs at least.
-    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. tilings, totals: of attention, by operation;
-    counted: how many there are, and for which models, from 1 on; lengths: requests, queries and
-    keys of its one group.
+    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. asked, speeds: what the last search of an
+    operation was for, tiled: the tile, order and time that it found. tilings, totals: of attention,
+    by operation; counted: how many there are, and for which models, from 1 on; lengths: requests,
+    queries and keys of its one group.
     """
 
     kept: Bools
@@ -102,6 +106,9 @@ class Bench(NamedTuple):
     energies: Floats
     a_ps: Floats
     out_ps: Floats
+    asked: Array
+    speeds: Floats
+    tiled: Array
     tilings: Array
     totals: Array
     counted: Array
@@ -236,20 +243,58 @@ def book(
 
 
 @register_jitable
-def plan_product(
-    op: Array, operands: Array, inputs: int, unit: MatrixModel, whole: Array, rates: Rates,
-    room: int, bench: Bench, row: Array, done: Array,
-) -> bool:  # fmt: skip
-    """Plan a product, as `products.plan_product`; tell whether it fits."""
-    product = product_of(op, operands, inputs, whole, bench.kept)
-    p = gemm_problem(unit, product, (1, 1, 1), 1, 0, room)
-    ps = rates.read_ps_per_byte
-    edges = Edges(ps if p.a_memory_bits > 0 else 0.0, ps if p.out_memory_bits > 0 else 0.0)
+def as_before(known: Array | Floats, asked: tuple[float, ...]) -> bool:
+    """Write what is asked over what is known; tell whether it was the same."""
+    same = True
+    for place in range(len(asked)):
+        same = same and known[place] == asked[place]
+        known[place] = asked[place]
+    return same
+
+
+@register_jitable
+def search_tile(
+    i: int, p: GemmProblem, model: int, rates: Rates, edges: Edges, bench: Bench
+) -> None:
+    """Have the best tiling of a product in `bench.tiled`.
+
+    Designs that differ elsewhere, and shares of the scratchpad, often ask for the same; so does
+    what a product is by itself, which is not compared.
+    """
+    asked = (
+        model + 1, p.a_memory_bits, p.out_memory_bits, p.side_memory_bits, p.ready_cycles,
+        p.post_cycles, p.room_bytes, rates.clock_hz, rates.latency_ps, rates.descriptor_ps,
+        rates.burst_bytes,
+    )  # fmt: skip
+    speeds = (rates.read_ps_per_byte, rates.pj_per_memory_bit, rates.pj_per_scratchpad_bit)
+    same = as_before(bench.asked[i], asked)
+    if as_before(bench.speeds[i], speeds) and same:
+        return
     bench.a_ps[:] = edges.a_ps_per_byte
     bench.out_ps[:] = edges.out_ps_per_byte
     (m, n, k, order), time = scan_gemm(
         p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
     )
+    tiled = bench.tiled[i]
+    tiled[0], tiled[1], tiled[2], tiled[3], tiled[4] = m, n, k, order, time
+
+
+@register_jitable
+def plan_product(
+    i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
+    rates: Rates, room: int, bench: Bench, row: Array, done: Array,
+) -> bool:  # fmt: skip
+    """Plan a product, as `products.plan_product`; tell whether it fits.
+
+    model: number of the design's matrix models.
+    """
+    product = product_of(op, operands, inputs, whole, bench.kept)
+    p = gemm_problem(unit, product, (1, 1, 1), 1, 0, room)
+    ps = rates.read_ps_per_byte
+    edges = Edges(ps if p.a_memory_bits > 0 else 0.0, ps if p.out_memory_bits > 0 else 0.0)
+    search_tile(i, p, model, rates, edges, bench)
+    tiled = bench.tiled[i]
+    m, n, k, order, time = tiled[0], tiled[1], tiled[2], tiled[3], tiled[4]
     tile = tile_of(p, rates, edges, m, n, k)
     sums = spilled_sum_bytes(p, m, n, tile.k, order, held_sum_bytes(unit))
     t = gemm_traffic(p, rates, edges, tile, order, sums, gemm_steps(p))

@@ -35,7 +35,7 @@ from simulator.hardware.equations import (
     tile_loads,
     total_cycles,
 )
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 #: Most tiles of one operation: what needs more is refused as too large for the scratchpad.
 MAX_TILES = 262_144
@@ -277,7 +277,7 @@ def tile_of(
     return counted_tile(p, rates, edges, (tile_m, tile_n, tile_k), (m, n, k))
 
 
-@register_jitable(forceinline=True)
+@inlined
 def counted_tile(
     p: GemmProblem,
     rates: Rates,
@@ -313,7 +313,7 @@ def counted_tile(
     )  # fmt: skip
 
 
-@register_jitable(forceinline=True)
+@inlined
 def spilled_sum_bytes(
     p: GemmProblem, tile_m: int, tile_n: int, tiles_k: int, order: int, in_arrays: int
 ) -> int:
@@ -322,7 +322,7 @@ def spilled_sum_bytes(
     return held if held > in_arrays else 0
 
 
-@register_jitable(forceinline=True)
+@inlined
 def gemm_traffic(
     p: GemmProblem,
     rates: Rates,
@@ -390,7 +390,7 @@ class Stages(NamedTuple):
     store: int
 
 
-@register_jitable(forceinline=True)
+@inlined
 def stages_of(
     outputs: int, every: int, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
 ) -> Stages:
@@ -405,7 +405,7 @@ def stages_of(
     )
 
 
-@register_jitable(forceinline=True)
+@inlined
 def gemm_pipeline(rates: Rates, t: Traffic, s: Stages) -> Pipeline:
     """Return the pipeline of a tiling."""
     steps = t.outputs * t.every
@@ -416,7 +416,7 @@ def gemm_pipeline(rates: Rates, t: Traffic, s: Stages) -> Pipeline:
     )
 
 
-@register_jitable(forceinline=True)
+@inlined
 def energy_of(load: int, store: int, fill: int, scratchpad_bits: int, rates: Rates) -> float:
     """Return the energy in pJ by which tilings that are equally fast are told apart.
 
@@ -447,8 +447,8 @@ def gemm_choice(
     pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
     cycles, bits = gemm_work(p, pieces, t.k_spills)
     ready, post = p.ready_cycles * t.w_loads, p.post_cycles
-    all_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
-    stages = stages_of(t.outputs, t.every, *all_ps, tile.store_ps)
+    ready_ps, main_ps, post_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
+    stages = stages_of(t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps)
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
         t.needed_bytes,
