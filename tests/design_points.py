@@ -53,6 +53,8 @@ TREE = replace(
     },
 )
 LANES = replace(NPU, {"vector.gemv": True})
+#: With a link, and a die of stated area.
+GPU = load_device("a100")
 IDEAL = replace(NPU, {"memory": {"kind": "ideal", "capacity": "64 GB", "source": "test"}})
 
 #: Devices and workloads that together ask for all that is planned: no widening, widening with and
@@ -64,6 +66,7 @@ CASES = (
     (NPU, prefill(MODEL, sequence=300)),
     (LANES, decode_step(MODEL, batch=1, context=700)),
     (TREE, decode_step(MODEL, batch=8, context=600, weights="int8", activations="int8", kv="int8")),
+    (GPU, decode_step(MODEL, batch=4, context=800, kv="int8")),
     (IDEAL, decode_step(MODEL, batch=2, context=100)),
 )
 
@@ -80,8 +83,6 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
     memory, stationary = one_of(*[64 * 10**9] * 4, full), one_of("weight", "output")
     small = memory == full or draw.random() < 0.2
     values = {
-        "matrix.rows": one_of(16, 48, 64, 128, 256),
-        "matrix.columns": one_of(16, 32, 96, 128, 512),
         "vector.lanes": one_of(64, 128, 2048),
         "vector.cycles_per_operation.mul": one_of(1, 3),
         "scratchpad.capacity": int(2 ** (draw.uniform(13, 20) if small else draw.uniform(20, 26))),
@@ -97,6 +98,13 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
             "memory.efficiency": float(draw.uniform(0.6, 1)),
             # Long beside a layer, so that loads ahead decide.
             "memory.latency": one_of(0, 100_000, 1_000_000, 50_000_000),
+        }
+    if device.matrix.kind == "throughput":
+        values |= {"matrix.macs": one_of(1000, 4096, 2**17), "matrix.efficiency": one_of(0.7, 1.0)}
+    else:
+        values |= {
+            "matrix.rows": one_of(16, 48, 64, 128, 256),
+            "matrix.columns": one_of(16, 32, 96, 128, 512),
         }
     if device.matrix.kind == "systolic":
         values |= {

@@ -78,7 +78,8 @@ def not_vectorised(device: Device, workload: Workload, options: Mapping[str, Any
     for name, value in options.items():
         if value not in OPTIONS.get(name, ()):
             return f"{name} is {value!r}"
-    parts = {"pim": device.pim, "link": device.link, "beside": device.beside}
+    # A link is for exchanges between devices, of which a sheet has none.
+    parts = {"pim": device.pim, "beside": device.beside}
     named = [f"{device.name} has a part '{name}'" for name, part in parts.items() if part]
     if device.cores > 1:
         named.append(f"{device.name} has {device.cores} cores")

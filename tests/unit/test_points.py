@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from design_points import CASES, MODEL, NPU, differences, drawn
+from design_points import CASES, GPU, MODEL, NPU, differences, drawn
 
 from simulator import config, load_device
 from simulator.config.loading import resolved
@@ -199,14 +199,23 @@ def test_what_is_left_to_simulate(
 
 
 @pytest.mark.parametrize(
-    ("workload", "why"),
+    ("device", "workload", "why"),
     [
-        (decode_step(MODEL, context=[512, 100]), "qk has requests of 2 lengths"),
-        (mixed_step(MODEL, prompts=64, contexts=512), "split_k_rope is of kind 'split'"),
-        (DECODE, None),
+        (NPU, decode_step(MODEL, context=[512, 100]), "qk has requests of 2 lengths"),
+        (NPU, mixed_step(MODEL, prompts=64, contexts=512), "split_k_rope is of kind 'split'"),
+        (
+            GPU,
+            decode_step(MODEL, context=64, tensor_parallel=2),
+            "all_reduce_embedding is of kind 'all_reduce'",
+        ),
+        # A link has no part in a workload without exchanges.
+        (GPU, DECODE, None),
+        (NPU, DECODE, None),
     ],
     ids=lambda each: getattr(each, "name", None),
 )
-def test_workloads_that_are_left_to_simulate(workload: Workload, why: str | None) -> None:
+def test_workloads_that_are_left_to_simulate(
+    device: Device, workload: Workload, why: str | None
+) -> None:
     given = {"rung": "analytic", "policies": Policies()}
-    assert not_vectorised(NPU, workload, given) == why
+    assert not_vectorised(device, workload, given) == why
