@@ -53,6 +53,13 @@ TREE = replace(
     },
 )
 LANES = replace(NPU, {"vector.gemv": True})
+#: With a link, and a die of stated area.
+GPU = load_device("a100")
+#: Cores with and without a network and its multicast; more of them than heads.
+TPU = replace(load_device("tpu_v4"), {"vector.gemv": True})
+ONNXIM = load_device("onnxim_4core")
+FEW_HEADS = replace(MODEL, {"kv_heads": 2})
+APART = replace(NPU, {"cores": 3})
 IDEAL = replace(NPU, {"memory": {"kind": "ideal", "capacity": "64 GB", "source": "test"}})
 
 #: Devices and workloads that together ask for all that is planned: no widening, widening with and
@@ -64,6 +71,11 @@ CASES = (
     (NPU, prefill(MODEL, sequence=300)),
     (LANES, decode_step(MODEL, batch=1, context=700)),
     (TREE, decode_step(MODEL, batch=8, context=600, weights="int8", activations="int8", kv="int8")),
+    (GPU, decode_step(MODEL, batch=4, context=800, kv="int8")),
+    (TPU, decode_step(MODEL, batch=8, context=700)),
+    (TPU, decode_step(MODEL, batch=1, context=900, weights="int4-g128")),
+    (ONNXIM, prefill(MODEL, sequence=300, weights="int8-channel")),
+    (APART, decode_step(FEW_HEADS, batch=1, context=500)),
     (IDEAL, decode_step(MODEL, batch=2, context=100)),
 )
 
@@ -80,14 +92,13 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
     memory, stationary = one_of(*[64 * 10**9] * 4, full), one_of("weight", "output")
     small = memory == full or draw.random() < 0.2
     values = {
-        "matrix.rows": one_of(16, 48, 64, 128, 256),
-        "matrix.columns": one_of(16, 32, 96, 128, 512),
         "vector.lanes": one_of(64, 128, 2048),
         "vector.cycles_per_operation.mul": one_of(1, 3),
         "scratchpad.capacity": int(2 ** (draw.uniform(13, 20) if small else draw.uniform(20, 26))),
         "scratchpad.port_width": one_of(64, 128, 512),
         "clock": int(draw.uniform(0.4, 2.5) * 1e6) * 1000,
         "dma.burst": one_of(1, 32, 64),
+        "dma.in_flight": one_of(None, 4096, 10**6),
         "dma.descriptor_cycles": one_of(0, 1, 16),
         "memory.capacity": memory,
     }
@@ -97,6 +108,13 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
             "memory.efficiency": float(draw.uniform(0.6, 1)),
             # Long beside a layer, so that loads ahead decide.
             "memory.latency": one_of(0, 100_000, 1_000_000, 50_000_000),
+        }
+    if device.matrix.kind == "throughput":
+        values |= {"matrix.macs": one_of(1000, 4096, 2**17), "matrix.efficiency": one_of(0.7, 1.0)}
+    else:
+        values |= {
+            "matrix.rows": one_of(16, 48, 64, 128, 256),
+            "matrix.columns": one_of(16, 32, 96, 128, 512),
         }
     if device.matrix.kind == "systolic":
         values |= {
@@ -129,11 +147,12 @@ def in_columns(device: Device, workload: Workload, changes: list[dict[str, Any]]
 
 def told(judged: Judged, place: int, workload: Workload, design: Device) -> dict[str, Any]:
     """Return what columns say of a design."""
-    points, ops = judged.points, range(len(judged.sheet.names))
+    points = judged.points
     if points.infeasible[place]:
         return vars(why_infeasible(points, place, judged.sheet, workload, design))
     assert points.judged[place]
-    rows = points.rows[place]
+    ops = [op for op in range(len(judged.sheet.names)) if _is_done(judged, place, op)]
+    rows = points.rows[place][ops]
     return {
         "latency_ps": points.latency_ps[place],
         "tilings": [_tiling(judged, place, op) for op in ops],
@@ -148,6 +167,8 @@ def told(judged: Judged, place: int, workload: Workload, design: Device) -> dict
         "busy_ps": [each[place] for each in (points.matrix_ps, points.vector_ps, points.dram_ps)],
         "stalled_ps": points.stalled_ps[place],
         "dram_bytes": points.dram_bytes[place],
+        "cores": [points.cores[place], *points.done[place, ops, sheet_plan.CORES]],
+        "instances": points.instances[place],
     }
 
 
@@ -173,17 +194,34 @@ def simulated(design: Device, workload: Workload) -> dict[str, Any]:
         "busy_ps": [units[name].busy_ps for name in ("matrix", "vector", "dram")],
         "stalled_ps": sum(units["matrix"].stall_ps.values()),
         "dram_bytes": result.bytes["dram"],
+        "cores": [plan.cores, *(op.cores for op in ops)],
+        "instances": units["matrix"].instances,
     }
+
+
+def _kind(judged: Judged, op: int) -> int:
+    return int(judged.sheet.tables[0].ops[op, sheet.KIND])
+
+
+def _is_done(judged: Judged, place: int, op: int) -> bool:
+    """Tell whether a plan has an operation: a gathering only of what is on chip."""
+    gathers = _kind(judged, op) == sheet.GATHER
+    return not gathers or bool(judged.points.done[place, op, sheet_plan.CORES] > 0)
 
 
 def _tiling(judged: Judged, place: int, op: int) -> str:
     """Write the tiling of an operation as plans do."""
-    tiles = judged.points.done[place, op, sheet_plan.TILES :][:4]
-    match judged.sheet.tables.ops[op, sheet.KIND]:
+    done, cores = judged.points.done[place, op], judged.points.cores[place]
+    tiles = done[sheet_plan.TILES :][:4]
+    match _kind(judged, op):
         case sheet.STREAM:
             return f"{judged.points.rows[place, op, 0]} pieces"
+        case sheet.GATHER:
+            return f"ring of {cores}"
         case sheet.PRODUCT:
-            return f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
+            grid = f"; cores {done[sheet_plan.GRID_M]}x{done[sheet_plan.GRID_N]}x1"
+            text = f"m {tiles[0]}, n {tiles[1]}, k {tiles[2]}; {ORDERS[tiles[3]]}"
+            return text + (grid if cores > 1 else "")
         case _:
             held = ", keys and values held" if tiles[2] else ""
             return f"queries {tiles[0]}, keys {tiles[1]}{held}"

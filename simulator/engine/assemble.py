@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import gcd
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from simulator.engine.energy import (
     Work,
     breakdown_j,
     by_state_j,
+    core_group,
     rated,
     unit_times,
     waiting,
@@ -179,15 +179,6 @@ def _placed(device: Device, units: np.ndarray) -> np.ndarray:
     return found
 
 
-def core_group(works: Sequence[Work], plan: Plan, device: Device) -> int:
-    """Return the size of the equal groups of cores that are booked together.
-
-    The largest that divides the cores of the device, of the plan and of every operation.
-    """
-    sizes = {work.cores for work in works if work.unit in PER_CORE or work.vector_ps}
-    return gcd(device.cores, plan.cores, *sizes)
-
-
 def _units(
     works: Sequence[Work], device: Device, latency_ps: int, books: _Books, *, by_command: bool
 ) -> tuple[UnitRecord, ...]:
@@ -333,7 +324,7 @@ def assemble(
     stages: of a decoder block, and what it takes. memory_energy_j: as of `schedule.Scheduled`.
     """
     works = works_of(plan)
-    books = _Books(profile, core_group(works, plan, device), trace=trace)
+    books = _Books(profile, int(core_group(works, plan.cores, device.cores)), trace=trace)
     for step in steps:
         if step.run is None:
             books.bounded(step)

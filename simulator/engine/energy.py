@@ -8,6 +8,7 @@ The prices themselves are `cost.energy_breakdown`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import fsum
 from typing import Any, NamedTuple, TypeAlias
 
@@ -77,7 +78,7 @@ class Work(NamedTuple):
 
     times: int
     unit: str
-    cores: int
+    cores: Number
     main_ps: Number
     vector_ps: Number
     dram_ps: Number
@@ -91,7 +92,7 @@ class Waited(NamedTuple):
 
     stalled_ps: Number
     idle_ps: Number
-    instances: int
+    instances: Number
 
 
 class Rated(NamedTuple):
@@ -198,7 +199,16 @@ def elements_of(device: Device) -> int:
     )
 
 
-def unit_times(works: Iterable[Work], group: int) -> dict[str, tuple[Number, dict[str, Number]]]:
+def core_group(works: Iterable[Work], cores: Number, device_cores: int) -> Number:
+    """Return the size of the equal groups of cores that are booked together.
+
+    The largest that divides the cores of the device, of the plan and of every operation.
+    """
+    sizes = [w.cores for w in works if w.unit in PER_CORE or np.any(w.vector_ps)]
+    return reduce(np.gcd, (device_cores, cores, *sizes))
+
+
+def unit_times(works: Iterable[Work], group: Number) -> dict[str, tuple[Number, dict[str, Number]]]:
     """Return (useful ps, stalls by cause) of each unit, from the plan alone.
 
     Of units that each core has, the sum over the groups of `group` cores that work.
@@ -299,17 +309,17 @@ def breakdown_j(
 
 
 def planned_j(
-    works: Sequence[Work], device: Rated, profile: EnergyProfile, latency_ps: Number
+    works: Sequence[Work], device: Rated, profile: EnergyProfile, latency_ps: Number, group: Number
 ) -> dict[str, Number]:
     """Return the energy in J by component where units wait as the plan has it: columns of points.
 
-    Of one core, on the analytic rung.
+    On the analytic rung, where nothing else is known. group: as of `unit_times`.
     """
-    times, waits = unit_times(works, 1), {}
+    times, waits, instances = unit_times(works, group), {}, device.cores // group
     for name in PER_CORE:
         busy, causes = times[name]
         stalled = sum(causes.values())
-        waits[name] = Waited(stalled, latency_ps - busy - stalled, 1)
+        waits[name] = Waited(stalled, instances * latency_ps - busy - stalled, instances)
     counts = CountColumns.total([(work.times, work.counts) for work in works])
     states = waiting(works, waits, device, profile)
     return breakdown_j(counts, states.values(), device, profile, latency_ps)

@@ -22,6 +22,7 @@ from simulator.engine.energy import (
     CountColumns,
     Rated,
     Work,
+    core_group,
     elements_of,
     planned_j,
     profile_columns,
@@ -39,10 +40,12 @@ from simulator.mapping import sheet as columns
 from simulator.mapping import sheet_plan as plan
 from simulator.mapping.attention import TOTALS, room_for
 from simulator.mapping.capacity import check_capacity
+from simulator.mapping.planner import core_counts, shares_on
 from simulator.mapping.policies import Policies
-from simulator.mapping.products import passed_on
+from simulator.mapping.products import partitions, passed_on
+from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT
 from simulator.mapping.sheet import FUNCTIONS, Array, Sheet, Tables, no_sheet
-from simulator.mapping.sheet_plan import Bench, Floats
+from simulator.mapping.sheet_plan import Bench, Cores, Floats
 from simulator.mapping.target import rates_of, too_small
 from simulator.mapping.tiling import FOUND, OF_CUT, cuts
 from simulator.workload import Workload
@@ -78,10 +81,11 @@ def not_vectorised(device: Device, workload: Workload, options: Mapping[str, Any
     for name, value in options.items():
         if value not in OPTIONS.get(name, ()):
             return f"{name} is {value!r}"
-    parts = {"pim": device.pim, "link": device.link, "beside": device.beside}
+    # A link is for exchanges between devices, of which a sheet has none.
+    parts = {"pim": device.pim, "beside": device.beside}
     named = [f"{device.name} has a part '{name}'" for name, part in parts.items() if part]
-    if device.cores > 1:
-        named.append(f"{device.name} has {device.cores} cores")
+    if device.network is not None and device.network.reduction:
+        named.append(f"the network of {device.name} adds up partial sums")
     if device.staged:
         named.append(f"{device.name} is staged")
     if isinstance(device.memory, Channels):
@@ -102,10 +106,10 @@ class _Units(NamedTuple):
 
 
 class _Transfers(NamedTuple):
-    """What is read of a design's clock, memory and DMA."""
+    """What is read of a design's clock, memory and DMA; ps_per_byte: by number of cores."""
 
     whole: tuple[int, int, int, int]
-    ps_per_byte: float
+    ps_per_byte: tuple[float, ...]
     bytes_per_s: float
 
 
@@ -122,8 +126,8 @@ class Designs:
     """Variants of a device in columns, for workloads that need the same matrix models.
 
     models: rows of those that differ, model_of: which is whose, passed: as of `_Units`, by design
-    and unit. whole, speeds: as `sheet_plan` takes them. refused: what a part or a price refuses;
-    its columns are another's.
+    and unit. cores: that a plan may use, the most first. whole, speeds: as `sheet_plan` takes them,
+    speeds by number of cores. refused: what a part or a price refuses; its columns are another's.
     """
 
     refused: NDArray[np.bool_]
@@ -131,7 +135,8 @@ class Designs:
     model_of: Array
     passed: Array
     whole: Array
-    speeds: Floats
+    speeds: tuple[Floats, ...]
+    cores: tuple[Cores, ...]
     rated: Rated
     profile: EnergyProfile
     memory_bytes_per_s: Floats
@@ -151,7 +156,8 @@ def designs_of(
     priced = variants.pieces(PATHS["prices"] if counted else (), lambda d: priced_for(profile, d))
     own_units = variants.pieces(PATHS["units"], lambda d: _units(d, units))
     lanes = variants.pieces(PATHS["lanes"], _lanes)
-    transfers = variants.pieces(PATHS["transfers"], lambda d: _transfers(d, profile))
+    counts = core_counts(base.cores)[::-1]
+    transfers = variants.pieces(PATHS["transfers"], lambda d: _transfers(d, profile, counts))
     sizes = variants.pieces(PATHS["scratchpad"], lambda d: d.scratchpad.capacity_bytes)
     held = variants.pieces(PATHS["memory"], lambda d: d.memory.capacity_bytes)
     prices = priced[0][0]
@@ -171,28 +177,28 @@ def designs_of(
             _column([each.cycles for each in lanes[0]], lanes[1]),
         ]
     )
-    speeds = np.column_stack(
-        [
-            _column([each.ps_per_byte for each in transfers[0]], transfers[1]),
-            *(
-                np.broadcast_to(each.nominal, variants.count)
-                for each in (prices.dram_read_pj_per_bit, prices.scratchpad_read_pj_per_bit)
-            ),
-        ]
-    )
+    pj_per_bit = [
+        np.broadcast_to(each.nominal, variants.count)
+        for each in (prices.dram_read_pj_per_bit, prices.scratchpad_read_pj_per_bit)
+    ]
+    ps_per_byte = _column([each.ps_per_byte for each in transfers[0]], transfers[1])
     elements = _column([each.elements for each in own_units[0]], own_units[1])
-    parts = prices.areas.parts_mm2(pes=elements, scratchpad_bytes=scratchpad, lanes=lane_counts)
+    parts = prices.areas.parts_mm2(
+        pes=base.cores * elements,
+        scratchpad_bytes=base.cores * scratchpad,
+        lanes=base.cores * lane_counts,
+    )
     area = sum(parts.values()) if base.die_area_mm2 is None else base.die_area_mm2
     rated = Rated(
         cores=base.cores,
         # As `Device.peak_macs_per_s`.
         macs_per_s={
             pair: _column([each.macs_per_cycle[pair] for each in own_units[0]], own_units[1])
-            * clock
+            * (clock * base.cores)
             for pair in own_units[0][0].macs_per_cycle
         },
         units=dict.fromkeys(own_units[0][0].macs_per_cycle, "matrix"),
-        lane_operations_per_s=lane_counts * clock,
+        lane_operations_per_s=base.cores * lane_counts * clock,
         area_mm2=np.broadcast_to(area, variants.count),
         memory_bytes=np.zeros_like(memory) if ideal else memory,
     )
@@ -202,7 +208,8 @@ def designs_of(
         model_of=own_units[1],
         passed=_column([each.passed for each in own_units[0]], own_units[1]),
         whole=np.ascontiguousarray(whole),
-        speeds=np.ascontiguousarray(speeds),
+        speeds=tuple(np.column_stack([each, *pj_per_bit]) for each in ps_per_byte.T),
+        cores=tuple(_cores(_fewer(base, count)) for count in counts),
         rated=rated,
         profile=prices,
         memory_bytes_per_s=_column([each.bytes_per_s for each in transfers[0]], transfers[1]),
@@ -224,10 +231,32 @@ def _units(device: Device, units: Sequence[tuple[str, int]]) -> _Units:
     )
 
 
-def _transfers(device: Device, profile: EnergyProfile) -> _Transfers:
-    rates = rates_of(device, profile)
-    whole = (rates.clock_hz, rates.latency_ps, rates.descriptor_ps, rates.burst_bytes)
-    return _Transfers(whole, rates.read_ps_per_byte, device.memory_bytes_per_s)
+def _transfers(device: Device, profile: EnergyProfile, counts: Sequence[int]) -> _Transfers:
+    fewer = [_fewer(device, count) for count in counts]
+    rates = [rates_of(each, profile) for each in fewer]
+    first = rates[0]
+    whole = (first.clock_hz, first.latency_ps, first.descriptor_ps, first.burst_bytes)
+    return _Transfers(
+        whole, tuple(each.read_ps_per_byte for each in rates), fewer[0].memory_bytes_per_s
+    )
+
+
+def _fewer(device: Device, cores: int) -> Device:
+    """Return a device from which nothing is derived yet with so many of its cores."""
+    return device.model_copy(update={"cores": cores})
+
+
+def _cores(device: Device) -> Cores:
+    """Return the cores of a device."""
+    network = device.network
+    return Cores(
+        used=device.cores,
+        multicast=int(network is not None and network.multicast),
+        link_bytes=1 if network is None else network.link_width_bytes,
+        hop_cycles=0 if network is None else network.hop_cycles,
+        grids=np.array(partitions(device.cores, reduction=False), dtype=np.int64),
+        shares=np.array(shares_on(device, ACTIVATION_SHARES)),
+    )
 
 
 def _lanes(device: Device) -> _Lanes:
@@ -242,7 +271,8 @@ class Points:
 
     judged: the others are infeasible, or refused, or left to `simulate` for their times; most means
     nothing there. refusals: of those infeasible, as of `run_points`. matrix_ps, vector_ps, dram_ps:
-    useful time; stalled_ps: of the matrix unit.
+    useful time; stalled_ps: of the matrix unit; instances: of the matrix and of the vector unit,
+    whose times are sums. cores: that the plan uses.
     rows, done: the plan, as of `sheet_plan`, by design and operation.
     """
 
@@ -256,6 +286,8 @@ class Points:
     vector_ps: Array
     dram_ps: Array
     stalled_ps: Array
+    instances: Array
+    cores: Array
     rows: Array
     done: Array
 
@@ -285,32 +317,48 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
 
     Raises InputError where a price is missing.
     """
-    t = sheet.tables
+    t = sheet.tables[0]
     count, ops = len(designs.whole), len(t.ops)
     latencies, refusals = np.full(count, -1, dtype=np.int64), _room(count, 3)
+    used = _room(count)
     rows = np.zeros((count, ops, plan.ROW), dtype=np.int64)
     done = np.zeros((count, ops, plan.DONE), dtype=np.int64)
-    asked, quick = wanted & ~designs.refused, _least_ps(t, designs, sheet.units) < MOST_PS / 10
+    products_ps, everything = _products_ps(t, designs, sheet.units), designs.rated.cores
+    asked, quick = wanted & ~designs.refused, _least_ps(t, designs, products_ps) < MOST_PS / 10
     # Without any spills: nothing is planned then.
     full = sheet.held_bytes > designs.whole[:, plan.MEMORY]
     refusals[full, 0] = -1
-    chosen = np.flatnonzero(asked & quick & ~full)
     # Alike designs one after the other: what is found of one is kept for the next. Most depends on
     # the matrix unit, least on the lanes.
-    whole, speeds = designs.whole[chosen], designs.speeds[chosen]
-    keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *speeds.T)
-    chosen = chosen[np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of[chosen]))]
-    run_points(
-        t, designs.models, designs.model_of, designs.whole, designs.speeds, sheet.held_bytes,
-        _bench(t), _bounding(t), chosen, latencies, refusals, rows, done,
-    )  # fmt: skip
-    judged = (latencies >= 0) & (latencies < MOST_PS)
+    whole = designs.whole
+    keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *designs.speeds[0].T)
+    order = np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of))
+    order = order[(asked & quick & ~full)[order]]
+    benches = [_bench(t, cores) for cores in designs.cores]
+
+    def run(place: int, cores: Cores, chosen: Array) -> None:
+        run_points(
+            sheet.tables[place], designs.models, designs.model_of, designs.whole,
+            designs.speeds[place], sheet.held_bytes, cores, benches[place], _bounding(t), chosen,
+            latencies, used, refusals, rows, done,
+        )  # fmt: skip
+
+    for place, cores in enumerate(designs.cores):
+        # Where computing alone takes as long, fewer cores gain nothing, unless lanes compute too.
+        slow = (latencies >= 0) & (products_ps * everything / cores.used >= latencies)
+        slow &= designs.whole[:, plan.GEMV] == 0
+        run(place, cores, order[~slow[order]])
+    # On one core; several have tried it.
+    run(-1, designs.cores[-1]._replace(shares=np.array(LAST_RESORT)), order[latencies[order] < 0])
+    judged = (latencies >= 0) & (latencies < MOST_PS // everything)
     infeasible = asked & (full | quick) & (latencies < 0)
     # What was not planned has no steps: any number will do.
     with np.errstate(divide="ignore", invalid="ignore"):
-        works = _works(sheet, designs, rows, done)
-        breakdown = planned_j(works, designs.rated, designs.profile, np.maximum(latencies, 1))
-    times = unit_times(works, 1)
+        works = _works(sheet, designs, used, rows, done)
+        group = core_group(works, used, everything)
+        least = np.maximum(latencies, 1)
+        breakdown = planned_j(works, designs.rated, designs.profile, least, group)
+    times = unit_times(works, group)
     repeats = _repeats(t)
     moved = rows[:, :, plan.LOAD_BYTES] + rows[:, :, plan.STORE_BYTES]
     return Points(
@@ -324,6 +372,8 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
         vector_ps=times["vector"][0],
         dram_ps=times["dram"][0],
         stalled_ps=np.asarray(sum(times["matrix"][1].values())),
+        instances=everything // group,
+        cores=used,
         rows=rows,
         done=done,
     )
@@ -335,23 +385,27 @@ def _repeats(t: Tables) -> Array:
     return np.repeat(t.segments[:-1, columns.REPEAT], sizes)
 
 
-def _least_ps(t: Tables, designs: Designs, units: Sequence[tuple[str, int]]) -> Floats:
-    """Return what products and weights take at the peaks of each design."""
+def _products_ps(t: Tables, designs: Designs, units: Sequence[tuple[str, int]]) -> Floats:
+    """Return what products take at the peaks of each design, as `planner.least_matrix_ps`."""
     least = np.zeros(len(designs.whole))
     for op, times in zip(t.ops.tolist(), _repeats(t).tolist(), strict=True):
         macs = op[columns.MACS]
-        if op[columns.KIND] == columns.STREAM:
-            continue
-        weights = (op[columns.W_MEMORY] + op[columns.W_METADATA]) / 8
         if op[columns.KIND] == columns.ATTENTION:
-            macs, weights = 2 * op[columns.SCORES] * op[columns.HEAD_DIM], 0.0
-        least += times * macs / designs.rated.macs_per_s[units[op[columns.UNIT]][0]]
-        least += times * weights / designs.memory_bytes_per_s
+            macs = 2 * op[columns.SCORES] * op[columns.HEAD_DIM]
+        if macs > 0:
+            least += times * macs / designs.rated.macs_per_s[units[op[columns.UNIT]][0]]
     return least * 1e12
 
 
-def _bench(t: Tables) -> Bench:
-    """Return room for planning any design."""
+def _least_ps(t: Tables, designs: Designs, products_ps: Floats) -> Floats:
+    """Return what products and weights take at the peaks of each design."""
+    bits = t.ops[:, columns.W_MEMORY] + t.ops[:, columns.W_METADATA]
+    size = _repeats(t) @ np.where(t.ops[:, columns.KIND] == columns.PRODUCT, bits, 0) / 8
+    return products_ps + 1e12 * size / designs.memory_bytes_per_s
+
+
+def _bench(t: Tables, cores: Cores) -> Bench:
+    """Return room for planning any design on so many cores."""
     products = t.ops[t.ops[:, columns.KIND] == columns.PRODUCT][:, columns.M : columns.K + 1]
     tilings = [4 * prod(map(cuts, sizes)) for sizes in products.tolist()]
     attention = t.ops[t.ops[:, columns.KIND] == columns.ATTENTION]
@@ -369,13 +423,15 @@ def _bench(t: Tables) -> Bench:
         a_ps=np.zeros(max(map(cuts, products[:, 2].tolist()), default=1)),
         out_ps=np.zeros(max(map(cuts, products[:, 1].tolist()), default=1)),
         asked=_room(len(t.ops), plan.ASKED),
-        speeds=np.zeros((len(t.ops), plan.ASKED_SPEEDS)),
-        tiled=_room(len(t.ops), plan.TILED),
+        asked_speeds=np.zeros((len(t.ops), plan.ASKED_SPEEDS)),
+        answers=_room(len(t.ops), 2),
+        tiled=_room(len(t.ops), len(cores.grids), plan.TILED),
+        tiled_pj=np.zeros(len(cores.grids)),
         tilings=_room(len(t.ops), of_attention, 3),
         totals=_room(len(t.ops), of_attention, 2, TOTALS),
         counted=_room(len(t.ops), 2),
         lengths=_room(3),
-        room=room_for(1, 1),
+        room=room_for(cores.used, 1),
     )
 
 
@@ -400,18 +456,19 @@ def _room(*shape: int) -> Array:
     return np.zeros(shape, dtype=np.int64)
 
 
-def _works(sheet: Sheet, designs: Designs, rows: Array, done: Array) -> list[Work]:
-    """Return what operations do, in columns of designs."""
-    works = []
-    for i, times in enumerate(_repeats(sheet.tables).tolist()):
-        op = sheet.tables.ops[i]
+def _works(sheet: Sheet, designs: Designs, used: Array, rows: Array, done: Array) -> list[Work]:
+    """Return what operations do, in columns of designs; used: cores of their plans."""
+    works, t = [], sheet.tables[0]
+    for i, times in enumerate(_repeats(t).tolist()):
+        op = t.ops[i]
         row: Any = rows[:, i]
         own: Any = done[:, i]
         p = Pipeline(*row[:, : len(Pipeline._fields)].T)
-        on_lanes = row[:, plan.UNIT] == 1
-        counts = _counts(op, row, own)
-        if op[columns.KIND] == columns.STREAM:
-            works.append(_work(times, "vector", p, main_ps(p), 0, counts))
+        on_lanes = row[:, plan.UNIT] == plan.VECTOR
+        counts, cores = _counts(op, row, own), own[:, plan.CORES]
+        if op[columns.KIND] in (columns.STREAM, columns.GATHER):
+            unit = "vector" if op[columns.KIND] == columns.STREAM else "noc"
+            works.append(_work(times, unit, cores, p, main_ps(p), 0, counts))
             continue
         pair, passed = sheet.units[op[columns.UNIT]][0], designs.passed[:, op[columns.UNIT]]
         macs = own[:, plan.MACS]
@@ -423,20 +480,20 @@ def _works(sheet: Sheet, designs: Designs, rows: Array, done: Array) -> list[Wor
             accumulator_write_bits=own[:, plan.HELD_WRITTEN],
         )
         main = np.where(on_lanes, 0, main_ps(p))
-        works.append(_work(times, "matrix", p, main, own[:, plan.STALLED_PS], counts))
+        works.append(_work(times, "matrix", cores, p, main, own[:, plan.STALLED_PS], counts))
         if on_lanes.any():
             each: Any = np.where(on_lanes, op[columns.MACS], 0)
             lanes = CountColumns(vector_ops=(("add", each), ("mul", each)))
             main = np.where(on_lanes, main_ps(p), 0)
-            works.append(Work(times, "vector", 1, main, 0, 0, (), False, lanes))
+            works.append(Work(times, "vector", used, main, 0, 0, (), False, lanes))
     return works
 
 
 def _work(
-    times: int, unit: str, p: Pipeline, main: Any, stalled: Any, counts: CountColumns
+    times: int, unit: str, cores: Any, p: Pipeline, main: Any, stalled: Any, counts: CountColumns
 ) -> Work:
     stalls = (("any", stalled),) if unit == "matrix" else ()
-    return Work(times, unit, 1, main, vector_ps(p), memory_ps(p), stalls, False, counts)
+    return Work(times, unit, cores, main, vector_ps(p), memory_ps(p), stalls, False, counts)
 
 
 def _counts(op: Array, row: Any, own: Any) -> CountColumns:
@@ -458,4 +515,5 @@ def _counts(op: Array, row: Any, own: Any) -> CountColumns:
         scratchpad_write_bits=own[:, plan.WRITTEN],
         dram_read_bits=row[:, plan.LOAD_BYTES] * 8,
         dram_write_bits=row[:, plan.STORE_BYTES] * 8,
+        noc_bit_hops=own[:, plan.NETWORK_BITS],
     )

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
-from numpy.typing import NDArray
 
 from simulator.engine import bound, tasks
 from simulator.engine.bound import bound_rows, pipeline_of
@@ -12,7 +11,6 @@ from simulator.hardware import equations, flow
 from simulator.hardware.equations import FLOW_ROWS, MatrixModel, main_ps
 from simulator.kernels import compiled
 from simulator.mapping import attention, products, residency, sheet, sheet_plan, streams, tiling
-from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT
 from simulator.mapping.sheet import Array, Tables
 from simulator.mapping.sheet_plan import (
     BURST_BYTES,
@@ -21,16 +19,22 @@ from simulator.mapping.sheet_plan import (
     FREE_LOADS,
     LATENCY_PS,
     MEMORY,
+    NETWORK,
     PJ_PER_MEMORY_BIT,
     PJ_PER_SCRATCHPAD_BIT,
     READ_PS_PER_BYTE,
     SCRATCHPAD,
+    UNIT,
     Bench,
+    Bools,
+    Cores,
     Floats,
     crosses,
     free_loads,
+    gathers,
     keep_share,
     plan_attention,
+    plan_gather,
     plan_product,
     plan_stream,
     spilled,
@@ -38,7 +42,6 @@ from simulator.mapping.sheet_plan import (
 from simulator.mapping.tiling import Rates
 
 ROOMS = len(FLOW_ROWS)
-SHARES = (*ACTIVATION_SHARES, *LAST_RESORT)
 
 
 class Bounding(NamedTuple):
@@ -88,7 +91,8 @@ def compute_ps(t: Tables, rows: Array) -> int:
     total = 0
     for s in range(len(t.segments) - 1):
         for i in range(t.segments[s, sheet.FIRST_OP], t.segments[s + 1, sheet.FIRST_OP]):
-            total += t.segments[s, sheet.REPEAT] * main_ps(pipeline_of(rows, i))
+            if rows[i, UNIT] != NETWORK:
+                total += t.segments[s, sheet.REPEAT] * main_ps(pipeline_of(rows, i))
     return total
 
 
@@ -110,15 +114,28 @@ def copy(source: Array, target: Array) -> None:
 
 
 @register_jitable
-def link(t: Tables, kept: NDArray[np.bool_], b: Bounding) -> None:
-    """Write who makes what each operation reads: on chip first, then what comes from memory."""
+def maker_of(operands: Array, place: int, kept: Bools, cores: int, from_memory: bool) -> int:
+    """Return who makes an operand that is on chip, or that comes from memory; -1: nobody."""
+    if crosses(operands, place, kept) != from_memory:
+        return -1
+    gathered = cores > 1 and not from_memory and operands[place, sheet.GATHERER] >= 0
+    return int(operands[place, sheet.GATHERER if gathered else sheet.MAKER])
+
+
+@register_jitable
+def link(t: Tables, kept: Bools, cores: int, b: Bounding) -> None:
+    """Write who makes what each operation reads: on chip first, then what comes from memory.
+
+    What is not gathered waits for nothing.
+    """
     count = 0
     for i in range(len(t.ops)):
+        idle = t.ops[i, sheet.KIND] == sheet.GATHER and not gathers(t.operands[i], kept, cores)
         for from_memory in range(2):
             b.first_producer[3 * i + from_memory] = count
-            for place in range(t.inputs):
-                maker = t.operands[i, place, sheet.MAKER]
-                if maker >= 0 and crosses(t.operands[i], place, kept) == (from_memory == 1):
+            for place in range(0 if idle else t.inputs):
+                maker = maker_of(t.operands[i], place, kept, cores, from_memory == 1)
+                if maker >= 0:
                     b.producers[count] = maker
                     count += 1
         b.first_producer[3 * i + 2] = b.first_producer[3 * i + 3] = count
@@ -144,18 +161,21 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
     whole: Array,
     speeds: Floats,
     held_bytes: int,
+    cores: Cores,
     bench: Bench,
     bounding: Bounding,
     chosen: Array,
     latencies: Array,
+    used: Array,
     refusals: Array,
     planned: Array,
     did: Array,
 ) -> None:
-    """Write the latency of chosen designs in ps, unless they are infeasible, and their plans.
+    """Plan chosen designs on so many cores; write what is faster than it was, as `planner.plan`.
 
-    refusals: of the last plan that is none, the operation that does not fit, the bytes that it
-    needs and the room that it has; or -1 and the bytes that spill into a memory too small for them.
+    latencies: in ps, -1 where nothing is planned yet; used: of how many cores; planned, did: the
+    plans. refusals: of the last plan that is none, the operation that does not fit, the bytes that
+    it needs and the room that it has; or -1 and the bytes that spill into a memory too small.
     units: of designs that differ there; design d has the models unit_of[d]. whole, speeds: the
     other numbers of each. `bench` and `bounding` are room to work in.
     """
@@ -165,12 +185,7 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
         w, rates = whole[d], rates_of(whole[d], speeds[d])
         capacity = w[SCRATCHPAD]
         best, held = -1, capacity
-        for share in SHARES:
-            if share == 0.0:
-                # The last resort, where nothing else fits.
-                if best >= 0:
-                    break
-                held = capacity
+        for share in cores.shares:
             if int(share * capacity) >= held:
                 continue
             held = keep_share(t, capacity, share, bench)
@@ -184,16 +199,21 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
                     row[:] = 0
                     own[:] = 0
                     if op[sheet.KIND] == sheet.STREAM:
-                        plan_stream(op, operands, t.inputs, w, rates, bench.kept, room, row, own)
+                        plan_stream(
+                            op, operands, t.inputs, w, rates, bench.kept, cores.used, room, row,
+                            own,
+                        )  # fmt: skip
+                    elif op[sheet.KIND] == sheet.GATHER:
+                        plan_gather(op, operands, rates, bench.kept, cores, row, own)
                     elif op[sheet.KIND] == sheet.PRODUCT:
                         fits = plan_product(
-                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, room, bench,
-                            row, own,
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, cores, room,
+                            bench, row, own,
                         )  # fmt: skip
                     else:
                         fits = plan_attention(
-                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, room, bench,
-                            row, own,
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, cores.used,
+                            room, bench, row, own,
                         )  # fmt: skip
                     if not fits:
                         refusals[d, 0], refusals[d, 1] = i, bench.needed[0]
@@ -212,7 +232,7 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
             steps = most_steps(rows)
             if steps + 2 > ends.shape[1]:
                 ends = np.empty((ROOMS, 2 * steps + 2), dtype=np.int64)
-            link(t, bench.kept, bounding)
+            link(t, bench.kept, cores.used, bounding)
             time = bound_rows(
                 rows, bounding.producers, bounding.first_producer, bounding.first_op,
                 bounding.repeats, bounding.known, bounding.times, bounding.free, ends,
@@ -221,8 +241,9 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
             if best >= 0 and time >= best:
                 break
             best = time
-            copy(rows, planned[d])
-            copy(done, did[d])
+            if latencies[d] < 0 or time < latencies[d]:
+                latencies[d], used[d] = time, cores.used
+                copy(rows, planned[d])
+                copy(done, did[d])
             if time <= compute_ps(t, rows):
                 break
-        latencies[d] = best

@@ -287,16 +287,22 @@ def candidates(
     for cores in reversed(core_counts(device.cores)):
         used = device if cores == device.cores else config.replace(device, {"cores": cores})
         held = used.scratchpad.capacity_bytes
-        tried = shares
-        if cores > 1:
-            # Memory may be a faster way from core to core than the network: keep less and less,
-            # down to nothing. Without a network, memory is the only way.
-            tried = LAST_RESORT if device.network is None else (*HALVES, *LAST_RESORT)
-        for share in tried:
+        for share in shares_on(used, shares):
             if int(share * used.scratchpad.capacity_bytes) < held:
                 home = residency(graphs, used, share)
                 held = max(int(live.max(initial=0)) for _, live in home)
                 yield used, home
+
+
+def shares_on(device: Device, shares: Sequence[float]) -> Sequence[float]:
+    """Return the shares of the scratchpad to try for activations; `shares` are those of one core.
+
+    Memory may be a faster way from core to core than the network: keep less and less, down to
+    nothing. Without a network, memory is the only way.
+    """
+    if device.cores == 1:
+        return shares
+    return LAST_RESORT if device.network is None else (*HALVES, *LAST_RESORT)
 
 
 def slowed(op: OpPlan, by: Slowed) -> OpPlan:

@@ -1,8 +1,8 @@
-"""Planning a sheet, compiled: what `planner.plan_on` does on one core, in rows of integers.
+"""Planning a sheet, compiled: what `planner.plan_on` does, in rows of integers.
 
 Tiles, their prices and pipelines are those of `tiling`, `attention`, `streams` and `products`; here
-stands what each operation is planned with. Left out as in `sheet`; so are several cores, and
-memories whose speed depends on the shape of a stream.
+stands what each operation is planned with. Left out as in `sheet`; so are cores that share the K of
+a product, and memories whose speed depends on the shape of a stream.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from simulator.hardware.equations import (
     total_cycles,
 )
 from simulator.mapping import attention as att
-from simulator.mapping import sheet
+from simulator.mapping import sheet, tiling
 from simulator.mapping.attention import (
     AttentionProblem,
     Room,
@@ -36,20 +36,25 @@ from simulator.mapping.attention import (
 from simulator.mapping.products import Product, gemm_problem
 from simulator.mapping.residency import keep
 from simulator.mapping.sheet import FUNCTIONS, Array, Tables
-from simulator.mapping.streams import stream_pipeline
+from simulator.mapping.streams import ring_cycles, stream_pipeline
 from simulator.mapping.tiling import (
     FOOTPRINT,
+    FOUND,
     MAX_TILES,
     TIME,
     Edges,
     GemmProblem,
     Rates,
+    Tile,
+    Traffic,
     best_of,
     cuts,
     cycles_ps,
+    energy_of,
     gemm_pipeline,
     gemm_steps,
     gemm_traffic,
+    gemm_work,
     held_sum_bytes,
     padded_bytes,
     scan_gemm,
@@ -70,20 +75,42 @@ WHOLE = CYCLES + len(FUNCTIONS)
 READ_PS_PER_BYTE, PJ_PER_MEMORY_BIT, PJ_PER_SCRATCHPAD_BIT = range(3)
 SPEEDS = 3
 
-#: Columns of a planned operation behind its pipeline, as `engine.bound` reads them; UNIT is 0 for
-#: the matrix unit, 1 for the lanes.
+#: Columns of a planned operation, as `engine.bound` reads them: those of its pipeline, and behind.
+STEPS, EVERY, SLOTS, MAIN = 0, 1, 2, 6
 LOAD_BYTES, STORE_BYTES, FREE_LOADS, UNIT, ASIDE, EXCLUSIVE = range(11, 17)
 ROW = 17
-#: Numbers of what a search for tiles is for, and of what it finds.
-ASKED, ASKED_SPEEDS, TILED = 11, 3, 5
+#: Numbers that a product is tiled for, beside what it is by itself.
+ASKED, ASKED_SPEEDS = 11, 3
+#: Units, as `engine.bound` counts them.
+MATRIX, VECTOR, NETWORK = 0, 1, 3
 #: Columns of what it does. tiles: of a product (m, n, k, order), of attention (queries, keys,
 #: hold); stalled: by all causes; read, written: bits of the scratchpad, held_*: of accumulators;
-#: passes: over weights; scores, rescaled: vector work of attention; macs: of the matrix unit.
+#: passes: over weights, of all cores; scores, rescaled: vector work of attention; macs: of the
+#: matrix unit; cores: how many work on it; network: bits times links passed; grid: of cores
+#: that share a product, along M and N.
 TILES, STALLED_PS, READ, WRITTEN, HELD_READ, HELD_WRITTEN = (0, *range(4, 9))
-PASSES, SCORES, RESCALED, MACS = range(9, 13)
-DONE = 13
+PASSES, SCORES, RESCALED, MACS, CORES, NETWORK_BITS, GRID_M, GRID_N = range(9, 17)
+DONE = 17
+
+#: Columns of a product tiled on a grid of cores, behind TIME and FOOTPRINT: its tiles, which grid.
+TILE_M, TILE_N, TILE_K, ORDER, GRID = range(tiling.TILES, tiling.TILES + 5)
+TILED = FOUND + 1
 
 _MUL = FUNCTIONS.index("mul")
+
+
+class Cores(NamedTuple):
+    """Cores that share a plan: how many, and their network.
+
+    grids: in which they may share a product; shares: of the scratchpad, to try for activations.
+    """
+
+    used: int
+    multicast: int
+    link_bytes: int
+    hop_cycles: int
+    grids: Array
+    shares: Floats
 
 
 class Bench(NamedTuple):
@@ -91,10 +118,11 @@ class Bench(NamedTuple):
 
     kept, barred: lives on chip, and those that must be in memory; live: bytes at each operation;
     needed: the bytes that one which does not fit needs at least.
-    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. asked, speeds: what the last search of an
-    operation was for, tiled: the tile, order and time that it found. tilings, totals: of attention,
-    by operation; counted: how many there are, and for which models, from 1 on; lengths: requests,
-    queries and keys of its one group.
+    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. By operation: what its product was last
+    tiled for (asked, asked_speeds), the best on each grid of cores (tiled, as `found`), which of
+    them, or -1 and the bytes that it needs (answers). tiled_pj: as `energies`. tilings, totals: of
+    attention, by operation; counted: how many there are, and for which models, from 1 on; lengths:
+    requests, queries and keys of its one group.
     """
 
     kept: Bools
@@ -107,8 +135,10 @@ class Bench(NamedTuple):
     a_ps: Floats
     out_ps: Floats
     asked: Array
-    speeds: Floats
+    asked_speeds: Floats
+    answers: Array
     tiled: Array
+    tiled_pj: Floats
     tilings: Array
     totals: Array
     counted: Array
@@ -154,6 +184,12 @@ def crosses(operands: Array, place: int, kept: Bools) -> bool:
 
 
 @register_jitable
+def gathers(operands: Array, kept: Bools, cores: int) -> bool:
+    """Tell whether a gathering has anything to do: it is of what cores hold in shares."""
+    return cores > 1 and not crosses(operands, 0, kept)
+
+
+@register_jitable
 def bits_of(operands: Array, place: int, kept: Bools) -> int:
     """Return the bits in which an operand crosses the memory, 0 where it does not."""
     return operands[place, sheet.BITS] if crosses(operands, place, kept) else 0
@@ -170,7 +206,7 @@ def lane_cycles(op: Array, first: int, whole: Array) -> int:
 
 @register_jitable
 def moved(
-    operands: Array, first: int, last: int, kept: Bools, rates: Rates
+    operands: Array, first: int, last: int, kept: Bools, rates: Rates, cores: int
 ) -> tuple[int, int, int]:
     """Return bytes and runs of operands that cross the memory, their ps, and raw bits of others."""
     size = runs = raw = 0
@@ -181,7 +217,7 @@ def moved(
             runs += pieces if bits > 0 else 0
         else:
             raw += operands[place, sheet.RAW]
-    ps = int(np.ceil(size * rates.read_ps_per_byte)) + runs * rates.descriptor_ps
+    ps = int(np.ceil(size * rates.read_ps_per_byte)) + ceil_div(runs, cores) * rates.descriptor_ps
     return size, ps if size > 0 else 0, raw
 
 
@@ -195,17 +231,34 @@ def put(row: Array, pipeline: Pipeline, load: int, store: int) -> None:
 
 @register_jitable
 def plan_stream(
-    op: Array, operands: Array, inputs: int, whole: Array, rates: Rates, kept: Bools, room: int,
-    row: Array, done: Array,
+    op: Array, operands: Array, inputs: int, whole: Array, rates: Rates, kept: Bools, cores: int,
+    room: int, row: Array, done: Array,
 ) -> None:  # fmt: skip
     """Plan an operation of the vector unit, as `streams.plan_stream`."""
-    load, load_ps, read = moved(operands, 0, inputs, kept, rates)
-    store, store_ps, written = moved(operands, inputs, operands.shape[0], kept, rates)
-    work_ps = cycles_ps(rates, lane_cycles(op, sheet.WORK, whole))
+    load, load_ps, read = moved(operands, 0, inputs, kept, rates, cores)
+    store, store_ps, written = moved(operands, inputs, operands.shape[0], kept, rates, cores)
+    work_ps = cycles_ps(rates, ceil_div(lane_cycles(op, sheet.WORK, whole), cores))
     all_ps = (load_ps, work_ps, store_ps)
     put(row, stream_pipeline(load, store, all_ps, rates.latency_ps, room), load, store)
-    row[UNIT] = 1
+    row[UNIT] = VECTOR
     done[READ], done[WRITTEN] = read + (load + store) * 8, written + (load + store) * 8
+    done[CORES] = cores
+
+
+@register_jitable
+def plan_gather(
+    op: Array, operands: Array, rates: Rates, kept: Bools, cores: Cores, row: Array, done: Array
+) -> None:
+    """Plan an all-gather, as `streams.plan_gather`; of what is not on chip it is nothing."""
+    row[STEPS] = row[EVERY] = row[SLOTS] = 1
+    row[UNIT] = NETWORK
+    if not gathers(operands, kept, cores.used):
+        return
+    size = op[sheet.GATHERED_BYTES] * (cores.used - 1) // cores.used
+    cycles = ring_cycles(size, cores.used, cores.link_bytes, cores.hop_cycles)
+    row[MAIN] = cycles_ps(rates, cycles)
+    done[READ] = done[WRITTEN] = done[NETWORK_BITS] = size * 8 * cores.used
+    done[CORES] = cores.used
 
 
 @register_jitable
@@ -233,13 +286,70 @@ def stalled_ps(w: MatrixWork, edges: tuple[int, int], rates: Rates) -> int:
 
 @register_jitable
 def book(
-    done: Array, op: Array, w: MatrixWork, edges: tuple[int, int], rates: Rates, passes: int
-) -> None:
-    """Put into `done` what the matrix unit and the widening of weights do."""
-    done[STALLED_PS], done[PASSES] = stalled_ps(w, edges, rates), passes
-    done[READ] = w.read_bits + passes * op[sheet.WIDENED_BITS]
-    done[WRITTEN] = w.write_bits + passes * op[sheet.W_BITS] * op[sheet.WIDENED]
-    done[HELD_READ], done[HELD_WRITTEN] = w.accumulator_read_bits, w.accumulator_write_bits
+    done: Array, op: Array, w: MatrixWork, edges: tuple[int, int], rates: Rates, passes: int,
+    cores: int,
+) -> None:  # fmt: skip
+    """Put into `done` what the matrix units of so many cores and the widening of weights do.
+
+    w, edges: of one core; passes: of all.
+    """
+    done[STALLED_PS], done[PASSES], done[CORES] = stalled_ps(w, edges, rates), passes, cores
+    done[READ] = w.read_bits * cores + passes * op[sheet.WIDENED_BITS]
+    done[WRITTEN] = w.write_bits * cores + passes * op[sheet.W_BITS] * op[sheet.WIDENED]
+    done[HELD_READ] = w.accumulator_read_bits * cores
+    done[HELD_WRITTEN] = w.accumulator_write_bits * cores
+
+
+@register_jitable
+def traffic_of(
+    p: GemmProblem, rates: Rates, edges: Edges, tiles: tuple[int, int, int, int]
+) -> tuple[Tile, Traffic]:
+    """Return what a tiling (m, n, k, order) moves and holds."""
+    m, n, k, order = tiles
+    tile = tile_of(p, rates, edges, m, n, k)
+    sums = spilled_sum_bytes(p, m, n, tile.k, order, held_sum_bytes(p.unit))
+    return tile, gemm_traffic(p, rates, edges, tile, order, sums, gemm_steps(p))
+
+
+@register_jitable
+def on_grid(unit: MatrixModel, product: Product, cores: Cores, grid: int, room: int) -> GemmProblem:
+    """Return what one core has of a product on a grid of cores."""
+    g = cores.grids[grid]
+    return gemm_problem(unit, product, (g[0], g[1], g[2]), cores.used, cores.multicast, room)
+
+
+@register_jitable
+def tile_product(
+    i: int, unit: MatrixModel, product: Product, cores: Cores, rates: Rates, edges: Edges,
+    room: int, bench: Bench,
+) -> int:  # fmt: skip
+    """Tile a product on each grid of cores; return the best of `tiled`, -1 where none fits.
+
+    As `products.tiled_product`.
+    """
+    bench.a_ps[:] = edges.a_ps_per_byte
+    bench.out_ps[:] = edges.out_ps_per_byte
+    tiled, count, grids = bench.tiled[i], 0, len(cores.grids)
+    for grid in range(grids):
+        p = on_grid(unit, product, cores, grid, room)
+        tiles, time = scan_gemm(
+            p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
+        )
+        if time < 0:
+            bench.needed[0] = traffic_of(p, rates, edges, tiles)[1].needed_bytes
+            continue
+        row = tiled[count]
+        row[TIME], row[GRID] = time, grid
+        row[TILE_M], row[TILE_N], row[TILE_K], row[ORDER] = tiles
+        if grids > 1:
+            tile, t = traffic_of(p, rates, edges, tiles)
+            pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
+            bits = gemm_work(p, pieces, t.k_spills)[1]
+            bench.tiled_pj[count] = energy_of(
+                t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates
+            )
+        count += 1
+    return best_of(tiled, bench.tiled_pj, count) if count > 1 else count - 1
 
 
 @register_jitable
@@ -253,54 +363,49 @@ def as_before(known: Array | Floats, asked: tuple[float, ...]) -> bool:
 
 
 @register_jitable
-def search_tile(
-    i: int, p: GemmProblem, model: int, rates: Rates, edges: Edges, bench: Bench
-) -> None:
-    """Have the best tiling of a product in `bench.tiled`.
+def known_product(
+    bench: Bench, i: int, model: int, product: Product, room: int, rates: Rates
+) -> bool:
+    """Tell whether a product was last tiled for the same.
 
-    Designs that differ elsewhere, and shares of the scratchpad, often ask for the same; so does
-    what a product is by itself, which is not compared.
+    Designs that differ elsewhere, and shares of the scratchpad, often ask for the same. What the
+    product is by itself, and the cores, are those of the bench.
     """
     asked = (
-        model + 1, p.a_memory_bits, p.out_memory_bits, p.side_memory_bits, p.ready_cycles,
-        p.post_cycles, p.room_bytes, rates.clock_hz, rates.latency_ps, rates.descriptor_ps,
-        rates.burst_bytes,
+        model + 1, product.a_memory_bits, product.out_memory_bits, product.side_memory_bits,
+        product.ready_cycles, product.post_cycles, room, rates.clock_hz, rates.latency_ps,
+        rates.descriptor_ps, rates.burst_bytes,
     )  # fmt: skip
     speeds = (rates.read_ps_per_byte, rates.pj_per_memory_bit, rates.pj_per_scratchpad_bit)
     same = as_before(bench.asked[i], asked)
-    if as_before(bench.speeds[i], speeds) and same:
-        return
-    bench.a_ps[:] = edges.a_ps_per_byte
-    bench.out_ps[:] = edges.out_ps_per_byte
-    (m, n, k, order), time = scan_gemm(
-        p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
-    )
-    tiled = bench.tiled[i]
-    tiled[0], tiled[1], tiled[2], tiled[3], tiled[4] = m, n, k, order, time
+    return as_before(bench.asked_speeds[i], speeds) and same
 
 
 @register_jitable
 def plan_product(
     i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
-    rates: Rates, room: int, bench: Bench, row: Array, done: Array,
+    rates: Rates, cores: Cores, room: int, bench: Bench, row: Array, done: Array,
 ) -> bool:  # fmt: skip
     """Plan a product, as `products.plan_product`; tell whether it fits.
 
     model: number of the design's matrix models.
     """
     product = product_of(op, operands, inputs, whole, bench.kept)
-    p = gemm_problem(unit, product, (1, 1, 1), 1, 0, room)
     ps = rates.read_ps_per_byte
-    edges = Edges(ps if p.a_memory_bits > 0 else 0.0, ps if p.out_memory_bits > 0 else 0.0)
-    search_tile(i, p, model, rates, edges, bench)
-    tiled = bench.tiled[i]
-    m, n, k, order, time = tiled[0], tiled[1], tiled[2], tiled[3], tiled[4]
-    tile = tile_of(p, rates, edges, m, n, k)
-    sums = spilled_sum_bytes(p, m, n, tile.k, order, held_sum_bytes(unit))
-    t = gemm_traffic(p, rates, edges, tile, order, sums, gemm_steps(p))
-    if time < 0:
-        bench.needed[0] = t.needed_bytes
+    edges = Edges(
+        ps if product.a_memory_bits > 0 else 0.0, ps if product.out_memory_bits > 0 else 0.0
+    )
+    if not known_product(bench, i, model, product, room, rates):
+        bench.answers[i, 0] = tile_product(i, unit, product, cores, rates, edges, room, bench)
+        bench.answers[i, 1] = bench.needed[0]
+    best, bench.needed[0] = bench.answers[i, 0], bench.answers[i, 1]
+    if best < 0:
         return False
+    tiled = bench.tiled[i, best]
+    grid, time = cores.grids[tiled[GRID]], tiled[TIME]
+    m, n, k, order = tiled[TILE_M], tiled[TILE_N], tiled[TILE_K], tiled[ORDER]
+    p = on_grid(unit, product, cores, tiled[GRID], room)
+    tile, t = traffic_of(p, rates, edges, (m, n, k, order))
     pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
     ends = matrix_edges(unit, p.m, p.n, p.k, pieces)
     work = matrix_work(
@@ -313,40 +418,47 @@ def plan_product(
     stages = stages_of(t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps)
     pipeline = gemm_pipeline(rates, t, stages)
     put(row, pipeline, t.load_bytes, tile.store_bytes)
-    book(done, op, work, ends, rates, t.w_loads)
+    # Cores that share M each widen the same weights.
+    book(done, op, work, ends, rates, t.w_loads * grid[0], grid[0] * grid[1])
     done[READ] += tile.store_bytes * 8
     done[WRITTEN] += t.fill_bytes * 8
+    done[GRID_M], done[GRID_N] = grid[0], grid[1]
+    done[NETWORK_BITS] = (t.fill_bytes - t.load_bytes) * 8
     for place in range(2, inputs):
         if not crosses(operands, place, bench.kept):
             done[READ] += operands[place, sheet.RAW]
     done[TILES], done[TILES + 1], done[TILES + 2], done[TILES + 3] = m, n, k, order
     done[MACS] = op[sheet.MACS]
     if whole[GEMV] == 1 and p.m == 1:
-        lanes = on_lanes(op, whole, rates, pipeline)
+        lanes = on_lanes(op, whole, rates, pipeline, cores.used)
         if pipeline_ps(lanes) < time:
             put(row, lanes, t.load_bytes, tile.store_bytes)
-            row[UNIT] = 1
+            row[UNIT], done[CORES] = VECTOR, cores.used
             done[STALLED_PS] = done[HELD_READ] = done[HELD_WRITTEN] = done[MACS] = 0
     return True
 
 
 @register_jitable
-def on_lanes(op: Array, whole: Array, rates: Rates, p: Pipeline) -> Pipeline:
+def on_lanes(op: Array, whole: Array, rates: Rates, p: Pipeline, cores: int) -> Pipeline:
     """Return the pipeline of a product of one row whose MACs the lanes do, as `products.gemv`."""
-    cycles = ceil_div(op[sheet.MACS], whole[LANES]) + lane_cycles(op, sheet.WORK, whole)
+    cycles = ceil_div(op[sheet.MACS], whole[LANES] * cores)
+    cycles += ceil_div(lane_cycles(op, sheet.WORK, whole), cores)
     main = ceil_div(cycles_ps(rates, cycles), p.steps) + p.ready
     return Pipeline(p.steps, p.every, p.slots, p.latency, p.load, 0, main, 0, 0, p.second, p.store)
 
 
 @register_jitable
 def attention_problem(
-    op: Array, operands: Array, inputs: int, unit: MatrixModel, whole: Array, kept: Bools, room: int
-) -> AttentionProblem:
+    op: Array, operands: Array, inputs: int, unit: MatrixModel, whole: Array, kept: Bools,
+    cores: int, room: int,
+) -> AttentionProblem:  # fmt: skip
     """Return the numbers of fused attention, as `fused.plan_attention`."""
+    # Cores without a head do nothing.
+    used = min(cores, op[sheet.REQUESTS] * op[sheet.KV_HEADS])
     ready = lane_cycles(op, sheet.WIDEN, whole) * 1024
     softmax = lane_cycles(op, sheet.WORK, whole) * 1024
     return AttentionProblem(
-        unit, 1, op[sheet.KV_HEADS], op[sheet.GROUP_SIZE], op[sheet.HEAD_DIM], op[sheet.CAUSAL],
+        unit, used, op[sheet.KV_HEADS], op[sheet.GROUP_SIZE], op[sheet.HEAD_DIM], op[sheet.CAUSAL],
         op[sheet.WINDOW], op[sheet.A_BITS], op[sheet.W_BITS], op[sheet.OUT_BITS],
         op[sheet.KV_BITS_PER_KEY], bits_of(operands, 0, kept), bits_of(operands, inputs, kept),
         ceil_div(ready, max(1, op[sheet.CACHE_ROWS])), ceil_div(softmax, max(1, op[sheet.SCORES])),
@@ -427,13 +539,13 @@ def count_attention(
 @register_jitable
 def plan_attention(
     i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
-    rates: Rates, room: int, bench: Bench, row: Array, done: Array,
+    rates: Rates, cores: int, room: int, bench: Bench, row: Array, done: Array,
 ) -> bool:  # fmt: skip
     """Plan fused attention, as `fused.attention_plan`; tell whether it fits.
 
     model: number of the design's matrix models.
     """
-    p = attention_problem(op, operands, inputs, unit, whole, bench.kept, room)
+    p = attention_problem(op, operands, inputs, unit, whole, bench.kept, cores, room)
     tilings, totals, best = bench.tilings[i], bench.totals[i], -1
     bench.needed[0] = -1
     for small in range(2):
@@ -454,11 +566,13 @@ def plan_attention(
     )
     put(row, price.pipeline, traffic.load_bytes, traffic.store_bytes)
     work = MatrixWork(
-        t.busy, t.weight_load, t.fill_drain, t.operand, t.conversion, t.read_bits, t.write_bits,
-        t.accumulator_read_bits, t.accumulator_write_bits, 0,
+        t.busy, t.weight_load, t.fill_drain, t.operand, t.conversion,
+        ceil_div(t.read_bits, p.cores), ceil_div(t.write_bits, p.cores),
+        ceil_div(t.accumulator_read_bits, p.cores), ceil_div(t.accumulator_write_bits, p.cores), 0,
     )  # fmt: skip
     ends = matrix_edges(unit, q_tile * p.group_size, kv_tile, p.head_dim, 1)
-    book(done, op, work, ends, rates, ceil_div(t.keys_loaded, max(1, op[sheet.CACHE_ROWS])))
+    passes = ceil_div(t.keys_loaded, max(1, op[sheet.CACHE_ROWS]))
+    book(done, op, work, ends, rates, passes, p.cores)
     done[READ] += traffic.store_bytes * 8 + t.scores * unit.accumulator_bits
     done[WRITTEN] += traffic.load_bytes * 8 + t.scores * p.a_bits
     done[TILES], done[TILES + 1], done[TILES + 2] = q_tile, kv_tile, hold

@@ -89,6 +89,12 @@ def plan_stream(target: Target, c: Context) -> OpPlan:
     )
 
 
+@register_jitable
+def ring_cycles(size: int, ring: int, link_bytes: int, hop_cycles: int) -> int:
+    """Return the cycles in which each of `ring` cores receives `size` bytes round them."""
+    return ceil_div(size, link_bytes) + (ring - 1) * hop_cycles
+
+
 def plan_gather(target: Target, c: Context) -> OpPlan:
     """Plan an all-gather on a ring: every core receives the shares of the others."""
     cores = target.device.cores
@@ -115,7 +121,7 @@ def _exchange(
     network = target.device.network
     if network is None:
         raise InputError(f"{target.device.name}: {name} needs a network between cores")
-    cycles = -(-size // network.link_width_bytes) + (ring - 1) * network.hop_cycles
+    cycles = ring_cycles(size, ring, network.link_width_bytes, network.hop_cycles)
     bits = size * 8 * cores
     counts = Counts(noc_bit_hops=bits, scratchpad_read_bits=bits, scratchpad_write_bits=bits)
     return OpPlan(

@@ -130,6 +130,7 @@ def _changes(point: Point) -> dict[str, Any]:
 def _ran(came: "Points", workload: Workload) -> Ran:
     """Return what was measured of a workload, in columns."""
     latency = came.latency_ps.astype(np.float64)
+    of_cores = came.latency_ps * came.instances
     return ran_of(
         workload,
         latency_ps=latency,
@@ -137,9 +138,9 @@ def _ran(came: "Points", workload: Workload) -> Ran:
         # What has a sheet is of one device alone.
         group_energy_j=came.energy_j,
         dram_bytes=came.dram_bytes.astype(np.float64),
-        matrix_busy=came.matrix_ps / latency,
-        matrix_stalled=came.stalled_ps / latency,
-        vector_busy=came.vector_ps / latency,
+        matrix_busy=came.matrix_ps / of_cores,
+        matrix_stalled=came.stalled_ps / of_cores,
+        vector_busy=came.vector_ps / of_cores,
         dram_busy=came.dram_ps / latency,
     )
 

@@ -1,6 +1,6 @@
 """A thousand random designs on the analytic rung in columns, each against `simulate`.
 
-Marked slow, not in the usual run: `make exhaustive`, under a minute.
+Marked slow, not in the usual run: `make exhaustive`, a minute or two.
 """
 
 import pytest

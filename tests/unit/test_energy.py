@@ -16,6 +16,7 @@ from simulator.engine.energy import (
     Rated,
     Work,
     area_mm2,
+    core_group,
     planned_j,
     profile_columns,
     rated,
@@ -113,7 +114,7 @@ def test_columns_hold_what_the_runs_of_their_points_give(formats: tuple[str, str
     every = range(POINTS)
     device = in_columns([rated(*one) for one in both])
     latency_ps = column([result.latency_ps for result in results])
-    found = planned_j(columns, device, profile_columns(profiles, every), latency_ps)
+    found = planned_j(columns, device, profile_columns(profiles, every), latency_ps, 1)
     for name, joules in found.items():
         of_runs = [result.energy_breakdown_j[name] for result in results]
         assert np.broadcast_to(joules, POINTS).tolist() == of_runs, name
@@ -139,9 +140,19 @@ def test_a_run_is_a_point() -> None:
     work = decode_step(tiny_model(), context=100)
     result = simulate(device, work, "analytic", energy=profile)
     works = works_of(plan(work, device, profile))
-    found = planned_j(works, rated(device, profile), profile, result.latency_ps)
+    found = planned_j(works, rated(device, profile), profile, result.latency_ps, 1)
     assert found == result.energy_breakdown_j
     assert total_j(found) == result.energy_j
+
+
+def test_groups_of_cores_divide_all_that_work() -> None:
+    work = Work(1, "matrix", 4, 100, 0, 0, (), False, Counts())
+    others = [work._replace(cores=6), work._replace(unit="noc", cores=3)]
+    assert core_group([work, *others], 8, 12) == 2
+    assert core_group([work, others[1]], 8, 12) == 4
+    assert core_group([others[1]._replace(vector_ps=1)], 12, 12) == 3
+    columns = [work._replace(cores=np.array([4, 6, 1])), others[1]]
+    assert core_group(columns, np.array([8, 12, 12]), 12).tolist() == [4, 6, 1]
 
 
 def test_times_of_units_on_groups_of_cores() -> None:
@@ -176,10 +187,10 @@ def test_each_point_has_its_own_busiest_pair_and_its_own_empty_slots() -> None:
         return Work(op + 1, "matrix", 1, *times, (("any", given["stalls_ps"]),), False, counts)
 
     latency_ps = random.integers(10**10, 10**11, POINTS)
-    columns = planned_j([work(op, slice(None)) for op in range(4)], device, profile, latency_ps)
+    columns = planned_j([work(op, slice(None)) for op in range(4)], device, profile, latency_ps, 1)
     for point in range(POINTS):
         alone = [work(op, point) for op in range(4)]
-        run = planned_j(alone, device, profile, int(latency_ps[point]))
+        run = planned_j(alone, device, profile, int(latency_ps[point]), 1)
         got = {name: float(np.broadcast_to(j, POINTS)[point]) for name, j in columns.items()}
         assert got == run
     macs = draws["macs"] * np.arange(1, 5)[:, None]

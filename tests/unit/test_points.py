@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from design_points import CASES, MODEL, NPU, differences, drawn
+from design_points import CASES, GPU, MODEL, NPU, TPU, differences, drawn
 
 from simulator import config, load_device
 from simulator.config.loading import resolved
@@ -36,7 +36,7 @@ def test_designs_and_points_equal_those_one_by_one() -> None:
     assert judged >= 60
     assert infeasible >= 10
     states = set()
-    for case, points in (_one_workload(), _two_workloads()):
+    for case, points in (_one_workload(), _two_workloads(NPU, 12), _two_workloads(TPU, 6)):
         many = [_timeless(each) for each in evaluate_many(case, points)]
         assert many == [_timeless(evaluate(case, point)) for point in points]
         states |= {each.state for each in many}
@@ -59,12 +59,12 @@ def _one_workload() -> tuple[Case, list[dict[str, Any]]]:
     return case, points
 
 
-def _two_workloads() -> tuple[Case, list[dict[str, Any]]]:
+def _two_workloads(device: Device, count: int) -> tuple[Case, list[dict[str, Any]]]:
     draw = np.random.default_rng(4)
-    case = Case(load_device("generic_npu_128"), {"model": "llama-3-8b"}, {"rung": "analytic"}, TWO)
+    case = Case(device, {"model": "llama-3-8b"}, {"rung": "analytic"}, TWO)
     points = [
-        {f"device.{path}": value for path, value in drawn(NPU, DECODE, draw).items()}
-        for _ in range(12)
+        {f"device.{path}": value for path, value in drawn(device, DECODE, draw).items()}
+        for _ in range(count)
     ]
     points[3]["device.clock"] = "fast"
     return case, points
@@ -116,7 +116,7 @@ def _pieces(designs: Designs) -> dict[str, np.ndarray]:
             + [np.round(each, 3) for each in per_cycle]
         ),
         "lanes": np.column_stack([whole[:, 4:6], whole[:, 8:]]),
-        "transfers": np.column_stack([whole[:, :4], designs.speeds[:, 0]]),
+        "transfers": np.column_stack([whole[:, :4], designs.speeds[0][:, 0]]),
         "scratchpad": whole[:, 6:7],
         "memory": whole[:, 7:8],
         "prices": np.column_stack(
@@ -179,6 +179,18 @@ def test_what_makes_another_kind_of_design_may_not_vary() -> None:
     assert all(map(may_vary, ("clock", "matrix.rows", "vector.cycles_per_operation.exp")))
 
 
+ADDING = {
+    "cores": 2,
+    "network": {
+        "link_width": "64 B",
+        "hop_cycles": 1,
+        "multicast": True,
+        "reduction": True,
+        "source": "test",
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "why"),
     [
@@ -186,7 +198,7 @@ def test_what_makes_another_kind_of_design_may_not_vary() -> None:
         ({}, {"power": "throttle"}, "power is 'throttle'"),
         ({}, {"policies": Policies(sub_batch="on")}, "policies is "),
         ({}, {"trace": True}, "trace is True"),
-        ({"cores": 2}, {}, "generic_npu_128 has 2 cores"),
+        (ADDING, {}, "the network of generic_npu_128 adds up partial sums"),
         ({"staged": True}, {}, "generic_npu_128 is staged"),
     ],
 )
@@ -199,14 +211,23 @@ def test_what_is_left_to_simulate(
 
 
 @pytest.mark.parametrize(
-    ("workload", "why"),
+    ("device", "workload", "why"),
     [
-        (decode_step(MODEL, context=[512, 100]), "qk has requests of 2 lengths"),
-        (mixed_step(MODEL, prompts=64, contexts=512), "split_k_rope is of kind 'split'"),
-        (DECODE, None),
+        (NPU, decode_step(MODEL, context=[512, 100]), "qk has requests of 2 lengths"),
+        (NPU, mixed_step(MODEL, prompts=64, contexts=512), "split_k_rope is of kind 'split'"),
+        (
+            GPU,
+            decode_step(MODEL, context=64, tensor_parallel=2),
+            "all_reduce_embedding is of kind 'all_reduce'",
+        ),
+        # A link has no part in a workload without exchanges.
+        (GPU, DECODE, None),
+        (NPU, DECODE, None),
     ],
     ids=lambda each: getattr(each, "name", None),
 )
-def test_workloads_that_are_left_to_simulate(workload: Workload, why: str | None) -> None:
+def test_workloads_that_are_left_to_simulate(
+    device: Device, workload: Workload, why: str | None
+) -> None:
     given = {"rung": "analytic", "policies": Policies()}
-    assert not_vectorised(NPU, workload, given) == why
+    assert not_vectorised(device, workload, given) == why
