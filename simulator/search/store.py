@@ -22,7 +22,7 @@ from itertools import chain
 from math import nan
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
 from simulator.config import unknown
 from simulator.errors import InputError
@@ -230,7 +230,12 @@ class Store:
             first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in there}
             if first:
                 batch = pack(columns, sorted(first.values()), self.header)
-                connection.execute("INSERT INTO blocks VALUES (?, ?)", (len(first), batch))
+                insert = "INSERT INTO blocks VALUES (?, ?)"
+                added = connection.execute(insert, (len(first), batch)).lastrowid
+        if first:
+            # All blocks before this one are known since `stored`; its own need not be read.
+            self._block_keys.update(first)
+            self._last_block = cast(int, added)
         return len(first)
 
     def known(self, keys: Sequence[str]) -> dict[str, Row]:
