@@ -162,7 +162,9 @@ def shared_flow(p: Pipeline, s: Starts, ends: NDArray[np.int64]) -> Times:
 
 
 @register_jitable
-def fused_flow(p: Pipeline, s: Starts, ends: NDArray[np.int64]) -> Times:
+def fused_flow(  # noqa: C901 - all stages of a step read best in one place
+    p: Pipeline, s: Starts, ends: NDArray[np.int64]
+) -> Times:
     """Return when an operation is done whose matrix unit takes turns; each step is an output.
 
     `ends`: by step, after two that never limit.
