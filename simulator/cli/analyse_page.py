@@ -150,8 +150,8 @@ def _share(effects: "Effects", dimension: str) -> str:
 
 
 def _by_share(told: Sequence["Effects"]) -> list[str]:
-    """Return the dimensions, the one with the largest share in some metric first."""
-    names = list(told[0].shares)
+    """Return dimensions of several values, the one with the largest share in some metric first."""
+    names = [each.dimension for each in told[0].effects if len(each.values) > 1]
     return sorted(names, key=lambda name: -max(each.told.get(name, 0.0) for each in told))
 
 

@@ -94,7 +94,7 @@ def search(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="K", help="The same, the same points.")
+        int, typer.Option("--seed", metavar="K", help="The same seed asks the same points.")
     ] = 0,
     retry_failed: RetryOption = False,
     workers: WorkersOption = None,
@@ -144,7 +144,9 @@ def export(
 
 def pareto(
     study: StoreArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.html|pdf", help="What to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.html|png|pdf", help="What to write; or .svg.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Draw the points that no other beats.
@@ -222,6 +224,8 @@ def _run(
         f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
         f"{tally.ok} OK, {tally.infeasible} infeasible, {tally.failed} failed"
     )
+    if tally.failed:
+        output.show(f"why points failed: column reason of `nibblesim export {study}`")
     if options.get("limit") is None and tally.points < (tally.expected or 0):
         output.show(
             f"{tally.expected} were wanted, but strategy '{options['strategy']}' finds no more "
@@ -251,7 +255,8 @@ def _come_to(tally: "Tally", first: "Objective") -> str:
     """Say what is best so far, of the highest rung, and what has no result."""
     from simulator.api import RUNGS
 
-    words = [f"{tally.infeasible} infeasible, {tally.failed} failed"]
+    states = {"infeasible": tally.infeasible, "failed": tally.failed}
+    words = [f"{count} {state}" for state, count in states.items() if count]
     if tally.fronts:
         rung = max(tally.fronts, key=lambda each: RUNGS.index(each) if each else 0)
         costs = tally.fronts[rung].costs

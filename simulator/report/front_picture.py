@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,10 +23,13 @@ from simulator.report.style import (
     FAINT,
     FONT_PT,
     INK,
+    LEGEND,
     METADATA,
+    MOST_SHAPES,
     WIDTH_IN,
     apart,
     drawable,
+    dress_decades,
     spans_decades,
 )
 from simulator.results import write_atomically
@@ -76,7 +79,9 @@ class Front:
 def front_info(title: str, axes: Sequence[Axis], on_front: Sequence[bool]) -> Front:
     """Gather what is drawn; InputError for fewer than two objectives or no point at all."""
     if len(axes) < 2:
-        raise InputError(f"a front needs two objectives, got {len(axes)}")
+        raise InputError(
+            f"a front needs two objectives, got {len(axes)}; analyse says the best of one"
+        )
     if not any(on_front):
         raise InputError("no point has a result and keeps the bounds: there is no front")
     across, up, *others = axes
@@ -120,7 +125,8 @@ def _draw(front: Front, figure: "Figure") -> None:
     logs = {"x_log": across.logarithmic, "y_log": up.logarithmic}
     seen = apart(across.values, up.values, **logs)
     all_points = [np.array(axis.values, dtype=np.float64)[seen] for axis in front.axes]
-    axes.plot(*all_points, "o", color=FAINT, markersize=2, label="points", zorder=1)
+    looks: dict[str, Any] = {"color": FAINT, "markersize": 2, "rasterized": len(seen) > MOST_SHAPES}
+    axes.plot(*all_points, "o", label="points", zorder=1, **looks)
     _staircase(front, axes)
     left_out = f"\nnot drawn: {', '.join(front.others)}" if front.others else ""
     axes.set_title(drawable(front.title + left_out), fontsize=FONT_PT, color=INK)
@@ -128,10 +134,12 @@ def _draw(front: Front, figure: "Figure") -> None:
     axes.set_ylabel(drawable(up.label))
     if across.logarithmic:
         axes.set_xscale("log")
+        dress_decades(axes.xaxis)
     if up.logarithmic:
         axes.set_yscale("log")
+        dress_decades(axes.yaxis)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(**LEGEND)
 
 
 def _staircase(front: Front, axes: "Axes") -> None:

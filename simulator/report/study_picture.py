@@ -24,18 +24,20 @@ from simulator.report.style import (
     FAINT,
     FONT_PT,
     INK,
+    LEGEND,
     METADATA,
+    MOST_SHAPES,
     SMALL_PT,
     WIDTH_IN,
     apart,
     drawable,
+    dress_decades,
     picture_suffix,
 )
 from simulator.results import Table, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import FigureBase
 
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
@@ -48,8 +50,6 @@ TITLE_IN = 0.3
 _LONGEST, _TITLE, _ACROSS, _UP = 34, 90, 102, 26
 #: Sizes of a letter of a name, as wide as most, and the part of a panel's width that axes have.
 LETTER_PT, LEADING_PT, AXES_SHARE = 0.6 * SMALL_PT, 1.3 * SMALL_PT, 0.7
-#: Marks of a series up to which each is a shape of its own; more are drawn as pixels.
-MOST_SHAPES = 2000
 #: Numbers along an axis that stay apart in a third of the width.
 TICKS = 4
 
@@ -231,15 +231,15 @@ def _draw_panel(panel: Panel, columns: int, axes: "Axes") -> None:
         else:
             _draw_series(each, panel, colour, axes)
     axes.set_xlabel(_lines(panel.x_label, _ACROSS // columns, 2))
-    axes.set_ylabel(_lines(panel.y_label, _UP, 2))
+    axes.set_ylabel(_lines(panel.y_label, _UP, 3))
     if panel.x_log:
         axes.set_xscale("log")
-        _dress_decades(axes.xaxis)
+        dress_decades(axes.xaxis)
     elif not panel.x_names:
         axes.locator_params(axis="x", nbins=TICKS)
     if panel.y_log:
         axes.set_yscale("log")
-        _dress_decades(axes.yaxis)
+        dress_decades(axes.yaxis)
     if panel.y_range:
         axes.set_ylim(panel.y_range)
     axes.tick_params(labelsize=SMALL_PT)
@@ -253,18 +253,7 @@ def _draw_panel(panel: Panel, columns: int, axes: "Axes") -> None:
         axes.set_ylim(len(panel.y_names) - 0.4, -0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if panel.legend:
-        axes.legend(frameon=False, fontsize=SMALL_PT)
-
-
-def _dress_decades(axis: "Axis") -> None:
-    """Name 1, 2 and 5 of each decade, which stay apart in a narrow panel."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axis.get_view_interval()
-    few = high > 1000 * low
-    axis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+        axes.legend(**LEGEND, fontsize=SMALL_PT)
 
 
 def _draw_bars(series: Series, at: int, beside: int, colour: str, axes: "Axes") -> None:
@@ -289,9 +278,9 @@ def _draw_series(series: Series, panel: Panel, colour: str, axes: "Axes") -> Non
 
 
 def _lines(label: str, letters: int, most: int) -> str:
-    """Return a label in so many lines at most."""
+    """Return a label in so many lines at most, the last of which has the unit."""
     lines = textwrap.wrap(_shortened(label, letters * most), letters, break_on_hyphens=False)
-    return drawable("\n".join(lines[:most]))
+    return drawable("\n".join([*lines[: most - 1], *lines[most - 1 :][-1:]]))
 
 
 def _shortened(name: str, most: int = _LONGEST) -> str:

@@ -13,6 +13,7 @@ from simulator.errors import InputError
 from simulator.results import Result, write_atomically
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WIDTH_IN = 7.0
@@ -28,6 +29,10 @@ FOOTER_COLUMNS = 125
 LOG_SPAN = 10.0
 #: Places across and up that can be told apart: about four a marker.
 PLACES = (1000, 500)
+#: Marks of a series up to which each is a shape of its own; more are drawn as pixels.
+MOST_SHAPES = 2000
+#: A legend over points leaves itself readable and them to be seen.
+LEGEND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.8}
 INK = "#222222"
 FAINT = "#999999"
 
@@ -68,6 +73,17 @@ def spans_decades(values: ArrayLike) -> bool:
     """Tell whether an axis of these values is logarithmic."""
     numbers = np.asarray(values, dtype=np.float64)
     return bool(numbers.size and numbers.min() > 0 and numbers.max() > LOG_SPAN * numbers.min())
+
+
+def dress_decades(axis: "Axis") -> None:
+    """Name 1, 2 and 5 of each decade, which stay apart in a narrow panel."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = high > 1000 * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def apart(across: ArrayLike, up: ArrayLike, *, x_log: bool, y_log: bool) -> NDArray[np.int64]:

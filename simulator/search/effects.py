@@ -392,7 +392,7 @@ def tornado(study: Study, metrics: Sequence[str], key: str | None = None) -> Tor
 def _place(study: Study, key: str) -> int:
     there = np.flatnonzero(study.table["key"].to_numpy() == key)
     if not len(there):
-        raise InputError(f"no point of '{study.name}' has key '{key}'")
+        raise InputError(f"no point of '{study.name}' has key '{key}'; export writes all keys")
     if not study.is_kept[there[0]]:
         raise InputError(f"point '{key}' of '{study.name}' has no result, or breaks a bound")
     return int(there[0])

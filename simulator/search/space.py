@@ -346,7 +346,7 @@ class Space:
         endless = [each.name for each in self.dimensions if isinstance(each.domain, Float)]
         if endless:
             raise InputError(
-                f"a float has no grid: {', '.join(endless)}; give a choice of numbers, or sample"
+                f"a float has no grid: {', '.join(endless)}; give a choice of numbers, or search"
             )
         return filter(self.holds, self._walk(0, {}))
 

@@ -160,8 +160,16 @@ def _setting(value: object) -> object:
     return value
 
 
+def _no_domain(value: object) -> object:
+    raise ValueError(
+        f"expected a list of values or a range such as {{log2: [32, 256]}}, got {value!r}"
+    )
+
+
 def _how_given(value: object) -> str:
-    return "tuple" if isinstance(value, list) else "WrittenDimension"
+    if isinstance(value, dict):
+        return "WrittenDimension"
+    return "tuple" if isinstance(value, list) else "str"
 
 
 def _how_wanted(value: object) -> str:
@@ -278,7 +286,8 @@ if TYPE_CHECKING:
 else:
     _Dimension = Annotated[
         Annotated[tuple[_Scalar, ...], Tag("tuple")]
-        | Annotated[WrittenDimension, Tag("WrittenDimension")],
+        | Annotated[WrittenDimension, Tag("WrittenDimension")]
+        | Annotated[Any, AfterValidator(_no_domain), Tag("str")],
         Discriminator(_how_given),
     ]
     _Objective = Annotated[

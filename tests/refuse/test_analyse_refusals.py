@@ -55,7 +55,7 @@ def _studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lost.db", "no point of 'lost.db' has a result and keeps the bounds (2 OK, 1 INFEASIBLE): there is nothing to analyse"),
         ("s.db --metric time", "unknown metric 'time'; did you mean 'time_s'? known: area_mm2, speed, time_s"),
         ("s.db --metric speed", "no point of 's.db' has metric 'speed'"),
-        ("s.db --point k9", "no point of 's.db' has key 'k9'"),
+        ("s.db --point k9", "no point of 's.db' has key 'k9'; export writes all keys"),
         ("s.db --point k1", "point 'k1' of 's.db' has no result, or breaks a bound"),
         ("s.db --point k2", "point 'k2' of 's.db' has no result, or breaks a bound"),
         ("s.db --against fast.db", "'s.db' and 'fast.db' have no objective in common: time_s (s, min), area_mm2 (mm2, min) and speed (1/s, max)"),

@@ -136,7 +136,7 @@ def test_a_constraint_without_text_is_named() -> None:
 
 def test_a_float_has_no_grid() -> None:
     assert problems_of(lambda: Space((ROWS, CLOCK)).grid()) == [
-        "a float has no grid: device.clock; give a choice of numbers, or sample"
+        "a float has no grid: device.clock; give a choice of numbers, or search"
     ]
 
 
@@ -193,7 +193,7 @@ def file_with(**sections: str) -> str:
         ({"space": "device.rows: {log2: [1, 2], step: 2}"}, ["space.device.rows: step goes with int"]),
         ({"space": "device.rows: {log2: [2, 7]}"}, ["space.device.rows: high must be low times a power of two, got 2 and 7; write 4 or 8"]),
         ({"space": "device.rows: {int: [1, 2], log: true}"}, ["space.device.rows: log goes with float"]),
-        ({"space": "device.rows: 16"}, ["space.device.rows: expected a mapping, got 16"]),
+        ({"space": "device.rows: 16"}, ["space.device.rows: expected a list of values or a range such as {log2: [32, 256]}, got 16"]),
         ({"space": "device.rows: [[1], {a: 1}, 1.0e+999]"}, ["space.device.rows[0]: expected true, false, a number, text or null, got [1]", "space.device.rows[1]: expected true, false, a number, text or null, got {'a': 1}", "space.device.rows[2]: must be finite, got inf"]),
         ({"space": "{}", "constraints": "{}"}, ["space: a space has 1 to 100 dimensions, got 0"]),
         ({"space": "device.rows: {int: [3, 1]}\n  device.b: [a, a]\n  device.c: []"}, ["space.device.rows: low must be <= high, got 3 and 1", "space.device.b: 'a' is given 2 times", "space.device.c: a choice has 1 to 10000 values, got 0"]),

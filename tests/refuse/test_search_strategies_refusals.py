@@ -171,7 +171,7 @@ def test_a_float_has_no_grid() -> None:
     with pytest.raises(InputError) as error:
         _made("grid", space=space)
     assert (
-        str(error.value) == "a float has no grid: device.clock; give a choice of numbers, or sample"
+        str(error.value) == "a float has no grid: device.clock; give a choice of numbers, or search"
     )
 
 

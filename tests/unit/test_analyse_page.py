@@ -119,3 +119,12 @@ def test_two_equal_fronts_are_both_seen(tmp_path: Path) -> None:
         ("front of t.db", "dots"),
     ]
     assert list(first.x) == list(second.x)
+
+
+def test_what_has_one_value_has_no_row(tmp_path: Path) -> None:
+    for count, names in ((8, ("rows", "columns")), (2, ("rows",))):
+        found = page(tmp_path / f"{count}.db", count)
+        (shares,) = section(found, "Which dimensions matter").panels
+        assert shares.y_names == names
+        drawn = [each.x_label for each in section(found, "Main effects").panels]
+        assert drawn == [name for name in names for _ in ("time_s", "area_mm2")]

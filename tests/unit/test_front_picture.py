@@ -36,6 +36,29 @@ def test_of_three_objectives_two_are_drawn_without_a_line(tmp_path: Path) -> Non
     assert with_line.count("stroke-linecap: square") == without.count("stroke-linecap: square") + 1
 
 
+def test_logarithmic_axes_have_plain_numbers(tmp_path: Path) -> None:
+    front = front_info("study", [TIMES, SPEEDS], ON_FRONT)
+    page = write_front(front, [], tmp_path / "front.svg").read_text()
+    assert all(f"<!-- {number} -->" in page for number in (1, 2, 5, 10, 20))
+    assert "times" not in page
+
+
+def test_many_points_are_pixels(tmp_path: Path) -> None:
+    def drawn(count: int) -> str:
+        spread = {"a_s": 1, "b_s": 31}
+        axes = [
+            Axis(name=name, unit="s", goal="min", values=[n * by % count for n in range(count)])
+            for name, by in spread.items()
+        ]
+        front = front_info("study", axes, [True, *[False] * (count - 1)])
+        return write_front(front, [], tmp_path / "front.svg").read_text()
+
+    few, many = drawn(500), drawn(3000)
+    assert "<image " in many
+    assert "<image " not in few
+    assert many.count("<use ") < few.count("<use ")
+
+
 def test_points_that_fall_together_are_drawn_once(tmp_path: Path) -> None:
     values = [1.0, 2.0, *[1.5] * 1000]
     axes = [
@@ -73,7 +96,9 @@ def test_dollars_are_no_formulas(tmp_path: Path) -> None:
 
 
 def test_what_has_no_front_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a front needs two objectives, got 1"):
+    with pytest.raises(
+        InputError, match="a front needs two objectives, got 1; analyse says the best of one"
+    ):
         front_info("study", [TIMES], ON_FRONT)
     with pytest.raises(InputError, match="there is no front"):
         front_info("study", [TIMES, SPEEDS], [False] * 4)

@@ -175,16 +175,16 @@ def test_what_a_bar_shows(store: Store) -> None:
     run(store, odd_fail, limit=4)
     chosen = strategy("grid", SPACE, [objective], seed=0)
     run_study(chosen, store, [objective], odd_fail, seed=0, seen=seen, ahead=1)
-    assert shown[0] == "4 of 10: best cost 2, front of 1, 0 infeasible, 2 failed"
-    assert shown[-1] == "10 of 10: best cost 8, front of 1, 0 infeasible, 5 failed"
-    assert _come_to(Tally(failed=3), objective) == "0 infeasible, 3 failed"
+    assert shown[0] == "4 of 10: best cost 2, front of 1, 2 failed"
+    assert shown[-1] == "10 of 10: best cost 8, front of 1, 5 failed"
+    assert _come_to(Tally(failed=3), objective) == "3 failed"
 
 
 def test_a_bar_shows_the_highest_rung() -> None:
     fronts = {"tile": Archive(2), "analytic": Archive(2)}
     fronts["tile"].add([[3.0, 1.0], [2.0, 2.0], [2.0, 2.0]])
     fronts["analytic"].add([[1.0, 1.0]])
-    words = "best cost 2, front of 2 at rung tile, 0 infeasible, 0 failed"
+    words = "best cost 2, front of 2 at rung tile"
     assert _come_to(Tally(fronts=fronts), Objective("cost", "min")) == words
 
 
