@@ -31,10 +31,10 @@ TWO = {
 
 def test_designs_and_points_equal_those_one_by_one() -> None:
     # In one function: whoever runs it compiles, and nobody else has to.
-    wrong, judged, infeasible = differences(100, seed=7)
+    wrong, judged, infeasible = differences(75, seed=7)
     assert wrong == []
-    assert judged >= 60
-    assert infeasible >= 10
+    assert judged >= 45
+    assert infeasible >= 8
     states = set()
     for case, points in (_one_workload(), _two_workloads(NPU, 12), _two_workloads(TPU, 6)):
         many = [_timeless(each) for each in evaluate_many(case, points)]
