@@ -262,7 +262,7 @@ def _transfers(device: Device, profile: EnergyProfile, counts: Sequence[int]) ->
 
 def _fewer(device: Device, cores: int) -> Device:
     """Return a device from which nothing is derived yet with so many of its cores."""
-    return device.model_copy(update={"cores": cores})
+    return device if cores == device.cores else device.model_copy(update={"cores": cores})
 
 
 def _cores(device: Device) -> Cores:
