@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,6 +28,16 @@ def cache_folder(*modules: ModuleType) -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = os.environ.get("NUMBA_CACHE_DIR") or Path(home) / "nibblesim"
     return Path(root) / f"kernels-{digest.hexdigest()}"
+
+
+def inlined(function: Function) -> Function:
+    """Make a helper of kernels part of what calls it, and usable in Python as it stands.
+
+    For helpers in inner loops that take records: to hand over dozens of numbers at each call takes
+    as long as their work.
+    """
+    jitable: Any = register_jitable
+    return cast(Function, jitable(forceinline=True)(function))
 
 
 def compiled(*modules: ModuleType, counted: bool = True) -> Callable[[Function], Function]:

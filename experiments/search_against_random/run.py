@@ -84,7 +84,7 @@ def asked(space: Space, name: str, seed: int, points: int) -> Iterator[Outcome]:
 def volumes(space: Space, name: str, seeds: int, points: int) -> NDArray[np.float64]:
     """Return the volume after each point of the searches of several seeds, [seeds, points]."""
     rows = [
-        {"seed": seed, "state": outcome.state, "key": "", **outcome.metrics}
+        {"strategy": name, "seed": seed, "state": outcome.state, "key": "", **outcome.metrics}
         for seed in range(seeds)
         for outcome in asked(space, name, seed, points)
     ]

@@ -118,7 +118,9 @@ def _data(found: Analysis) -> dict[str, Any]:
         "box": {**_box(box), "volume": box.volume(study.front[[e.metric for e in box.objectives]])},
         "attainment": [asdict(each) for each in found.attained],
         "sample": {**asdict(found.sample), "text": found.sample.text},
-        "effects": [asdict(each) for each in found.effects],
+        "effects": [
+            {**asdict(each), "told": list(each.told), "text": each.text} for each in found.effects
+        ],
         "values": [asdict(each) for each in found.fates],
         "tornado": asdict(found.tornado),
         "front": [{**asdict(each), "bound": each.bound} for each in found.reasons],

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simulator.report.study_picture import Panel, Section, Series
 from simulator.report.style import spans_decades
 from simulator.results import Table
-from simulator.search.analysis import Box, Comparison, Study, values_of
+from simulator.search.analysis import Box, Comparison, Study, costs_of, values_of
 from simulator.search.front import non_dominated
 
 if TYPE_CHECKING:
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
 
 #: Dimensions whose main effects are drawn: those with the largest share in some metric.
 MOST_DRAWN = 8
-MOST_SEEDS = 6
+MOST_SEARCHES = 6
 #: Values of a long list that are shown.
 MOST_SHOWN = 8
+#: Points of the front that are listed.
+MOST_LISTED = 1000
 GAP = 0.05
 
 
@@ -42,15 +47,16 @@ def sections(found: "Analysis") -> list[Section]:
 
 
 def _attainment(found: "Analysis") -> Section:
-    shown = found.attained[:MOST_SEEDS]
+    shown = found.attained[:MOST_SEARCHES]
     words = [f"Volume: share of a box that points beat. {_box(found.box)}"]
     if len(found.attained) > 1:
         words.append(
-            "One curve a seed. What a seed asks for and an earlier one in the file had asked for "
-            "counts for the earlier one alone, so that later curves lie too low."
+            "One curve a search, which is a strategy and its seed. What a search asks for and an "
+            "earlier one in the file had asked for counts for the earlier one alone, so that later "
+            "curves lie too low."
         )
     if len(shown) < len(found.attained):
-        words.append(f"{len(shown)} of {len(found.attained)} seeds are drawn.")
+        words.append(f"{len(shown)} of {len(found.attained)} searches are drawn.")
     names = ["volume", *(each.metric for each in found.box.objectives)]
     units = found.study.header.metrics
     panels = []
@@ -61,7 +67,12 @@ def _attainment(found: "Analysis") -> Section:
                 x_label="points",
                 y_label="volume" if name == "volume" else f"best {name} ({units[name]})",
                 series=tuple(
-                    Series(label=f"seed {each.seed}", x=each.points, y=curve, style="steps")
+                    Series(
+                        label=f"{each.strategy} seed {each.seed}".strip(),
+                        x=each.points,
+                        y=curve,
+                        style="steps",
+                    )
                     for each, curve in zip(shown, curves, strict=True)
                 ),
                 y_log=name != "volume" and spans_decades(_numbers(chain(*curves))),
@@ -98,25 +109,28 @@ def _importance(found: "Analysis") -> Section:
         "Share of the variance that each dimension explains alone (first-order Sobol index, from "
         "the means at each of its values), of "
         + ", ".join(f"{each.metric} ({each.on})" for each in told)
-        + ". The rest is of values of several dimensions together.",
+        + ". The rest is of values of several dimensions together, and of what is not told.",
     ]
+    words += [each.text for each in told if each.text]
     words += [f"The same everywhere: {', '.join(flat)}."] if flat else []
     if not told:
         return Section(title="Which dimensions matter", words=(words[0], words[-1]))
     order = _by_share(told)
-    rows = [(name, *(f"{100 * each.shares[name]:.1f} %" for each in told)) for name in order]
+    rows = [(name, *(_share(each, name) for each in told)) for name in order]
     rows.append(("together", *(f"{100 * each.together:.1f} %" for each in told)))
     bars = tuple(
         Series(
             label=each.metric,
-            x=[each.shares[name] for name in order],
+            x=[each.told.get(name, 0.0) for name in order],
             y=range(len(order)),
+            high=[0.0 if name in each.told else each.chance[name] for name in order],
             style="bars",
         )
         for each in told
     )
+    lost = any(each.text for each in told)
     panel = Panel(
-        x_label="share of variance, alone",
+        x_label=f"share of variance, alone{' (outlined: not told from chance)' if lost else ''}",
         y_label="",
         series=bars,
         y_names=tuple(order),
@@ -129,10 +143,16 @@ def _importance(found: "Analysis") -> Section:
     )
 
 
+def _share(effects: "Effects", dimension: str) -> str:
+    if dimension in effects.told:
+        return f"{100 * effects.shares[dimension]:.1f} %"
+    return f"< {effects.limit(dimension)}"
+
+
 def _by_share(told: Sequence["Effects"]) -> list[str]:
     """Return the dimensions, the one with the largest share in some metric first."""
     names = list(told[0].shares)
-    return sorted(names, key=lambda name: -max(each.shares[name] for each in told))
+    return sorted(names, key=lambda name: -max(each.told.get(name, 0.0) for each in told))
 
 
 def _effects(found: "Analysis") -> Section:
@@ -283,6 +303,10 @@ def _front(found: "Analysis") -> Section:
         "next points",
         *(["what binds it"] if bound else []),
     )
+    # Evenly along the first objective.
+    count = len(found.reasons)
+    places = np.linspace(0, count - 1, min(count, MOST_LISTED)).astype(int)
+    listed = [found.reasons[place] for place in places]
     rows = tuple(
         (
             *(f"{each.objectives[name]:.4g}" for name in names),
@@ -291,12 +315,14 @@ def _front(found: "Analysis") -> Section:
             "; ".join(_step(step, each.objectives, units) for step in each.steps),
             *([each.bound] if bound else []),
         )
-        for each in found.reasons
+        for each in listed
     )
     words = [
         f"{len(found.reasons)} of {len(study.kept)} points with results are beaten by no other. "
         "Next: the nearest point of the front that is better in an objective, and what changes."
     ]
+    if len(listed) < count:
+        words.append(f"{len(listed)} of them are listed, evenly from end to end; --json has all.")
     if not bound:
         words.append("This study has no shares of busy units: what binds a point is not known.")
     align = ">" * len(names) + "<" * (len(heads) - len(names))
@@ -326,13 +352,14 @@ def _scatter(objectives: Sequence["Objective"], units: Mapping[str, str], *studi
     series = []
     for study in studies:
         of = f" of {study.name}" if len(studies) > 1 else ""
-        values = values_of(study.kept, objectives)
-        costs = values * [each.cost(1.0) for each in objectives]
-        front = values[non_dominated(costs)]
+        kept = study.kept
         if not of:
-            series.append(_points("points", values[:, :2].tolist(), "cloud"))
-        series.append(_points(f"front{of}", front[:, :2].tolist(), "dots"))
-    xs, ys = (list(chain(*(getattr(each, axis) for each in series))) for axis in "xy")
+            series.append(_points("points", values_of(kept, objectives), "cloud"))
+        front = kept.loc[non_dominated(costs_of(kept, objectives))] if of else study.front
+        # Where two fronts are equal, both are seen.
+        style = "rings" if of and not series else "dots"
+        series.append(_points(f"front{of}", values_of(front, objectives), style))
+    xs, ys = (np.concatenate([getattr(each, axis) for each in series]) for axis in "xy")
     return Panel(
         x_label=f"{across} ({units[across]})",
         y_label=f"{up} ({units[up]})",
@@ -343,21 +370,18 @@ def _scatter(objectives: Sequence["Objective"], units: Mapping[str, str], *studi
     )
 
 
-def _points(label: str, rows: Sequence[Sequence[float]], style: Any) -> Series:
-    return Series(label=label, x=[x for x, _ in rows], y=[y for _, y in rows], style=style)
+def _points(label: str, rows: NDArray[np.float64], style: Any) -> Series:
+    return Series(label=label, x=rows[:, 0], y=rows[:, 1], style=style)
 
 
 def _roofline(roofline: "Roofline") -> Section:
-    series = [*_roofs(roofline)]
-    for label, wanted, style in (("points", False, "cloud"), ("front", True, "dots")):
-        rows = [
-            (x, y)
-            for x, y, there in zip(
-                roofline.ops_per_byte, roofline.tops, roofline.on_front, strict=True
-            )
-            if there is wanted
-        ]
-        series.append(_points(label, rows, style))
+    rows = np.stack([roofline.ops_per_byte, roofline.tops], axis=1)
+    on_front = np.array(roofline.on_front)
+    series = [
+        *_roofs(roofline),
+        _points("points", rows[~on_front], "cloud"),
+        _points("front", rows[on_front], "dots"),
+    ]
     panel = Panel(
         x_label="operations per byte of memory",
         y_label="TOPS",
@@ -374,23 +398,28 @@ def _roofline(roofline: "Roofline") -> Section:
         )
         if roof is None
     ]
-    words = (
-        f"No line for {' and '.join(lacking)}: points differ in it, or the study does not have it.",
-    )
+    words = (f"No line for {' and '.join(lacking)}: not all points have it.",)
     named = f"Roofline of {roofline.workload}" if roofline.workload else "Roofline"
     return Section(title=named, words=words if lacking else (), panels=(panel,))
 
 
 def _roofs(roofline: "Roofline") -> Iterator[Series]:
+    """Yield the highest roof of the designs, and the lowest where they differ."""
     low, high = min(roofline.ops_per_byte) / 2, max(roofline.ops_per_byte) * 2
-    peak, rate = roofline.roof_tops, roofline.memory_tbytes_per_s
-    if rate is not None:
-        end = high if peak is None else min(high, max(low, peak / rate))
-        yield Series(label="memory", x=[low, end], y=[low * rate, end * rate], style="roof")
-    if peak is not None:
-        begin = low if rate is None else max(low, peak / rate)
-        if begin < high:
-            yield Series(label="matrix units", x=[begin, high], y=[peak, peak], style="roof")
+    peaks, rates = roofline.roof_tops, roofline.memory_tbytes_per_s
+    if peaks is None and rates is None:
+        return
+    roofs = {
+        (inf if peaks is None else peaks[at], inf if rates is None else rates[at]) for at in (0, 1)
+    }
+    for at, (peak, rate) in enumerate(sorted(roofs, reverse=True)):
+        ends = (low, min(high, max(low, peak / rate)), high)
+        yield Series(
+            label=("highest roof", "lowest roof")[at] if len(roofs) > 1 else "roof",
+            x=ends,
+            y=[min(peak, rate * end) for end in ends],
+            style="low_roof" if at else "roof",
+        )
 
 
 def _comparison(found: Comparison, one: Study, other: Study) -> Section:

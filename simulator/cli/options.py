@@ -216,8 +216,7 @@ def _with_changes(device: "Device", changes: list[str]) -> "Device":
     try:
         changed = replace(device, values)
     except InputError as error:
-        lines = [problem.replace("replace: ", "--set ", 1) for problem in error.problems]
-        raise InputError(lines) from None
+        raise InputError([f"--set {problem}" for problem in error.problems]) from None
     _refuse_bare_quantities(changed, texts, values)
     return changed
 
@@ -226,13 +225,11 @@ def _refuse_bare_quantities(
     device: "Device", texts: dict[str, str], values: dict[str, Any]
 ) -> None:
     """Refuse numbers without a unit: `replace` takes them in the base unit, a file does not."""
-    from simulator.config import resolved
+    from simulator.config import value_at
 
     problems = []
     for path, value in values.items():
-        here: Any = resolved(device)
-        for step in path.split("."):
-            here = here[int(step)] if isinstance(here, list) else here[step]
+        here = value_at(device, path)
         if isinstance(here, str) and not isinstance(value, str):
             problems.append(f"--set {path}: '{texts[path]}' has no unit; it would mean '{here}'")
     if problems:

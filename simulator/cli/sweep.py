@@ -201,7 +201,7 @@ def _run(
         options["strategy"] = loaded.strategy or "nsga2"
     with _bar(loaded.objectives[0]) as seen:
         try:
-            tally = run(loaded, study, seen=seen, **options)
+            tally = run(loaded, study, seen=seen, warn=output.warn, **options)
         except KeyboardInterrupt:
             output.warn(f"{study} keeps what has ended; the same command goes on")
             raise

@@ -10,6 +10,7 @@ from simulator.config.loading import (
     names,
     replace,
     resolved,
+    value_at,
 )
 from simulator.config.part import (
     FOLDER,
@@ -55,4 +56,5 @@ __all__ = [
     "replace",
     "resolved",
     "unknown",
+    "value_at",
 ]

@@ -80,15 +80,16 @@ def by_name(schema: type[PartT], load: Callable[[str], PartT]) -> Any:
     ]
 
 
-def replace(part: PartT, changes: Mapping[str, Any]) -> PartT:
+def replace(part: PartT, changes: Mapping[str, Any], *, root: str = "") -> PartT:
     """Return a checked copy with the values at dotted YAML paths changed.
 
     `replace(device, {"matrix.weight_buffers": 1, "memory.bandwidth": "1 TB/s"})`: a step is a key
-    or the index of a list. A bare number for a quantity is in its base unit. Raises `InputError`.
+    or the index of a list. A bare number for a quantity is in its base unit. Raises `InputError`,
+    whose paths begin with `root`: where the part stands in what the user wrote.
     """
     data = resolved(part)
     problems = [
-        f"replace: {problem}"
+        f"{root}.{problem}" if root else problem
         for path, value in changes.items()
         if (problem := _set(data, path, value))
     ]
@@ -98,7 +99,7 @@ def replace(part: PartT, changes: Mapping[str, Any]) -> PartT:
     try:
         return schema.model_validate_json(json.dumps(data, default=_plain))
     except ValidationError as error:
-        raise InputError(describe(error, schema, "replace")) from error
+        raise InputError(describe(error, schema, root=root)) from error
 
 
 def resolved(part: Part) -> dict[str, Any]:
@@ -106,14 +107,23 @@ def resolved(part: Part) -> dict[str, Any]:
     return part.model_dump(mode="json", by_alias=True)
 
 
+def value_at(part: Part, path: str) -> Any:
+    """Return the resolved value at a dotted YAML path, None where there is nothing."""
+    here: Any = resolved(part)
+    for step in path.split("."):
+        here = _child(here, step)
+    return here
+
+
 def dump_yaml(part: Part) -> str:
     """Write the resolved part as YAML; loading it gives an equal part."""
     return yaml.dump(resolved(part), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def content_hash(part: Part) -> str:
-    """Return 16 hex digits that depend on all resolved values and on nothing else."""
-    canonical = json.dumps(resolved(part), sort_keys=True, separators=(",", ":"))
+def content_hash(part: Part, path: str = "") -> str:
+    """Return 16 hex digits that depend on all resolved values, at a path, and on nothing else."""
+    value = value_at(part, path) if path else resolved(part)
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
 
 
@@ -215,4 +225,4 @@ def _plain(value: object) -> Any:
     """Turn a part given as a value into plain data; for `json.dumps`."""
     if isinstance(value, Part):
         return resolved(value)
-    raise InputError(f"replace: expected plain values or parts, got {value!r}")
+    raise InputError(f"expected plain values or parts, got {value!r}")

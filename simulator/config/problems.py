@@ -31,31 +31,44 @@ _BOUNDS = {
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the choice nearest to `word`, or "" if none is near.
 
-    One that starts with the word comes before others.
+    One that starts with the word comes before others. What stands after the last dot of a choice
+    may be near, too; all that end so are named: "did you mean 'prefill.x' or 'decode.x'?".
     """
-    known = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), sorted(known), n=3, cutoff=0.6)
-    near = [choice for choice in near if choice.startswith(word.lower())] or near
-    return f"; did you mean {known[near[0]]!r}?" if near else ""
+    known: dict[str, list[str]] = {}
+    for choice in sorted(choices):
+        whole = choice.lower()
+        for text in {whole, whole.rpartition(".")[2]}:
+            known.setdefault(text, []).append(choice)
+    near = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.6)
+    near = [text for text in near if text.startswith(word.lower())] or near
+    return f"; did you mean {' or '.join(map(repr, known[near[0]]))}?" if near else ""
 
 
-def unknown(noun: str, word: str, choices: Iterable[str]) -> str:
-    """Return "unknown NOUN 'word'; did you mean 'x'? known: x, y"."""
-    listed = sorted(choices)
-    near = did_you_mean(word, listed)
+def unknown(noun: str, word: str, choices: Iterable[str], *, listed: str = "") -> str:
+    """Return "unknown NOUN 'word'; did you mean 'x'? known: x, y".
+
+    listed: where the choices can be read, in place of them all.
+    """
+    choices = sorted(choices)
+    near = did_you_mean(word, choices)
     join = f"{near} " if near else "; "
-    return f"unknown {noun} {word!r}{join}known: {', '.join(listed) or 'none'}"
+    return f"unknown {noun} {word!r}{join}known: {listed or ', '.join(choices) or 'none'}"
 
 
-def describe(error: ValidationError, schema: Any, label: str) -> list[str]:
-    """Return one line for each problem in `error`, raised in making an object of `schema`."""
-    return [f"{label}: {_line(record, schema)}" for record in error.errors(include_url=False)]
+def describe(error: ValidationError, schema: Any, label: str = "", *, root: str = "") -> list[str]:
+    """Return one line for each problem in `error`, raised in making an object of `schema`.
+
+    label: what lines begin with. root: what paths do.
+    """
+    lines = [_line(record, schema, root) for record in error.errors(include_url=False)]
+    return [f"{label}: {line}" for line in lines] if label else lines
 
 
-def _line(record: ErrorDetails, schema: Any) -> str:
+def _line(record: ErrorDetails, schema: Any, root: str) -> str:
     path, parent = _walk(schema, record["loc"])
     sentence = _tag_sentence(record, path) or _sentence(record, path, parent)
-    return f"{_dotted(path)}: {sentence}" if path else sentence
+    shown = _dotted([root, *path] if root else path)
+    return f"{shown}: {sentence}" if shown else sentence
 
 
 def _dotted(path: Sequence[str | int]) -> str:

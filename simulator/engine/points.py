@@ -50,7 +50,7 @@ from simulator.mapping.served import MOST_ASKED, Served, key_of, shape_of
 from simulator.mapping.sheet import FUNCTIONS, Array, Sheet, Tables, no_sheet
 from simulator.mapping.sheet_plan import Bench, Cores, Floats
 from simulator.mapping.target import rates_of, too_small
-from simulator.mapping.tiling import FOUND, cuts
+from simulator.mapping.tiling import FOUND, OF_CUT, cuts
 from simulator.workload import Workload
 
 #: Times in ps from here on are left to `simulate`: quotients of whole numbers above 2^53 would be
@@ -347,8 +347,11 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
     # Without any spills: nothing is planned then.
     full = sheet.held_bytes > designs.whole[:, plan.MEMORY]
     refusals[full, 0] = -1
-    # Designs with the same matrix unit one after the other: what depends on it alone is kept.
-    order = np.argsort(designs.model_of, kind="stable")
+    # Alike designs one after the other: what is found of one is kept for the next. Most depends on
+    # the matrix unit, least on the lanes.
+    whole = designs.whole
+    keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *designs.speeds[0].T)
+    order = np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of))
     order = order[(asked & quick & ~full)[order]]
     benches, bounding = [_bench(t, cores) for cores in designs.cores], _bounding(t)
     unknown = np.zeros(count, dtype=np.bool_)
@@ -451,11 +454,15 @@ def _bench(t: Tables, cores: Cores) -> Bench:
         barred=np.zeros(len(t.lives), dtype=np.bool_),
         live=_room(len(t.ops)),
         needed=_room(1),
+        cuts=_room(max(map(cuts, products[:, 2].tolist()), default=1), OF_CUT),
         found=_room(most, FOUND),
         energies=np.zeros(most),
         a_ps=np.zeros(max(map(cuts, products[:, 2].tolist()), default=1)),
         out_ps=np.zeros(max(map(cuts, products[:, 1].tolist()), default=1)),
-        tiled=_room(len(cores.grids), plan.TILED),
+        asked=_room(len(t.ops), plan.ASKED),
+        asked_speeds=np.zeros((len(t.ops), plan.ASKED_SPEEDS)),
+        answers=_room(len(t.ops), 2),
+        tiled=_room(len(t.ops), len(cores.grids), plan.TILED),
         tiled_pj=np.zeros(len(cores.grids)),
         tilings=_room(len(t.ops), of_attention, 3),
         totals=_room(len(t.ops), of_attention, 2, TOTALS),

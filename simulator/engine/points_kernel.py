@@ -234,8 +234,8 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
                         plan_gather(op, operands, rates, bench.kept, cores, row, own)
                     elif op[sheet.KIND] == sheet.PRODUCT:
                         fits = plan_product(
-                            op, operands, t.inputs, unit, w, rates, memory, cores, room, bench,
-                            row, own,
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, memory, cores,
+                            room, bench, row, own,
                         )  # fmt: skip
                     else:
                         fits = plan_attention(

@@ -21,6 +21,8 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from simulator.kernels import inlined
+
 WEIGHT_STATIONARY, OUTPUT_STATIONARY, INPUT_STATIONARY, ADDER_TREE, THROUGHPUT = range(5)
 
 
@@ -647,7 +649,7 @@ def flow_ps(p: Pipeline) -> int:
     return flow_times(p, 0, 0, 0, 0, 0, 0, flow_room(p.steps)).stored
 
 
-@register_jitable
+@inlined
 def pipeline_ps(p: Pipeline) -> int:
     """Return the makespan of one operation alone, prologue and epilogue included, in closed form.
 
@@ -660,7 +662,7 @@ def pipeline_ps(p: Pipeline) -> int:
     outputs = p.steps // p.every
     first = head + (p.every - 1) * pace + (p.extra if outputs == 1 else 0)
     last = head + (p.steps - 1) * pace + p.extra
-    if p.load > 0:
+    if p.load > 0 and head > p.slots * pace:
         # Too few slots to cover the latency: a load waits for the main step that frees its slot.
         loops = (p.steps - 1) // p.slots
         rest = (p.steps - 1) - loops * p.slots

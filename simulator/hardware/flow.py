@@ -4,7 +4,8 @@ Where no stage behind main holds main up, the end of each step is the longest of
 the flow shop, whose steps are equal: a path goes through all stages once (`round_ps`), spends all
 other steps in the slowest, and goes back from main to loads as often as their slots allow, or never
 (its length is linear in how often). Where the vector unit takes turns between `ready` and `post`,
-one short pass over the steps does. All else is left to `flow_times`.
+or the matrix unit between main and `second`, one short pass over the steps does. All else is left
+to `flow_times`.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,16 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.hardware.equations import MAIN, POST, Pipeline, Times, flow_times, steps_behind
+from simulator.hardware.equations import (
+    MAIN,
+    POST,
+    SECOND,
+    STORE,
+    Pipeline,
+    Times,
+    flow_times,
+    steps_behind,
+)
 
 
 class Starts(NamedTuple):
@@ -152,6 +162,50 @@ def shared_flow(p: Pipeline, s: Starts, ends: NDArray[np.int64]) -> Times:
 
 
 @register_jitable
+def fused_flow(  # noqa: C901 - all stages of a step read best in one place
+    p: Pipeline, s: Starts, ends: NDArray[np.int64]
+) -> Times:
+    """Return when an operation is done whose matrix unit takes turns; each step is an output.
+
+    `ends`: by step, after two that never limit.
+    """
+    behind, after_main = steps_behind(p), POST if p.post > 0 else SECOND
+    for stage in (MAIN, POST, SECOND, STORE):
+        ends[stage, 0] = ends[stage, 1] = s.begin
+    loaded = vector = writing = result = s.begin
+    matrix = main = s.main
+    for turn in range(p.steps + behind):
+        if turn < p.steps:
+            there = s.begin
+            if p.load > 0:
+                if turn >= p.slots:
+                    loaded = max(loaded, ends[SECOND, 2 + turn - p.slots])
+                if turn == s.gated:
+                    loaded = max(loaded, s.gate)
+                loaded += p.load
+                there = loaded + p.latency
+            if p.ready > 0:
+                there = vector = max(there, vector, ends[MAIN, turn]) + p.ready
+            matrix = max(there, matrix, ends[after_main, turn]) + p.main
+            if turn == p.steps - 1:
+                matrix += p.extra
+            main = ends[MAIN, 2 + turn] = matrix
+        output = turn - behind
+        if output < 0:
+            continue
+        result = ends[MAIN, 2 + output]
+        if p.post > 0:
+            vector = max(result, vector, s.vector, ends[SECOND, output]) + p.post
+            result = ends[POST, 2 + output] = vector
+        matrix = max(result, matrix, ends[STORE, output] if p.store > 0 else matrix) + p.second
+        result = ends[SECOND, 2 + output] = matrix
+        if p.store > 0:
+            writing = ends[STORE, 2 + output] = max(writing, result) + p.store
+    posted = vector if p.post > 0 else main
+    return Times(loaded, main, posted, result, writing if p.store > 0 else result)
+
+
+@register_jitable
 def flow(
     p: Pipeline,
     begin: int,
@@ -164,8 +218,11 @@ def flow(
 ) -> Times:
     """Return what `flow_times` returns, as fast as the pipeline allows."""
     s = Starts(begin, gated, gate, main_from, vector_from)
-    # Loads and stores, or main and second, would take turns on one unit.
-    if p.second == 0 and (p.store == 0 or p.load == 0 or apart == 1):
+    # Loads and stores would take turns on the memory.
+    alone = p.store == 0 or p.load == 0 or apart == 1
+    if alone and p.second > 0 and p.every == 1:
+        return fused_flow(p, s, ends)
+    if alone and p.second == 0:
         if p.ready > 0 and p.post > 0:
             return shared_flow(p, s, ends)
         if goes_on(p, s):

@@ -64,6 +64,7 @@ from simulator.mapping.tiling import (
     padded_bytes,
     scan_gemm,
     spilled_sum_bytes,
+    stages_of,
     temporal_pieces,
     tile_of,
     tile_size,
@@ -84,6 +85,8 @@ READ_PS_PER_BYTE, LEAST_PS_PER_BYTE, PJ_PER_MEMORY_BIT, PJ_PER_SCRATCHPAD_BIT = 
 STEPS, EVERY, SLOTS, MAIN = 0, 1, 2, 6
 LOAD_BYTES, STORE_BYTES, FREE_LOADS, UNIT, ASIDE, EXCLUSIVE = range(11, 17)
 ROW = 17
+#: Numbers that a product is tiled for, beside what it is by itself.
+ASKED, ASKED_SPEEDS = 13, 4
 #: Units, as `engine.bound` counts them.
 MATRIX, VECTOR, NETWORK = 0, 1, 3
 #: Columns of what it does. tiles: of a product (m, n, k, order), of attention (queries, keys,
@@ -121,20 +124,25 @@ class Bench(NamedTuple):
 
     kept, barred: lives on chip, and those that must be in memory; live: bytes at each operation;
     needed: the bytes that one which does not fit needs at least.
-    found, energies, a_ps, out_ps: of `scan_gemm`; tiled, tiled_pj: the best on each grid of cores,
-    as `found` and `energies`. tilings, totals: of attention, by operation;
-    counted: how many there are, and for which models, from 1 on; lengths: requests, queries and
-    keys of its one group.
+    cuts, found, energies, a_ps, out_ps: of `scan_gemm`. By operation: what its product was last
+    tiled for (asked, asked_speeds), the best on each grid of cores (tiled, as `found`), which of
+    them, or -1 and the bytes that it needs (answers). tiled_pj: as `energies`. tilings, totals: of
+    attention, by operation; counted: how many there are, and for which models, from 1 on; lengths:
+    requests, queries and keys of its one group.
     """
 
     kept: Bools
     barred: Bools
     live: Array
     needed: Array
+    cuts: Array
     found: Array
     energies: Floats
     a_ps: Floats
     out_ps: Floats
+    asked: Array
+    asked_speeds: Floats
+    answers: Array
     tiled: Array
     tiled_pj: Floats
     tilings: Array
@@ -360,19 +368,21 @@ def on_grid(unit: MatrixModel, product: Product, cores: Cores, grid: int, room: 
 
 @register_jitable
 def tile_product(
-    unit: MatrixModel, product: Product, cores: Cores, rates: Rates, memory: Memory, room: int,
-    bench: Bench,
+    i: int, unit: MatrixModel, product: Product, cores: Cores, rates: Rates, memory: Memory,
+    room: int, bench: Bench,
 ) -> int:  # fmt: skip
-    """Tile a product on each grid of cores; return the best of `bench.tiled`, -1 where none fits.
+    """Tile a product on each grid of cores; return the best of `tiled`, -1 where none fits.
 
     As `products.tiled_product`.
     """
-    count, grids = 0, len(cores.grids)
+    tiled, count, grids = bench.tiled[i], 0, len(cores.grids)
     for grid in range(grids):
         p = on_grid(unit, product, cores, grid, room)
         price_cuts(p, rates, memory, bench)
-        tiles, time = scan_gemm(p, rates, bench.a_ps, bench.out_ps, bench.found, bench.energies)
-        row = bench.tiled[count]
+        tiles, time = scan_gemm(
+            p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
+        )
+        row = tiled[count]
         row[TIME], row[GRID] = time, grid
         row[TILE_M], row[TILE_N], row[TILE_K], row[ORDER] = tiles
         if grids == 1 and time >= 0:
@@ -384,20 +394,63 @@ def tile_product(
         bits = gemm_work(p, temporal_pieces(p, tile.m, tile.n, tile.k), t.k_spills)[1]
         bench.tiled_pj[count] = energy_of(t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates)
         count += 1
-    return best_of(bench.tiled, bench.tiled_pj, count) if count > 0 else -1
+    return best_of(tiled, bench.tiled_pj, count) if count > 0 else -1
+
+
+@register_jitable
+def as_before(known: Array | Floats, asked: tuple[float, ...]) -> bool:
+    """Write what is asked over what is known; tell whether it was the same."""
+    same = True
+    for place in range(len(asked)):
+        same = same and known[place] == asked[place]
+        known[place] = asked[place]
+    return same
+
+
+@register_jitable
+def known_product(
+    bench: Bench, i: int, model: int, product: Product, room: int, rates: Rates, memory: Memory
+) -> bool:
+    """Tell whether a product was last tiled for the same.
+
+    Designs that differ elsewhere, and shares of the scratchpad, often ask for the same. What the
+    product is by itself, and the cores, are those of the bench.
+    """
+    asked = (
+        model + 1, product.a_memory_bits, product.out_memory_bits, product.side_memory_bits,
+        product.ready_cycles, product.post_cycles, room, rates.clock_hz, rates.latency_ps,
+        rates.descriptor_ps, rates.burst_bytes, memory.striped.channels,
+        memory.striped.interleave_bytes,
+    )  # fmt: skip
+    speeds = (
+        rates.read_ps_per_byte, memory.least_ps_per_byte, rates.pj_per_memory_bit,
+        rates.pj_per_scratchpad_bit,
+    )  # fmt: skip
+    same = as_before(bench.asked[i], asked)
+    return as_before(bench.asked_speeds[i], speeds) and same
 
 
 @register_jitable
 def plan_product(
-    op: Array, operands: Array, inputs: int, unit: MatrixModel, whole: Array, rates: Rates,
-    memory: Memory, cores: Cores, room: int, bench: Bench, row: Array, done: Array,
+    i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
+    rates: Rates, memory: Memory, cores: Cores, room: int, bench: Bench, row: Array, done: Array,
 ) -> bool:  # fmt: skip
-    """Plan a product, as `products.plan_product`; tell whether it fits."""
+    """Plan a product, as `products.plan_product`; tell whether it fits.
+
+    model: number of the design's matrix models.
+    """
     product = product_of(op, operands, inputs, whole, bench.kept)
-    best = tile_product(unit, product, cores, rates, memory, room, bench)
+    if not known_product(bench, i, model, product, room, rates, memory):
+        unknown = memory.served.asked[0]
+        bench.answers[i, 0] = tile_product(i, unit, product, cores, rates, memory, room, bench)
+        bench.answers[i, 1] = bench.needed[0]
+        if memory.served.asked[0] > unknown:
+            # Tiled for shapes that are still to be served: no answer.
+            bench.asked[i, 0] = 0
+    best, bench.needed[0] = bench.answers[i, 0], bench.answers[i, 1]
     if best < 0:
         return False
-    tiled = bench.tiled[best]
+    tiled = bench.tiled[i, best]
     grid, time = cores.grids[tiled[GRID]], tiled[TIME]
     m, n, k, order = tiled[TILE_M], tiled[TILE_N], tiled[TILE_K], tiled[ORDER]
     p = on_grid(unit, product, cores, tiled[GRID], room)
@@ -411,7 +464,8 @@ def plan_product(
     ready_ps = cycles_ps(rates, p.ready_cycles * t.w_loads)
     main_ps = cycles_ps(rates, total_cycles(work) + ends[0] + ends[1])
     post_ps = cycles_ps(rates, p.post_cycles)
-    pipeline = gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps)
+    stages = stages_of(t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps)
+    pipeline = gemm_pipeline(rates, t, stages)
     put(row, pipeline, t.load_bytes, tile.store_bytes)
     # Cores that share M each widen the same weights.
     book(done, op, work, ends, rates, t.w_loads * grid[0], grid[0] * grid[1])

@@ -35,7 +35,7 @@ from simulator.hardware.equations import (
     tile_loads,
     total_cycles,
 )
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 #: Most tiles of one operation: what needs more is refused as too large for the scratchpad.
 MAX_TILES = 262_144
@@ -134,11 +134,15 @@ def cycles_ps(rates: Rates, cycles: int) -> int:
 
 
 @register_jitable
+def piece_bytes(bits: int, pieces: int, burst: int) -> int:
+    """Return the bytes of one of `pieces` contiguous parts of a stream, padded to whole bursts."""
+    return ceil_div(bits, 8 * pieces * burst) * burst if bits > 0 else 0
+
+
+@register_jitable
 def padded_bytes(bits: int, pieces: int, burst: int) -> int:
     """Return the bytes of a stream in `pieces` contiguous parts, each padded to whole bursts."""
-    if bits == 0:
-        return 0
-    return pieces * ceil_div(ceil_div(bits, 8 * pieces), burst) * burst
+    return pieces * piece_bytes(bits, pieces, burst)
 
 
 @register_jitable
@@ -187,8 +191,9 @@ def gemm_steps(p: GemmProblem) -> tuple[int, int]:
 class Tile(NamedTuple):
     """What a tiling moves and holds whatever the order of its loops.
 
-    m, n, k: tiles of each dimension; a_pieces, w_pieces: contiguous parts of an operand. a_bytes,
-    w_bytes: of an operand once, padded; a_core_bytes, w_core_bytes, side_core_bytes: a core's part.
+    m, n, k: tiles of each dimension; a_pieces, w_pieces: contiguous parts of a core's operand.
+    a_bytes, w_bytes: of an operand once, padded; a_core_bytes, w_core_bytes, side_core_bytes: a
+    core's part.
     store_ps: of all stores. tile_bytes: of a tile of both operands; static_bytes: of outputs and
     widened weights in flight.
     """
@@ -281,11 +286,25 @@ def tile_of(
 ) -> Tile:
     """Return what tiles of a size move and hold in any order of loops."""
     m, n, k = ceil_div(p.m, tile_m), ceil_div(p.n, tile_n), ceil_div(p.k, tile_k)
+    return counted_tile(p, rates, edges, (tile_m, tile_n, tile_k), (m, n, k))
+
+
+@inlined
+def counted_tile(
+    p: GemmProblem,
+    rates: Rates,
+    edges: Edges,
+    sizes: tuple[int, int, int],
+    counts: tuple[int, int, int],
+) -> Tile:
+    """Return what tiles move and hold whose sizes and counts (m, n, k) are known."""
+    tile_m, tile_n, tile_k = sizes
+    m, n, k = counts
     burst = rates.burst_bytes
     a_pieces, w_pieces = p.products * (p.m * k if k > 1 else m), p.products * n * k
-    a_bytes = padded_bytes(p.a_memory_bits, a_pieces * p.a_shards, burst)
-    w_bytes = padded_bytes(p.w_memory_bits, w_pieces * p.w_shards, burst)
-    w_bytes += padded_bytes(p.w_metadata_bits, w_pieces * p.w_shards, burst)
+    a_piece = piece_bytes(p.a_memory_bits, a_pieces * p.a_shards, burst)
+    w_piece = piece_bytes(p.w_memory_bits, w_pieces * p.w_shards, burst)
+    w_piece += piece_bytes(p.w_metadata_bits, w_pieces * p.w_shards, burst)
     out_pieces = p.products * (p.m * n if n > 1 else m)
     store = padded_bytes(p.out_memory_bits, out_pieces, burst)
     side = padded_bytes(p.side_memory_bits, p.products * m * n, burst)
@@ -296,16 +315,17 @@ def tile_of(
         static += 2 * ceil_div(tile_m * tile_n * p.out_bits, 8)
     if p.ready_cycles > 0:
         static += 2 * ceil_div(tile_k * tile_n * p.w_bits, 8)
-    a_core, w_core = ceil_div(a_bytes, p.a_shards), ceil_div(w_bytes, p.w_shards)
-    side_core = ceil_div(side, max(p.a_shards, p.w_shards))
-    tile = ceil_div(w_core, w_pieces) + ceil_div(a_core, p.products * m * k)
+    a_core, w_core = a_pieces * a_piece, w_pieces * w_piece
+    side_core = ceil_div(side, max(p.a_shards, p.w_shards)) if side > 0 else 0
+    # A tile of activations is one piece, or as many pieces of rows as it has rows.
+    tile = w_piece + (ceil_div(p.m * a_piece, m) if k > 1 and a_piece > 0 else a_piece)
     return Tile(
-        m, n, k, a_pieces, w_pieces, a_bytes, w_bytes, a_core, w_core, side, side_core,
-        store, out_pieces if n > 1 else 1, store_ps, tile, static,
+        m, n, k, a_pieces, w_pieces, a_core * p.a_shards, w_core * p.w_shards, a_core, w_core, side,
+        side_core, store, out_pieces if n > 1 else 1, store_ps, tile, static,
     )  # fmt: skip
 
 
-@register_jitable
+@inlined
 def spilled_sum_bytes(
     p: GemmProblem, tile_m: int, tile_n: int, tiles_k: int, order: int, in_arrays: int
 ) -> int:
@@ -314,7 +334,7 @@ def spilled_sum_bytes(
     return held if held > in_arrays else 0
 
 
-@register_jitable
+@inlined
 def gemm_traffic(
     p: GemmProblem,
     rates: Rates,
@@ -336,12 +356,15 @@ def gemm_traffic(
     static = tile.static_bytes + sums
     free = p.room_bytes - static - tile.tile_bytes
     outputs, every = pieces
-    if free < ceil_div(core, outputs * every):
-        # A small scratchpad: hand on each tile as it comes.
-        outputs, every = max(outputs, p.products * tile.m * tile.n), max(every, tile.k)
     steps = outputs * every
     slot = ceil_div(core, steps)
-    slots = steps if slot == 0 else 1 + free // slot
+    if free < slot:
+        # A small scratchpad: hand on each tile as it comes.
+        outputs, every = max(outputs, p.products * tile.m * tile.n), max(every, tile.k)
+        steps = outputs * every
+        slot = ceil_div(core, steps)
+    # Mostly there is room for all of them.
+    slots = steps if slot == 0 or free >= (steps - 1) * slot else 1 + free // slot
     descriptors = 0
     if tile.a_bytes > 0:
         descriptors += a_loads * p.products * tile.m * tile.k
@@ -369,28 +392,43 @@ def gemm_work(p: GemmProblem, pieces: int, k_spills: int) -> tuple[int, int]:
     return total_cycles(w) + first + last, w.read_bits + w.write_bits
 
 
-@register_jitable
-def gemm_pipeline(
-    rates: Rates, t: Traffic, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
-) -> Pipeline:
-    """Return the pipeline of a tiling whose stages take so long in all."""
-    steps = t.outputs * t.every
-    return Pipeline(
-        steps,
-        t.every,
-        t.slots,
-        rates.latency_ps if t.load_bytes > 0 else 0,
-        ceil_div(t.load_ps, steps),
+class Stages(NamedTuple):
+    """ps of a step of the stages of a pipeline but loads, as in `Pipeline`."""
+
+    ready: int
+    main: int
+    extra: int
+    post: int
+    store: int
+
+
+@inlined
+def stages_of(
+    outputs: int, every: int, ready_ps: int, main_ps: int, post_ps: int, store_ps: int
+) -> Stages:
+    """Return the stages of a tiling that take so long in all."""
+    steps = outputs * every
+    return Stages(
         ceil_div(ready_ps, steps),
         main_ps // steps,
         main_ps - main_ps // steps * steps,
-        ceil_div(post_ps, t.outputs),
-        0,
-        ceil_div(store_ps, t.outputs),
+        ceil_div(post_ps, outputs),
+        ceil_div(store_ps, outputs),
     )
 
 
-@register_jitable
+@inlined
+def gemm_pipeline(rates: Rates, t: Traffic, s: Stages) -> Pipeline:
+    """Return the pipeline of a tiling."""
+    steps = t.outputs * t.every
+    latency = rates.latency_ps if t.load_bytes > 0 else 0
+    load = ceil_div(t.load_ps, steps)
+    return Pipeline(
+        steps, t.every, t.slots, latency, load, s.ready, s.main, s.extra, s.post, 0, s.store
+    )
+
+
+@inlined
 def energy_of(load: int, store: int, fill: int, scratchpad_bits: int, rates: Rates) -> float:
     """Return the energy in pJ by which tilings that are equally fast are told apart.
 
@@ -422,6 +460,7 @@ def gemm_choice(
     cycles, bits = gemm_work(p, pieces, t.k_spills)
     ready, post = p.ready_cycles * t.w_loads, p.post_cycles
     ready_ps, main_ps, post_ps = (cycles_ps(rates, each) for each in (ready, cycles, post))
+    stages = stages_of(t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps)
     return Choice(
         t.needed_bytes if t.needed_bytes <= p.room_bytes else -1,
         t.needed_bytes,
@@ -433,7 +472,7 @@ def gemm_choice(
         t.ring_bytes,
         pieces,
         t.k_spills,
-        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps),
+        gemm_pipeline(rates, t, stages),
         _accesses(t, tile),
     )
 
@@ -460,6 +499,11 @@ def slack_ps(time_ps: int) -> int:
 #: Columns of a table of tilings that fit; the last hold the sizes of the tiles and the order.
 TIME, FOOTPRINT, TILES = range(3)
 FOUND = TILES + 4
+
+
+#: Columns of what is known by the cut of K: tiles, and main steps with spills.
+SIZE, COUNT, MAIN_PS, BITS = range(4)
+OF_CUT = 4
 
 
 @register_jitable
@@ -500,10 +544,11 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
     rates: Rates,
     a_ps: NDArray[np.float64],
     out_ps: NDArray[np.float64],
+    room: NDArray[np.int64],
     found: NDArray[np.int64],
     energies: NDArray[np.float64],
 ) -> tuple[tuple[int, int, int, int], int]:
-    """Look at all tilings; see `search_gemm`. `found` and `energies` are room to work in.
+    """Look at all tilings; see `search_gemm`. `room`, `found`, `energies` are room to work in.
 
     a_ps, out_ps: of a byte, by the cut of K and of N. What takes longer than `limit` in one stage
     alone can neither be the fastest nor count as equally fast, and is skipped.
@@ -515,38 +560,48 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
     least_needed = limit = -1
     count = 0
     steps, in_arrays = gemm_steps(p), held_sum_bytes(p.unit)
-    post_ps = cycles_ps(rates, p.post_cycles)
-    # Cycles depend on how the temporal dimension is cut and on spills: mostly those of before.
-    known_pieces, known_spills, main_ps, bits = -1, -1, 0, 0
-    floor_pieces, floor_ps, known_loads, ready_ps = -1, 0, -1, 0
+    post_ps, known_loads, ready_ps = cycles_ps(rates, p.post_cycles), -1, 0
+    # Cycles depend on how the temporal dimension is cut and on spills, none or by the cut of K.
+    known_pieces, floor_ps, floor_bits = -1, 0, 0
+    # Neighbours mostly differ in their loads alone.
+    known_stages, stages = (-1, -1, -1, -1, -1), Stages(0, 0, 0, 0, 0)
+    cuts_k = cuts(folds_k)
+    for cut_k in range(cuts_k):
+        room[cut_k, SIZE] = tile_size(p.k, folds_k, grain_k, cut_k)
+        room[cut_k, COUNT] = ceil_div(p.k, room[cut_k, SIZE])
     # Whether tiles of N or K cut the temporal dimension too.
     cut_by_others = p.unit.kind == INPUT_STATIONARY or p.unit.kind == OUTPUT_STATIONARY
     for cut_m in range(cuts(folds_m)):
         tile_m = tile_size(p.m, folds_m, grain_m, cut_m)
         tiles_m = ceil_div(p.m, tile_m)
-        if limit >= 0 and not cut_by_others:
-            floor_pieces = temporal_pieces(p, tiles_m, 1, 1)
-            floor_ps = cycles_ps(rates, gemm_work(p, floor_pieces, 0)[0])
-            if floor_ps > limit:
-                continue
+        pieces = temporal_pieces(p, tiles_m, 1, 1)
         for cut_n in range(cuts(folds_n)):
             tile_n = tile_size(p.n, folds_n, grain_n, cut_n)
             tiles_n = ceil_div(p.n, tile_n)
-            for cut_k in range(cuts(folds_k)):
-                tile_k = tile_size(p.k, folds_k, grain_k, cut_k)
-                tiles_k = ceil_div(p.k, tile_k)
+            for cut_k in range(cuts_k):
+                tile_k, tiles_k = room[cut_k, SIZE], room[cut_k, COUNT]
                 if tiles_m * tiles_n * tiles_k > MAX_TILES:
                     break
-                pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
-                if pieces != floor_pieces and limit >= 0:
-                    # Spills only add to the main steps.
-                    floor_pieces, floor_ps = pieces, cycles_ps(rates, gemm_work(p, pieces, 0)[0])
+                if cut_by_others:
+                    pieces = temporal_pieces(p, tiles_m, tiles_n, tiles_k)
+                if pieces != known_pieces:
+                    known_pieces = pieces
+                    floor_cycles, floor_bits = gemm_work(p, pieces, 0)
+                    floor_ps = cycles_ps(rates, floor_cycles)
+                    room[:cuts_k, MAIN_PS] = -1
+                # Spills only add to the main steps.
                 if floor_ps > limit >= 0:
                     continue
                 edges = Edges(a_ps[cut_k], out_ps[cut_n])
-                tile = tile_of(p, rates, edges, tile_m, tile_n, tile_k)
+                tile = counted_tile(
+                    p, rates, edges, (tile_m, tile_n, tile_k), (tiles_m, tiles_n, tiles_k)
+                )
+                if tile.tile_bytes + tile.static_bytes > p.room_bytes and count > 0:
+                    continue
                 before = one_before = two_before = (-1, -1, -1)
-                for order in range(4 if tile_k < p.k else 2):
+                # Where M or N is not cut, an inner loop over it changes nothing.
+                inner = tiles_k > 1 and tiles_m > 1 and tiles_n > 1
+                for order in range(4 if inner else 2):
                     a_loads, w_loads = tile_loads(order, tiles_m, tiles_n, tiles_k)
                     sums = spilled_sum_bytes(p, tile_m, tile_n, tiles_k, order, in_arrays)
                     # Orders that move and hold the same are one candidate: the first is taken.
@@ -563,15 +618,21 @@ def scan_gemm(  # noqa: C901 - one loop a dimension, and the reasons to skip a c
                         continue
                     if t.load_ps + tile.store_ps > limit >= 0:
                         continue
-                    if pieces != known_pieces or t.k_spills != known_spills:
-                        cycles, bits = gemm_work(p, pieces, t.k_spills)
-                        known_pieces, known_spills = pieces, t.k_spills
-                        main_ps = cycles_ps(rates, cycles)
+                    main_ps, bits = floor_ps, floor_bits
+                    if t.k_spills > 0:
+                        if room[cut_k, MAIN_PS] < 0:
+                            cycles, room[cut_k, BITS] = gemm_work(p, pieces, t.k_spills)
+                            room[cut_k, MAIN_PS] = cycles_ps(rates, cycles)
+                        main_ps, bits = room[cut_k, MAIN_PS], room[cut_k, BITS]
                     if w_loads != known_loads:
                         known_loads, ready_ps = w_loads, cycles_ps(rates, p.ready_cycles * w_loads)
-                    time = pipeline_ps(
-                        gemm_pipeline(rates, t, ready_ps, main_ps, post_ps, tile.store_ps)
-                    )
+                    asked = (t.outputs, t.every, ready_ps, main_ps, tile.store_ps)
+                    if asked != known_stages:
+                        known_stages = asked
+                        stages = stages_of(
+                            t.outputs, t.every, ready_ps, main_ps, post_ps, tile.store_ps
+                        )
+                    time = pipeline_ps(gemm_pipeline(rates, t, stages))
                     if time > limit >= 0:
                         continue
                     if limit < 0 or time + slack_ps(time) < limit:
@@ -605,7 +666,8 @@ def search_gemm(
     out_ps = [out_ps_per_byte(p, rates, memory, tiles) for tiles in tile_counts(p.n, grain_n)]
     found, energies = np.empty((most, FOUND), dtype=np.int64), np.empty(most)
     # Only the tiles come out of the kernel: whole choices would take Numba seconds to compile.
-    tiles, time = scan_gemm(p, rates, np.array(a_ps), np.array(out_ps), found, energies)
+    room = np.empty((len(a_ps), OF_CUT), dtype=np.int64)
+    tiles, time = scan_gemm(p, rates, np.array(a_ps), np.array(out_ps), room, found, energies)
     return gemm_choice(p, rates, memory, *tiles), tiles, time
 
 

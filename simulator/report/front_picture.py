@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from simulator.errors import InputError
 from simulator.report.style import (
@@ -25,6 +25,7 @@ from simulator.report.style import (
     INK,
     METADATA,
     WIDTH_IN,
+    apart,
     drawable,
     spans_decades,
 )
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 HEIGHT_IN = 3.6
 FRONT = "#4477aa"
-#: Places along an axis that can be told apart: about four a marker.
-PLACES = 1000
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 
 
@@ -59,15 +58,6 @@ class Axis:
     def logarithmic(self) -> bool:
         """Tell whether the axis is logarithmic."""
         return spans_decades(self.values)
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """Return where on the axis each point is, 0 to `PLACES`."""
-        values = np.array(self.values, dtype=np.float64)
-        if self.logarithmic:
-            values = np.log(values)
-        shares: NDArray[np.float64] = (values - values.min()) / (np.ptp(values) or 1.0)
-        return (shares * PLACES).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +117,8 @@ def _drawn(front: Front, kind: str) -> bytes:
 def _draw(front: Front, figure: "Figure") -> None:
     axes = figure.add_subplot()
     across, up = front.axes
-    _, seen = np.unique(across.places * (PLACES + 1) + up.places, return_index=True)
+    logs = {"x_log": across.logarithmic, "y_log": up.logarithmic}
+    seen = apart(across.values, up.values, **logs)
     all_points = [np.array(axis.values, dtype=np.float64)[seen] for axis in front.axes]
     axes.plot(*all_points, "o", color=FAINT, markersize=2, label="points", zorder=1)
     _staircase(front, axes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
 from simulator.results import Result, write_atomically
@@ -26,6 +26,8 @@ FOOTER_COLUMNS = 125
 
 #: From so large a span on, an axis is logarithmic.
 LOG_SPAN = 10.0
+#: Places across and up that can be told apart: about four a marker.
+PLACES = (1000, 500)
 INK = "#222222"
 FAINT = "#999999"
 
@@ -66,6 +68,24 @@ def spans_decades(values: ArrayLike) -> bool:
     """Tell whether an axis of these values is logarithmic."""
     numbers = np.asarray(values, dtype=np.float64)
     return bool(numbers.size and numbers.min() > 0 and numbers.max() > LOG_SPAN * numbers.min())
+
+
+def apart(across: ArrayLike, up: ArrayLike, *, x_log: bool, y_log: bool) -> NDArray[np.int64]:
+    """Return the first of the points at each place of a picture, in order: the others hide it."""
+    columns, rows = _places(across, x_log, PLACES[0]), _places(up, y_log, PLACES[1])
+    _, first = np.unique(columns * (PLACES[1] + 1) + rows, return_index=True)
+    return np.sort(first)
+
+
+def _places(values: ArrayLike, log: bool, count: int) -> NDArray[np.int64]:
+    """Return where values are of so many places from the least to the largest."""
+    numbers = np.array(values, dtype=np.float64)
+    if log:
+        numbers = np.log(numbers)
+    if not len(numbers):
+        return np.empty(0, dtype=np.int64)
+    numbers -= numbers.min()
+    return (numbers / (numbers.max() or 1.0) * count).astype(np.int64)
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
-from simulator.search.front import Costs, front_of, hypervolume, non_dominated
+from simulator.search.front import Costs, hypervolume, kept_of, non_dominated
+from simulator.search.levels import ABSENT, Levels, levels_of
 from simulator.search.objectives import Objective
 from simulator.search.records import Header
 
@@ -27,15 +28,14 @@ if TYPE_CHECKING:
 LOG_SPAN = 10.0
 #: Numbers of points at which a volume is computed.
 MOST_PLACES = 256
-ABSENT = "absent"
 
 
 @dataclass(frozen=True)
 class Study:
     """A table of `Store.table`, rows 0, 1, ..., with its header; `name` is for messages.
 
-    chosen: a lower rung chose which points are here. Raises InputError where no objective is known,
-    or no point has results and keeps the bounds.
+    chosen: points of lower rungs are left out, which may have chosen these. Raises InputError where
+    no objective is known, or no point has results and keeps the bounds.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Study:
     @cached_property
     def kept(self) -> "pd.DataFrame":
         """The rows that have results in all objectives and keep the bounds."""
-        kept = front_of(self.table, self.objectives).table
-        finite = np.isfinite(values_of(kept, self.objectives)).all(axis=1)
-        return kept.loc[np.asarray(finite, dtype=np.bool_)]
+        kept = kept_of(self.table, self.objectives)
+        finite = np.isfinite(values_of(kept, self.objectives))
+        return kept if finite.all() else kept.loc[np.logical_and.reduce(finite, axis=1)]
 
     @cached_property
     def is_kept(self) -> NDArray[np.bool_]:
@@ -80,6 +80,18 @@ class Study:
         front = self.kept.loc[non_dominated(costs_of(self.kept, self.objectives))]
         first = self.objectives[0]
         return front.sort_values(first.metric, ascending=first.goal == "min", kind="stable")
+
+    @cached_property
+    def levels(self) -> tuple[Levels, ...]:
+        """The levels of each dimension over all points."""
+        return tuple(
+            levels_of(self.table[name], name, kind) for name, kind in self.header.dimensions.items()
+        )
+
+    @cached_property
+    def binned(self) -> tuple[Levels, ...]:
+        """The same, of many numbers in bins."""
+        return tuple(each.binned() for each in self.levels)
 
 
 @dataclass(frozen=True)
@@ -127,12 +139,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Attainment:
-    """What the points of one seed had attained after so many of them.
+    """What the points of one search, a strategy and its seed, had attained after so many of them.
 
-    points: how many were stored, of whatever state. volume: share of the box. best: of each
-    objective, NaN before the first point that has results.
+    strategy: "" where the file does not say. points: how many were stored, of whatever state.
+    volume: share of the box. best: of each objective, NaN before the first point that has results.
     """
 
+    strategy: str
     seed: int
     points: tuple[int, ...]
     volume: tuple[float, ...]
@@ -140,24 +153,22 @@ class Attainment:
 
 
 def attainment(study: Study, box: Box | None = None) -> tuple[Attainment, ...]:
-    """Return what each seed attained over its points, at up to `MOST_PLACES` places.
+    """Return what each search attained over its points, at up to `MOST_PLACES` places.
 
-    box: by default the study's own. What an earlier seed in the same file had asked for is that
-    seed's and is missing from the later one's.
+    box: by default the study's own. What an earlier search in the same file had asked for is its
+    own and is missing from the later one's.
     """
     box = box or Box.around(study.objectives, study.kept)
-    seeds = study.table["seed"].to_numpy()
-    rows = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
-    return tuple(
-        _attained(int(seeds[own[0]]), study.table.iloc[own], study.is_kept[own], box)
-        for own in rows
-    )
+    searches = study.table.groupby(["strategy", "seed"])
+    search_of = searches.ngroup().to_numpy()
+    rows = [np.flatnonzero(search_of == each) for each in range(searches.ngroups)]
+    return tuple(_attained(study, own, box) for own in rows)
 
 
-def _attained(seed: int, table: "pd.DataFrame", kept: NDArray[np.bool_], box: Box) -> Attainment:
-    """Return what rows in their order attain; the front of each part goes on to the next."""
-    places = np.unique(np.linspace(1, len(table), min(len(table), MOST_PLACES)).round().astype(int))
-    values = values_of(table, box.objectives)
+def _attained(study: Study, rows: NDArray[np.int64], box: Box) -> Attainment:
+    """Return what the rows of a search attain; the front of each part goes on to the next."""
+    places = np.unique(np.linspace(1, len(rows), min(len(rows), MOST_PLACES)).round().astype(int))
+    values, kept = values_of(study.table, box.objectives)[rows], study.is_kept[rows]
     front = np.empty((0, len(box.objectives)))
     volumes, best, begin = list[float](), list[list[float]](), 0
     for end in places.tolist():
@@ -171,7 +182,9 @@ def _attained(seed: int, table: "pd.DataFrame", kept: NDArray[np.bool_], box: Bo
     columns = {
         each.metric: tuple(row[at] for row in best) for at, each in enumerate(box.objectives)
     }
-    return Attainment(seed, tuple(places.tolist()), tuple(volumes), columns)
+    asked = study.table.iloc[rows[0]]
+    strategy, seed = str(asked["strategy"]), int(asked["seed"])
+    return Attainment(strategy, seed, tuple(places.tolist()), tuple(volumes), columns)
 
 
 @dataclass(frozen=True)
@@ -230,6 +243,11 @@ def compare(one: Study, other: Study) -> Comparison:
         for study in studies
     ]
     costs = [costs_of(front, common) for front in fronts]
+    rows = [[*map(tuple, each.tolist())] for each in costs]
+    same = {*rows[0]} & {*rows[1]}
+    both = [np.array([row in same for row in each]) for each in rows]
+    # No point of a front beats another of it: what is beaten among both is so by the other's.
+    held = np.split(non_dominated(np.concatenate(costs)), [len(costs[0])])
     names = {each.metric for each in common}
     return Comparison(
         objectives=common,
@@ -247,31 +265,32 @@ def compare(one: Study, other: Study) -> Comparison:
         ),
         box=box,
         sides=(
-            _side(one, fronts[0], costs[0], costs[1], box),
-            _side(other, fronts[1], costs[1], costs[0], box),
+            _side(one, fronts[0], held[0], ~held[1] | both[1], box),
+            _side(other, fronts[1], held[1], ~held[0] | both[0], box),
         ),
-        same=len({*map(tuple, costs[0].tolist())} & {*map(tuple, costs[1].tolist())}),
+        same=len(same),
     )
 
 
-def _side(study: Study, front: "pd.DataFrame", own: Costs, theirs: Costs, box: Box) -> Side:
+def _side(
+    study: Study,
+    front: "pd.DataFrame",
+    not_beaten: NDArray[np.bool_],
+    covered: NDArray[np.bool_],
+    box: Box,
+) -> Side:
+    """Return a side; not_beaten: of its front, covered: of the other's."""
     values = values_of(front, box.objectives)
     best = _best(values, box.objectives)
-    beaten = np.array([_beaten(cost, theirs) for cost in own])
     return Side(
         name=study.name,
         points=len(study.table),
         volume=box.volume(values),
-        covers=float(np.mean([(own <= cost).all(axis=1).any() for cost in theirs])),
+        covers=float(np.mean(covered)),
         best={each.metric: value for each, value in zip(box.objectives, best, strict=True)},
         front=len(front),
-        not_beaten=tuple(front["key"][~beaten]),
+        not_beaten=tuple(front["key"][not_beaten]),
     )
-
-
-def _beaten(cost: Costs, theirs: Costs) -> bool:
-    no_worse = (theirs <= cost).all(axis=1)
-    return bool((no_worse & (theirs < cost).any(axis=1)).any())
 
 
 def _common(one: Study, other: Study) -> tuple[Objective, ...]:

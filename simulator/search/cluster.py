@@ -225,9 +225,9 @@ def _connected(address: str) -> "Client":
         raise InputError(
             f"'{address}' is no address of a scheduler, such as tcp://host:8786: {error}"
         ) from None
-    except OSError as error:
-        why: BaseException = error
-        while why.__cause__ is not None:
-            why = why.__cause__
-        words = f": {why}" if isinstance(why, OSError) and why.errno is not None else ""
-        raise InputError(f"no scheduler answers at {address} in {ANSWER_S:g} s{words}") from None
+    except OSError:
+        # Its last attempt may be refused or still wait: the reason would be of chance.
+        raise InputError(
+            f"no scheduler answers at {address} in {ANSWER_S:g} s; see that it runs, and that this "
+            "is the address that it prints"
+        ) from None

@@ -23,7 +23,7 @@ _CACHE_KIB = 65_536
 class Database:
     """A connection to a file, for the thread that opened it.
 
-    read_only: the file must be there and nothing of it changes. timeout_s: how long a lock of
+    read_only: the file must be there and no point of it changes. timeout_s: how long a lock of
     another process is waited for.
     """
 
@@ -90,7 +90,10 @@ class Database:
         (owner,) = run("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID and run("SELECT 1 FROM sqlite_schema").fetchone():
             raise InputError(f"'{self.path}' is not a study: it is a database of another program")
-        if not read_only:
+        if read_only:
+            # And not mode=ro: who may not write does not take the files of the log away at the end.
+            run("PRAGMA query_only=ON")
+        else:
             run("PRAGMA journal_mode=WAL")
             run("PRAGMA synchronous=NORMAL")
 
@@ -148,4 +151,4 @@ def _uri_to_read(path: Path) -> str:
         not access(path.parent, W_OK, effective_ids=access in supports_effective_ids)
         and not Path(f"{path}-wal").exists()
     )
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+    return f"{path.absolute().as_uri()}?mode={'ro&immutable=1' if alone else 'rw'}"

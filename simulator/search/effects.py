@@ -6,121 +6,59 @@ Leyton-Brown, ICML 2014), from means at each value of the dimension, over the po
 results, on logarithms of a metric that is positive and else on ranks. On a full grid it is exact
 (eta squared). On fewer points means vary by themselves, which is taken off (epsilon squared,
 Kelley, PNAS 21, 1935); dimensions of many numbers are cut into bins of equal counts first (Plischke
-et al., EJOR 226, 2013). It says little where a search chose the points, and `Sample` says so.
+et al., EJOR 226, 2013). What chance alone gives all the same is told beside each share (the F-test,
+Fisher 1925), so that few points do not look like a finding. A share says little where a search
+chose the points, and `Sample` says so.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import log, prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.config import unknown
 from simulator.errors import InputError
-from simulator.search.analysis import ABSENT, Study, costs_of
-from simulator.search.records import Header
-from simulator.units import DIMENSIONS, parse_quantity
+from simulator.search.analysis import Study, costs_of
+from simulator.search.levels import MOST_LEVELS, Levels
+from simulator.search.strategies import DRAWN, LEARNING
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: Numbers of a dimension from which on they are put into so many bins.
-MOST_LEVELS = 32
 #: So improbable must the values of a dimension be, if drawn evenly, to be taken as chosen.
 UNEVEN_P = 0.001
 #: Points a value, of up to as many values, below which counts say nothing of how these were asked.
 LEAST_A_VALUE = 10
+#: How often a dimension that does nothing may look as if it did.
+CHANCE_P = 0.01
 
 Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The values of a dimension: each once, numbers and quantities ascending; which each point has.
-
-    values: as text for people where they are bins or absent. codes: [points].
-    """
-
-    name: str
-    values: tuple[Any, ...]
-    codes: NDArray[np.int64]
-
-
-def levels_of(study: Study, *, bins: int | None = None) -> tuple[Levels, ...]:
-    """Return the levels of each dimension over all points; bins: at most so many of numbers."""
-    return tuple(_levels(study.table, study.header, name, bins) for name in study.header.dimensions)
-
-
-def _levels(table: "pd.DataFrame", header: Header, name: str, bins: int | None) -> Levels:
-    import pandas as pd
-
-    column, kind = table[name], header.dimensions[name]
-    numeric = kind in ("int", "float")
-    # 1 and true are two values, and pandas takes them for one.
-    keys = column.map(repr) if kind == "mixed" else column
-    codes, _ = pd.factorize(keys, sort=numeric)
-    there, first = np.unique(codes, return_index=True)
-    values = [_plain(value) for value in column.iloc[first[there >= 0]]]
-    if kind == "text" and (sizes := _quantities(values)):
-        order = np.argsort(sizes, kind="stable")
-        values = [values[place] for place in order]
-        codes = np.where(codes < 0, -1, np.argsort(order)[codes])
-    if numeric and bins is not None and len(values) > bins:
-        codes, values = _binned(codes, values, bins)
-    if (codes < 0).any():
-        codes = np.where(codes < 0, len(values), codes)
-        values.append(ABSENT)
-    return Levels(name, tuple(values), codes.astype(np.int64))
-
-
-def _quantities(texts: Sequence[str]) -> list[float]:
-    """Return texts such as "8 MiB" as numbers of one base unit; nothing where they are none."""
-    for dimension in DIMENSIONS:
-        with suppress(ValueError):
-            return [parse_quantity(text, dimension) for text in texts]
-    return []
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _binned(
-    codes: NDArray[np.int64], values: list[Any], bins: int
-) -> tuple[NDArray[np.int64], list[Any]]:
-    """Put levels in bins of nearly equal counts of points, named by their ends."""
-    counts = np.bincount(codes[codes >= 0], minlength=len(values))
-    middles = (np.cumsum(counts) - counts / 2) / counts.sum()
-    bin_of = np.unique((middles * bins).astype(int), return_inverse=True)[1]
-    ends = [np.flatnonzero(bin_of == each)[[0, -1]] for each in range(bin_of.max() + 1)]
-    named = [f"{values[low]:.4g} to {values[high]:.4g}" for low, high in ends]
-    return np.where(codes < 0, -1, bin_of[codes]), named
 
 
 @dataclass(frozen=True)
 class Sample:
     """How the points of a study lie in their space.
 
-    kind: "full": each combination of values has a result; "even": some have, each value about as
-    often as others; "uneven": some values are asked far more often, as by a search that learns or
-    under constraints; "chosen": a lower rung chose them; "few": too few to tell. combinations: of
-    all values seen, None where one is a float. uneven: how probable such counts are in an even
-    draw, of the dimensions where they are not.
+    kind: "chosen": a search that learns, or a lower rung, chose them; "full": each combination of
+    values has a result; "even": some have, each value about as often as others; "uneven": some
+    values are asked far more often, as by a search that learns or under constraints; "few": too few
+    to tell. combinations: of all values seen, None where one is a float. uneven: how probable such
+    counts are in an even draw, of the dimensions where they are not. asked: points by the strategy
+    that asked them, "" where the file does not say.
     """
 
     kind: Literal["full", "even", "uneven", "chosen", "few"]
     points: int
     combinations: int | None
     uneven: Mapping[str, float]
+    asked: Mapping[str, int]
 
     @property
     def text(self) -> str:
         """What it means for shares of variance, in a sentence."""
         whole = "" if self.combinations is None else f" of {self.combinations} combinations"
-        some = f"{self.points} points with results{whole}"
+        by = "" if "" in self.asked else f", asked by {' and '.join(self.asked)}"
+        some = f"{self.points} points with results{whole}{by}"
         match self.kind:
             case "full":
                 return f"{some}, a full grid: shares are exact."
@@ -129,42 +67,61 @@ class Sample:
                     f"{some}, values asked evenly as far as such counts tell: shares are estimates."
                 )
             case "chosen":
+                how = "by their results" if _learning(self.asked) else "on a lower rung"
                 return (
-                    f"{some}, chosen on a lower rung: shares and effects are of the points looked "
-                    "at, not of the space."
+                    f"{some}, chosen {how}: shares and effects are of the points looked at, not of "
+                    "the space."
                 )
             case "few":
                 return (
-                    f"{some}, too few to tell whether a search chose them: if one did, shares and "
-                    "effects are of these points and not of the space."
+                    f"{some}, too few to tell whether values are asked evenly: if they are not, as "
+                    "where a search chose, shares and effects are of these points and not of the "
+                    "space."
                 )
             case _:
                 named = ", ".join(f"{name} (p = {p:.0e})" for name, p in self.uneven.items())
+                cause = "constraints or a grid cut short" if by else "a search or constraints"
                 return (
-                    f"{some}, a biased sample: values of {named} are not asked evenly, as a search "
-                    "that learns or constraints leave them. Shares and effects are of the points "
-                    "looked at, not of the space."
+                    f"{some}, a biased sample: values of {named} are not asked evenly, as {cause} "
+                    "leave them. Shares and effects are of the points looked at, not of the space."
                 )
 
 
 def sample_of(study: Study) -> Sample:
     """Say how the points of a study lie in their space."""
-    levels = levels_of(study)
-    floats = [each.name for each in levels if study.header.dimensions[each.name] == "float"]
-    whole = None if floats else prod(len(each.values) for each in levels)
-    if whole == len(study.kept):
-        return Sample("full", len(study.kept), whole, {})
-    chances = {each.name: _chance(study, each) for each in levels}
-    uneven = {name: p for name, p in chances.items() if p < UNEVEN_P / len(levels)}
-    values = max(min(len(each.values), LEAST_A_VALUE) for each in levels)
-    kind: Literal["even", "uneven", "chosen", "few"] = "even"
-    if study.chosen:
+    whole = _combinations(study)
+    asked = {
+        str(name): int(count) for name, count in study.table["strategy"].value_counts().items()
+    }
+    chances = {each.name: _chance(study, each) for each in study.levels}
+    uneven = {name: p for name, p in chances.items() if p < UNEVEN_P / len(chances)}
+    values = max(min(len(each.values), LEAST_A_VALUE) for each in study.levels)
+    kind: Literal["full", "even", "uneven", "chosen", "few"] = "even"
+    if _learning(asked) or (study.chosen and "" in asked):
         kind = "chosen"
+    elif _is_full(study):
+        kind, uneven = "full", {}
     elif uneven:
         kind = "uneven"
-    elif len(study.table) < LEAST_A_VALUE * values:
+    elif len(study.table) < LEAST_A_VALUE * values and not set(asked) <= set(DRAWN):
         kind = "few"
-    return Sample(kind, len(study.kept), whole, uneven)
+    return Sample(kind, len(study.kept), whole, uneven, asked)
+
+
+def _learning(asked: Mapping[str, int]) -> bool:
+    """Tell whether results had a say in which points were asked."""
+    return not set(asked).isdisjoint(LEARNING)
+
+
+def _combinations(study: Study) -> int | None:
+    """Return how many there are of all values seen, None where one is a float."""
+    if any(each.kind == "float" for each in study.levels):
+        return None
+    return prod(len(each.values) for each in study.levels)
+
+
+def _is_full(study: Study) -> bool:
+    return _combinations(study) == len(study.kept)
 
 
 def _chance(study: Study, levels: Levels) -> float:
@@ -172,15 +129,25 @@ def _chance(study: Study, levels: Levels) -> float:
 
     What is even in the number or in its logarithm is even.
     """
-    from scipy.stats import chisquare, kstest
+    # A second less to load than scipy.stats, which has the whole tests.
+    from scipy.special import chdtrc
 
-    if len(levels.values) <= MOST_LEVELS or study.header.dimensions[levels.name] == "text":
-        return float(chisquare(np.bincount(levels.codes)).pvalue)
-    values = study.table[levels.name].dropna().to_numpy(dtype=np.float64)
-    forms = [values, np.log(values)] if values.min() > 0 else [values]
-    return max(
-        float(kstest((each - each.min()) / np.ptp(each), "uniform").pvalue) for each in forms
-    )
+    if len(levels.values) <= MOST_LEVELS or levels.kind not in ("int", "float"):
+        counts = np.bincount(levels.codes)
+        even = counts.mean()
+        return float(chdtrc(len(counts) - 1, np.square(counts - even).sum() / even))
+    values = np.sort(study.table[levels.name].dropna().to_numpy(dtype=np.float64))
+    forms = [values, np.log(values)] if values[0] > 0 else [values]
+    return max(_kolmogorov((each - each[0]) / (each[-1] - each[0])) for each in forms)
+
+
+def _kolmogorov(shares: Numbers) -> float:
+    """Return how probable ascending numbers are, drawn evenly from 0 to 1, if they are many."""
+    from scipy.special import kolmogorov
+
+    steps = np.arange(len(shares) + 1) / len(shares)
+    farthest = max((steps[1:] - shares).max(), (shares - steps[:-1]).max())
+    return float(kolmogorov(np.sqrt(len(shares)) * farthest))
 
 
 @dataclass(frozen=True)
@@ -204,15 +171,39 @@ class Effects:
     """What the dimensions do to a metric.
 
     on: "log" or "ranks", what the variance is of. shares: by dimension, what each explains alone,
-    0 to 1, empty where the metric is the same everywhere. together: what is left, by values of
-    several dimensions together; below 0 where dimensions vary together.
+    0 to 1, empty where the metric is the same everywhere. chance: what a dimension of as many
+    values that does nothing is given at most, in 99 of 100 such studies; a smaller share is not
+    told from nothing. together: what the told ones leave, by values of several dimensions together;
+    below 0 where dimensions vary together.
     """
 
     metric: str
     on: Literal["log", "ranks"]
     shares: Mapping[str, float]
+    chance: Mapping[str, float]
     together: float
     effects: tuple[Effect, ...]
+
+    @property
+    def told(self) -> dict[str, float]:
+        """The shares that are told from chance."""
+        return {name: share for name, share in self.shares.items() if share >= self.chance[name]}
+
+    def limit(self, dimension: str) -> str:
+        """Return what chance gives at most, in words."""
+        return f"{float(f'{100 * self.chance[dimension]:.2g}'):g} %"
+
+    @property
+    def text(self) -> str:
+        """Which shares say nothing, in a sentence; "" where all of them say something."""
+        lost = ", ".join(
+            f"{name} ({self.limit(name)})" for name in self.shares if name not in self.told
+        )
+        return lost and (
+            f"{self.metric}: too few points to tell from chance what these do: {lost}. In brackets "
+            f"the share that chance alone gives at most, but for {100 * CHANCE_P:g} of 100 such "
+            "studies."
+        )
 
 
 def effects_of(study: Study, metric: str) -> Effects:
@@ -220,20 +211,26 @@ def effects_of(study: Study, metric: str) -> Effects:
 
     Raises InputError for a metric that the study does not have, or that none of its points has.
     """
+    import pandas as pd
+
     rows, values = measured(study, metric)
-    exact = sample_of(study).kind == "full" and len(values) == len(study.kept)
+    exact = _is_full(study) and len(values) == len(study.kept)
     positive = bool((values > 0).all())
-    heights = np.log(values) if positive else _ranks(values)
-    levels = levels_of(study, bins=MOST_LEVELS)
-    shares: dict[str, float] = {}
+    heights = np.log(values) if positive else pd.Series(values).rank().to_numpy()
+    shares: dict[str, tuple[float, float]] = {}
     if np.ptp(heights) > 0:
-        shares = {each.name: _share(each.codes[rows], heights, exact=exact) for each in levels}
+        heights = heights - heights.mean()
+        shares = {
+            each.name: _share(each.codes[rows], heights, exact=exact) for each in study.binned
+        }
+    told = [share for share, chance in shares.values() if share >= chance]
     return Effects(
         metric=metric,
         on="log" if positive else "ranks",
-        shares=shares,
-        together=1 - sum(shares.values()) if shares else 0.0,
-        effects=tuple(_effect(each, each.codes[rows], values, positive) for each in levels),
+        shares={name: share for name, (share, _) in shares.items()},
+        chance={name: chance for name, (_, chance) in shares.items()},
+        together=1 - sum(told) if shares else 0.0,
+        effects=tuple(_effect(each, each.codes[rows], values, positive) for each in study.binned),
     )
 
 
@@ -248,41 +245,46 @@ def measured(study: Study, metric: str) -> tuple[NDArray[np.int64], Numbers]:
     return study.kept.index.to_numpy()[there], values[there]
 
 
-def _ranks(values: Numbers) -> Numbers:
-    from scipy.stats import rankdata
+def _share(codes: NDArray[np.int64], heights: Numbers, *, exact: bool) -> tuple[float, float]:
+    """Return the share of the variance between levels, and what chance gives at most.
 
-    ranks: Numbers = rankdata(values)
-    return ranks
-
-
-def _share(codes: NDArray[np.int64], heights: Numbers, *, exact: bool) -> float:
-    """Return the share of the variance between levels; not exact: less what chance gives."""
-    codes = np.unique(codes, return_inverse=True)[1]
+    heights: of mean 0. Not exact: the share less what chance gives on average.
+    """
     counts = np.bincount(codes)
-    heights = heights - heights.mean()
-    between = float((np.bincount(codes, heights) ** 2 / counts).sum())
-    total = float((heights**2).sum())
-    within, free = total - between, len(heights) - len(counts)
-    if exact or free == 0:
-        return between / total
-    return max(0.0, (between - (len(counts) - 1) * within / free) / total)
+    there = counts > 0
+    between = float((np.bincount(codes, heights)[there] ** 2 / counts[there]).sum())
+    share = between / float((heights**2).sum())
+    levels = int(there.sum())
+    if exact or levels == 1:
+        return share, 0.0
+    free = len(heights) - levels
+    if not free:
+        # A value a point: whatever they do, they explain all.
+        return 0.0, 1.0
+    from scipy.special import fdtri
+
+    ratio = (levels - 1) / free * float(fdtri(levels - 1, free, 1 - CHANCE_P))
+    given, chance = (
+        max(0.0, each - (levels - 1) * (1 - each) / free) for each in (share, ratio / (1 + ratio))
+    )
+    return given, chance
 
 
 def _effect(levels: Levels, codes: NDArray[np.int64], values: Numbers, positive: bool) -> Effect:
-    groups = [(each, values[codes == code]) for code, each in enumerate(levels.values)]
-    groups = [(each, group) for each, group in groups if len(group)]
-    low, high = (
-        tuple(float(np.quantile(group, part)) for _, group in groups) for part in (0.25, 0.75)
-    )
+    counts = np.bincount(codes, minlength=len(levels.values))
+    # Small integers are sorted in one pass.
+    order = np.argsort(codes.astype(np.min_scalar_type(len(counts))), kind="stable")
+    groups = [group for group in np.split(values[order], np.cumsum(counts)[:-1]) if len(group)]
+    quartiles = np.array([np.quantile(group, (0.25, 0.75)) for group in groups])
     return Effect(
         dimension=levels.name,
-        values=tuple(each for each, _ in groups),
-        points=tuple(len(group) for _, group in groups),
+        values=tuple(each for each, count in zip(levels.values, counts, strict=True) if count),
+        points=tuple(counts[counts > 0].tolist()),
         mean=tuple(
-            float(np.exp(np.log(group).mean()) if positive else group.mean()) for _, group in groups
+            float(np.exp(np.log(group).mean()) if positive else group.mean()) for group in groups
         ),
-        low=low,
-        high=high,
+        low=tuple(quartiles[:, 0].tolist()),
+        high=tuple(quartiles[:, 1].tolist()),
     )
 
 
@@ -305,7 +307,7 @@ def fates_of(study: Study) -> tuple[Fates, ...]:
     kept = study.is_kept
     marks = (kept, (states == "OK") & ~kept, states == "INFEASIBLE", states == "FAILED")
     fates = []
-    for levels in levels_of(study, bins=MOST_LEVELS):
+    for levels in study.binned:
         counts = [
             np.bincount(levels.codes, each, len(levels.values)).astype(int).tolist()
             for each in (np.ones(len(states)), *marks)
@@ -354,17 +356,17 @@ def tornado(study: Study, metrics: Sequence[str], key: str | None = None) -> Tor
     for metric in metrics:
         measured(study, metric)
     base = _place(study, key) if key is not None else _best_place(study, metrics[0])
-    levels = levels_of(study)
-    codes = np.stack([each.codes for each in levels], axis=1)
-    differs = codes != codes[base]
-    single = differs.sum(axis=1)
+    differs = [each.codes != each.codes[base] for each in study.levels]
+    single = np.sum(differs, axis=0, dtype=np.int32)
     kept = study.is_kept
     swings = []
-    for at, each in enumerate(levels):
-        rows = np.flatnonzero((single == 0) | ((single == 1) & differs[:, at]))
-        rows = rows[np.argsort(codes[rows, at], kind="stable")]
-        found = codes[rows, at]
-        lacking = np.setdiff1d(np.arange(len(each.values)), found)
+    for each, changes in zip(study.levels, differs, strict=True):
+        rows = np.flatnonzero((single == 0) | ((single == 1) & changes))
+        rows = rows[np.argsort(each.codes[rows], kind="stable")]
+        found = each.codes[rows]
+        lacks = np.ones(len(each.values), dtype=np.bool_)
+        lacks[found] = False
+        lacking = np.flatnonzero(lacks)
         swings.append(
             Swing(
                 dimension=each.name,
@@ -381,7 +383,7 @@ def tornado(study: Study, metrics: Sequence[str], key: str | None = None) -> Tor
     row = study.table.iloc[base]
     return Tornado(
         key=str(row["key"]),
-        point={each.name: each.values[codes[base, at]] for at, each in enumerate(levels)},
+        point={each.name: each.values[each.codes[base]] for each in study.levels},
         metrics={name: float(row[name]) for name in metrics},
         swings=tuple(sorted(swings, key=lambda swing: -_width(swing.metrics[metrics[0]]))),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
-from simulator.search.records import FIXED, Header, decoded
+from simulator.search.records import FIXED, STRATEGY, Header, decoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,10 @@ def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: He
 
 
 def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
-    """Return the batch of `pack`, checked whole; InputError where it is not one."""
+    """Return the batch of `pack`, checked whole; InputError where it is not one.
+
+    A block of layout 1 does not say which strategy asked.
+    """
     import pyarrow as pa
 
     try:
@@ -44,7 +47,10 @@ def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
         batch.validate(full=True)
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise InputError(f"the study is damaged: a block is no Arrow batch ({error})") from None
-    if not batch.schema.equals(_schema(header), check_metadata=True):
+    schema = _schema(header)
+    if batch.schema.equals(schema.remove(len(schema) - 1), check_metadata=True):
+        batch = batch.append_column(schema.field(-1), pa.repeat("", len(batch)))
+    if not batch.schema.equals(schema, check_metadata=True):
         raise InputError("the study is damaged: a block has other columns than the header says")
     return batch
 
@@ -75,7 +81,8 @@ def arrow_table(
         arrays = [_array(column, field.type) for column, field in columns]
         parts.append(pa.record_batch(arrays, schema=schema))
     table = pa.Table.from_batches([*parts, *batches], schema=schema)
-    shown = [*header.dimensions, "state", "reason", *header.metrics, "seed", "wall_time_s", "key"]
+    fixed = (*STRATEGY, "seed", "wall_time_s", "key")
+    shown = [*header.dimensions, "state", "reason", *header.metrics, *fixed]
     return _by_number(table.select(shown), table["number"].to_numpy())
 
 
@@ -150,6 +157,7 @@ def _schema(header: Header) -> "pa.Schema":
         **{name: sql.get(kind.split()[0], pa.string()) for name, kind in FIXED.items()},
         **{name: types.get(kind, pa.string()) for name, kind in header.dimensions.items()},
         **dict.fromkeys(header.metrics, pa.float64()),
+        **dict.fromkeys(STRATEGY, pa.string()),
     }
     return pa.schema(
         pa.field(name, kind, metadata={"unit": units[name]} if name in units else None)

@@ -43,17 +43,26 @@ def on_highest_rung(table: "pd.DataFrame", rungs: Sequence[str]) -> "tuple[pd.Da
     return (table[table[RUNG] == highest], highest) if highest else (table, "")
 
 
-def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
-    """Return the front of a table of `Store.table`.
+def kept_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd.DataFrame":
+    """Return the points of a table of `Store.table` that have results and keep all bounds.
 
     Raises InputError where results are of several rungs: `on_highest_rung` comes first.
     """
-    kept = table[table["state"] == "OK"]
-    if RUNG in kept and kept[RUNG].nunique() > 1:
-        listed = ", ".join(sorted(kept[RUNG].unique()))
+    ok = table["state"] == "OK"
+    if RUNG in table and table[RUNG][ok].nunique() > 1:
+        listed = ", ".join(sorted(table[RUNG][ok].unique()))
         raise InputError(f"results of several rungs have no common front: {listed}")
     for each in objectives:
-        kept = kept[kept[each.metric].between(each.lowest, each.highest)]
+        ok &= table[each.metric].between(each.lowest, each.highest)
+    return table[ok]
+
+
+def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
+    """Return the front of a table of `Store.table`.
+
+    Raises InputError as `kept_of` does.
+    """
+    kept = kept_of(table, objectives)
     columns = [kept[each.metric].to_numpy(np.float64) * each.cost(1.0) for each in objectives]
     costs = np.array(columns, dtype=np.float64).reshape(len(objectives), len(kept)).T
     return Front(kept, non_dominated(costs).tolist())

@@ -1,20 +1,23 @@
 """Why a point is on the front: what it leads in, what the next points cost, what binds it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.search.analysis import Box, Study, costs_of, values_of
-from simulator.search.effects import Levels, levels_of
 from simulator.search.front import Costs
+from simulator.search.levels import Levels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Ends of metrics that are shares of latency, of a unit; a workload's name and a dot may be before.
 SHARES = ("busy", "stalled")
+#: Points whose distances to the others are found in one call.
+TOGETHER = 256
 UNITS = {"matrix": "matrix units", "vector": "vector units", "dram": "memory"}
 
 
@@ -67,60 +70,69 @@ def reasons(study: Study) -> tuple[Reason, ...]:
     front, names = study.front, [each.metric for each in study.objectives]
     values, costs = values_of(front, study.objectives), costs_of(front, study.objectives)
     places = Box.around(study.objectives, study.kept).places(values)
-    levels = levels_of(study)
-    points = [_point(levels, row) for row in front.index.tolist()]
+    codes = np.stack([each.codes[front.index] for each in study.levels], axis=1)
+    points = [_point(study.levels, own) for own in codes.tolist()]
     objectives = [dict(zip(names, row, strict=True)) for row in values.tolist()]
-    keys = front["key"].tolist()
-    leads = costs == costs.min(axis=0)
+    keys, leads = front["key"].tolist(), costs == costs.min(axis=0)
+    steps, shares = _next(costs, places).tolist(), _shares(front, study.header.metrics)
+
+    def step(better_in: str, here: int, there: int) -> Step:
+        differ = np.flatnonzero(codes[here] != codes[there]).tolist()
+        changed = [study.levels[column].name for column in differ]
+        return Step(
+            better_in=better_in,
+            key=keys[there],
+            changed={name: (points[here][name], points[there][name]) for name in changed},
+            objectives=objectives[there],
+        )
+
     return tuple(
         Reason(
             key=key,
             point=points[at],
             objectives=objectives[at],
-            leads=tuple(np.array(names)[leads[at]].tolist()),
+            leads=tuple(names[column] for column in np.flatnonzero(leads[at]).tolist()),
             steps=tuple(
-                Step(
-                    better_in=names[column],
-                    key=keys[to],
-                    changed=_changed(points[at], points[to]),
-                    objectives=objectives[to],
-                )
-                for column, to in _next(at, costs, places)
+                step(name, at, there)
+                for name, there in zip(names, steps[at], strict=True)
+                if there >= 0
             ),
-            shares=_shares(front.iloc[at], study.header.metrics),
+            shares=shares[at],
         )
         for at, key in enumerate(keys)
     )
 
 
-def _next(at: int, costs: Costs, places: Costs) -> Iterator[tuple[int, int]]:
-    """Yield, for each objective in which one is better, its column and the nearest such point."""
-    distance = np.square(places - places[at]).sum(axis=1)
-    for column in range(costs.shape[1]):
-        better = np.flatnonzero(costs[:, column] < costs[at, column])
-        if len(better):
-            yield column, int(better[np.argmin(distance[better])])
+def _point(levels: Sequence[Levels], codes: Sequence[int]) -> dict[str, Any]:
+    return {each.name: each.values[code] for each, code in zip(levels, codes, strict=True)}
 
 
-def _point(levels: Sequence[Levels], row: int) -> dict[str, Any]:
-    return {each.name: each.values[each.codes[row]] for each in levels}
+def _next(costs: Costs, places: Costs) -> NDArray[np.int64]:
+    """Return, for each point and objective, the nearest point that is better; -1 where none is."""
+    from scipy.spatial.distance import cdist
+
+    nearest = np.full(costs.shape, -1)
+    for column, cost in enumerate(costs.T):
+        order = np.argsort(cost, kind="stable")
+        better = np.searchsorted(cost[order], cost[order])
+        for first in range(0, len(order), TOGETHER):
+            some, counts = order[first : first + TOGETHER], better[first : first + TOGETHER]
+            distances = cdist(places[some], places[order[: counts[-1]]], "sqeuclidean")
+            for at, count, apart in zip(some, counts, distances, strict=True):
+                if count:
+                    nearest[at, column] = order[np.argmin(apart[:count])]
+    return nearest
 
 
-def _changed(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {
-        name: (value, there[name])
-        for name, value in here.items()
-        if repr(value) != repr(there[name])
-    }
-
-
-def _shares(row: "pd.Series[Any]", metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Return the shares of units by workload, of those that were measured."""
-    found: dict[str, dict[str, float]] = {}
+def _shares(front: "pd.DataFrame", metrics: Mapping[str, str]) -> list[dict[str, dict[str, float]]]:
+    """Return the shares of units of each point by workload, of those that were measured."""
+    found: list[dict[str, dict[str, float]]] = [{} for _ in range(len(front))]
     for name in metrics:
         workload, _, metric = name.rpartition(".")
-        if metric.rpartition("_")[2] in SHARES and np.isfinite(row[name]):
-            found.setdefault(workload, {})[metric] = float(row[name])
+        if metric.rpartition("_")[2] in SHARES:
+            values = front[name].to_numpy(dtype=np.float64)
+            for at in np.flatnonzero(np.isfinite(values)).tolist():
+                found[at].setdefault(workload, {})[metric] = float(values[at])
     return found
 
 
@@ -128,16 +140,16 @@ def _shares(row: "pd.Series[Any]", metrics: Mapping[str, str]) -> dict[str, dict
 class Roofline:
     """Achieved rates over intensities of the kept points, of a workload or ("") the only one.
 
-    on_front: of each point. roof_tops, memory_tbytes_per_s: what the device can do at most, None
-    where the points differ in it or do not have it.
+    on_front: of each point. roof_tops, memory_tbytes_per_s: what the least and the most able of the
+    designs can do at most, None where the study does not have it.
     """
 
     workload: str
     ops_per_byte: tuple[float, ...]
     tops: tuple[float, ...]
     on_front: tuple[bool, ...]
-    roof_tops: float | None
-    memory_tbytes_per_s: float | None
+    roof_tops: tuple[float, float] | None
+    memory_tbytes_per_s: tuple[float, float] | None
 
 
 def rooflines(study: Study) -> tuple[Roofline, ...]:
@@ -150,23 +162,22 @@ def rooflines(study: Study) -> tuple[Roofline, ...]:
             continue
         rows = study.kept.loc[np.asarray((study.kept[names] > 0).all(axis=1), dtype=np.bool_)]
         if len(rows):
-            memory = _same(rows, "memory_bytes_per_s")
             found.append(
                 Roofline(
                     workload=workload,
                     ops_per_byte=tuple(rows[names[0]].tolist()),
                     tops=tuple(rows[names[1]].tolist()),
                     on_front=tuple(rows.index.isin(study.front.index).tolist()),
-                    roof_tops=_same(rows, "peak_tops"),
-                    memory_tbytes_per_s=None if memory is None else memory / 1e12,
+                    roof_tops=_ends(rows, "peak_tops", 1.0),
+                    memory_tbytes_per_s=_ends(rows, "memory_bytes_per_s", 1e12),
                 )
             )
     return tuple(found)
 
 
-def _same(rows: "pd.DataFrame", metric: str) -> float | None:
-    """Return the value of a metric that is the same in all rows, else None."""
+def _ends(rows: "pd.DataFrame", metric: str, unit: float) -> tuple[float, float] | None:
+    """Return the least and the most of a metric, None where not all rows have it."""
     if metric not in rows:
         return None
-    values = rows[metric].unique()
-    return float(values[0]) if len(values) == 1 and np.isfinite(values[0]) else None
+    values = rows[metric].to_numpy(dtype=np.float64) / unit
+    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else None

@@ -38,6 +38,9 @@ FIXED = {
     "seed": "INTEGER NOT NULL",
     "wall_time_s": "REAL NOT NULL",
 }
+#: Which strategy asked for a point, "" where that is not known: behind all other columns, as layout
+#: 2 added it, so that a file of layout 1 lacks it alone.
+STRATEGY = {"strategy": "TEXT NOT NULL DEFAULT ''"}
 _ROWID = ("rowid", "oid", "_rowid_")
 _KIND_OF_TYPE: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
 _TYPE_OF_KIND = {kind: python for python, kind in _KIND_OF_TYPE.items()}
@@ -65,13 +68,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A point with its key, its outcome, the seed of its search, and its turn there from 0."""
+    """A point with its key, its outcome, the seed of its search, and its turn there from 0.
+
+    strategy: which one asked for it, "" where that is not known.
+    """
 
     key: str
     point: Point
     outcome: Outcome
     seed: int
     number: int
+    strategy: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,7 @@ class Header:
             for name in self.columns
             if not name.isprintable() or not name
         ]
-        taken = {name: f"column {name!r}" for name in (*FIXED, *_ROWID)}
+        taken = {name: f"column {name!r}" for name in (*FIXED, *STRATEGY, *_ROWID)}
         for noun, names in (("dimension", self.dimensions), ("metric", self.metrics)):
             for name in names:
                 other = taken.setdefault(name.lower(), f"{noun} {name!r}")

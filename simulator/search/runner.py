@@ -110,7 +110,9 @@ def run_study(
     """
     bounds = [each for each in (strategy.trials, limit) if each is not None]
     tally, asked = Tally(expected=min(bounds, default=None)), 0
-    loop = _Loop(tally, store, objectives, evaluate, seed, ahead, blocks, retry_failed, seen)
+    loop = _Loop(
+        tally, store, objectives, evaluate, strategy.name, seed, ahead, blocks, retry_failed, seen
+    )
     while points := strategy.ask():
         keys = [key_of(point) for point in points]
         known, whole = loop.generation(points, keys, asked, limit)
@@ -142,6 +144,7 @@ class _Loop:
     store: Store
     objectives: Sequence[Objective]
     evaluate: Evaluate
+    strategy: str
     seed: int
     ahead: int
     blocks: Blocks | None
@@ -179,7 +182,9 @@ class _Loop:
                     left += [[index] for index in reversed(call)]
                     continue
                 rows = [
-                    Row(keys[index], points[index], outcome, self.seed, first + index)
+                    Row(
+                        keys[index], points[index], outcome, self.seed, first + index, self.strategy
+                    )
                     for index, outcome in zip(call, outcomes, strict=True)
                 ]
                 new = self._kept(rows)
@@ -221,6 +226,7 @@ class _Loop:
                 _columns([row.outcome.metrics for row in packed], nan),
                 numbers=[row.number for row in packed],
                 seed=self.seed,
+                strategy=self.strategy,
                 wall_time_s=sum(row.outcome.wall_time_s for row in packed) / len(packed),
             )
         return stored == len(rows)

@@ -117,7 +117,7 @@ class Int(_Listed):
 
 @dataclass(frozen=True)
 class Log2(_Listed):
-    """The integers low, 2 low, 4 low, ... that are <= high; low >= 1, 64 bits."""
+    """The integers low, 2 low, 4 low, ... high; low >= 1, 64 bits."""
 
     low: int
     high: int
@@ -127,6 +127,11 @@ class Log2(_Listed):
         problems = _bounds_problems(self.low, self.high)
         if not problems and self.low < 1:
             problems.append(f"low must be >= 1, got {self.low}")
+        elif not problems and self.high != (last := self._each[-1]):
+            problems.append(
+                f"high must be low times a power of two, got {self.low} and {self.high}; write "
+                f"{last} or {2 * last}"
+            )
         if problems:
             raise InputError(problems)
 

@@ -6,6 +6,9 @@ one Arrow batch, because a row takes microseconds to write and more to read; `he
 study is of. Nothing in the file is code and nothing is pickled. Each call that adds is one
 transaction; a key that is there is left as it is, whoever put it there.
 
+Layout 2 added to layout 1 which strategy asked for a point. A file of layout 1 is read without it,
+and is brought to layout 2 when its study goes on.
+
 How values are kept: truth as 0 and 1, a choice that mixes types as JSON text, what does not apply
 as NULL; a metric that is NaN is an absent one, and -0.0 may come back as 0.0.
 """
@@ -19,7 +22,7 @@ from itertools import chain
 from math import nan
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
 from simulator.config import unknown
 from simulator.errors import InputError
@@ -28,6 +31,7 @@ from simulator.search.objectives import Objective
 from simulator.search.records import (
     ABSENT,
     FIXED,
+    STRATEGY,
     Absent,
     Header,
     Kind,
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ABSENT", "Absent", "Header", "Kind", "Outcome", "Row", "State", "Store", "kind_of"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: How long another process may keep the file locked.
 TIMEOUT_S = 30.0
 
@@ -78,6 +82,7 @@ class Store:
         self._timeout_s = timeout_s
         self._open: Database | None = None
         self._header: Header | None = None
+        self._layout = SCHEMA_VERSION
         self._block_keys: set[str] = set()
         self._last_block = 0
 
@@ -132,6 +137,9 @@ class Store:
                 listed = _listed(header.objectives)
                 connection.execute("UPDATE header SET objectives = ?", (listed,))
                 self._header = replace(self._header, objectives=header.objectives)
+                if self._layout < SCHEMA_VERSION:
+                    _to_layout_2(connection)
+                    self._layout = SCHEMA_VERSION
         if lines := self._header.differences(header):
             raise InputError(
                 [
@@ -164,6 +172,7 @@ class Store:
             traceback=[storable(outcome.traceback) for outcome in outcomes],
             seed=[row.seed for row in rows],
             wall_time_s=[outcome.wall_time_s for outcome in outcomes],
+            strategy=[row.strategy for row in rows],
         )
         values = f"VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (key) DO NOTHING"
         insert = f"INSERT INTO points ({', '.join(map(quoted, columns))}) {values}"
@@ -192,6 +201,7 @@ class Store:
         numbers: Sequence[int],
         seed: int,
         wall_time_s: float,
+        strategy: str = "",
         **told: Sequence[Any],
     ) -> int:
         """Store points given in columns, packed, in one transaction; else as `add`.
@@ -212,6 +222,7 @@ class Store:
             "traceback": [""] * count,
             "seed": [seed] * count,
             "wall_time_s": [wall_time_s] * count,
+            "strategy": [strategy] * count,
         }
         columns = self._columns(point, metrics, **fixed)
         with self._database.transaction() as connection:
@@ -219,7 +230,12 @@ class Store:
             first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in there}
             if first:
                 batch = pack(columns, sorted(first.values()), self.header)
-                connection.execute("INSERT INTO blocks VALUES (?, ?)", (len(first), batch))
+                insert = "INSERT INTO blocks VALUES (?, ?)"
+                added = connection.execute(insert, (len(first), batch)).lastrowid
+        if first:
+            # All blocks before this one are known since `stored`; its own need not be read.
+            self._block_keys.update(first)
+            self._last_block = cast(int, added)
         return len(first)
 
     def known(self, keys: Sequence[str]) -> dict[str, Row]:
@@ -259,8 +275,8 @@ class Store:
     def table(self) -> "pd.DataFrame":
         """Return a row a point, by number.
 
-        Columns: dimensions by their paths, state, reason, metrics, seed, wall_time_s, key. What
-        does not apply, or was not measured, is missing.
+        Columns: dimensions by their paths, state, reason, metrics, strategy ("" where it is not
+        known), seed, wall_time_s, key. What does not apply, or was not measured, is missing.
         """
         from simulator.search.export import frame
 
@@ -281,7 +297,7 @@ class Store:
         from simulator.search.export import arrow_table
 
         with self._database.explained():
-            points = self._database.connection.execute("SELECT * FROM points ORDER BY rowid")
+            points = self._database.connection.execute(f"{self._select_all} ORDER BY rowid")
             return arrow_table(points, self._batches(), self.header)
 
     @property
@@ -319,8 +335,9 @@ class Store:
             )
         except (StopIteration, TypeError, ValueError, RecursionError):
             raise self._damaged() from None
-        if schema != _schema(header):
+        if version < 1 or schema != _schema(header, version):
             raise self._damaged()
+        self._layout = version
         return header
 
     def _newer(self, version: int) -> InputError:
@@ -343,7 +360,7 @@ class Store:
         kinds = (
             ("dimension", point, header.dimensions),
             ("metric", metrics, header.metrics),
-            ("column", fixed, FIXED),
+            ("column", fixed, {**FIXED, **STRATEGY}),
         )
         problems = [
             unknown(noun, name, known)
@@ -364,6 +381,7 @@ class Store:
                 for name, values in point.items()
             },
             **{name: list(map(float, values)) for name, values in metrics.items()},
+            **{name: fixed[name] for name in STRATEGY},
         }
 
     def _packed_keys(self) -> set[str]:
@@ -410,13 +428,19 @@ class Store:
 
     def _select(self, where: str, values: Sequence[str] = ()) -> Iterator[Row]:
         with self._database.explained():
-            for record in self._database.connection.execute(
-                f"SELECT * FROM points {where}", values
-            ):
+            for record in self._database.connection.execute(f"{self._select_all} {where}", values):
                 yield self._row(record)
+
+    @property
+    def _select_all(self) -> str:
+        """The query for all columns of single rows, in their order, whatever the layout."""
+        names = ", ".join(map(quoted, (*FIXED, *self.header.columns)))
+        asked = "''" if self._layout == 1 else quoted(*STRATEGY)
+        return f"SELECT {names}, {asked} FROM points"
 
     def _row(self, record: Sequence[Any]) -> Row:
         number, key, state, reason, resource, demand, bound, trace, seed, wall_time_s, *own = record
+        *own, strategy = own
         dimensions = zip(self.header.dimensions.items(), own, strict=False)
         metrics = zip(self.header.metrics, own[len(self.header.dimensions) :], strict=True)
         return Row(
@@ -434,6 +458,7 @@ class Store:
             ),
             seed=seed,
             number=number,
+            strategy=strategy,
         )
 
 
@@ -453,18 +478,31 @@ def _create(connection: sqlite3.Connection, header: Header) -> None:
     connection.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
-def _schema(header: Header) -> dict[str, str]:
+def _to_layout_2(connection: sqlite3.Connection) -> None:
+    (column,) = _columns_sql(STRATEGY)
+    connection.execute(f"ALTER TABLE points ADD COLUMN {column}")
+    connection.execute("UPDATE header SET schema_version = 2")
+    connection.execute("PRAGMA user_version=2")
+
+
+def _schema(header: Header, layout: int = SCHEMA_VERSION) -> dict[str, str]:
     """Return the SQL of each table of a study."""
-    return {"header": _HEADER_SQL, "points": _points_sql(header), "blocks": _BLOCKS_SQL}
+    points = _points_sql(header, {} if layout == 1 else STRATEGY)
+    return {"header": _HEADER_SQL, "points": points, "blocks": _BLOCKS_SQL}
 
 
-def _points_sql(header: Header) -> str:
+def _points_sql(header: Header, last: Mapping[str, str]) -> str:
     columns = [
-        *(f"{name} {kind}" for name, kind in FIXED.items()),
+        *_columns_sql(FIXED),
         *(f"{quoted(name)} {_SQL_TYPES[kind]}" for name, kind in header.dimensions.items()),
         *(f"{quoted(name)} REAL" for name in header.metrics),
+        *_columns_sql(last),
     ]
     return f"CREATE TABLE points ({', '.join(columns)})"
+
+
+def _columns_sql(kinds: Mapping[str, str]) -> list[str]:
+    return [f"{name} {kind}" for name, kind in kinds.items()]
 
 
 def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -277,7 +277,9 @@ _SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {
 }
 #: NSGA-II crosses two parents; CMA-ES recombines the better half, which must be two or more.
 _LEAST_GENERATION = {"nsga2": 2, "cmaes": 4}
-STRATEGIES = ("grid", *_SHARES, *_SAMPLERS, "halving")
+#: These draw from all of the space, and these go by the results of what they asked before.
+DRAWN, LEARNING = (*_SHARES,), (*_SAMPLERS, "halving")
+STRATEGIES = ("grid", *DRAWN, *LEARNING)
 
 
 def strategy(

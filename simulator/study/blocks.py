@@ -135,6 +135,8 @@ def _ran(came: "Points", workload: Workload) -> Ran:
         workload,
         latency_ps=latency,
         energy_j=came.energy_j,
+        # What has a sheet is of one device alone.
+        group_energy_j=came.energy_j,
         dram_bytes=came.dram_bytes.astype(np.float64),
         matrix_busy=came.matrix_ps / of_cores,
         matrix_stalled=came.stalled_ps / of_cores,

@@ -5,7 +5,7 @@ A point changes the device, the workloads or the options of a run by the paths o
 several workloads, `workload.batch` is of all whose phase takes it, `workload.decode.batch` of one.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from inspect import signature
@@ -16,10 +16,10 @@ from simulator.config import replace, unknown
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.mapping.policies import Policies
-from simulator.search.space import Choice, Dimension, Point, Space, Value
+from simulator.search.space import Choice, Point, Space, Value
 from simulator.workload import Model, Workload, decode_step, mixed_step, prefill
 
-DEVICE, WORKLOAD, RUN = "device.", "workload.", "run."
+DEVICE, WORKLOAD, RUN = ROOMS = "device.", "workload.", "run."
 #: Before the fields of a model, among the settings of a workload.
 MODEL = "model."
 PHASES: Mapping[str, Callable[..., Workload]] = {
@@ -58,24 +58,27 @@ class Case:
 
     def at(self, point: Point) -> tuple[Device, dict[str, Workload], dict[str, Any]]:
         """Return device, workloads by name and options of a run; InputError with every problem."""
-        changes = _by_room(point)
-        problems: list[str] = []
-
-        def kept(make: Callable[[], Any]) -> Any:
+        made, problems = list[Any](), list[str]()
+        for make in self._makers(point).values():
             try:
-                return make()
+                made.append(make())
             except InputError as error:
-                problems.extend(error.problems)
-                return None
-
-        device = kept(lambda: replace(self.device, changes[DEVICE]))
-        workloads = kept(lambda: self._workloads(changes[WORKLOAD]))
-        options = kept(lambda: _options({**self.run, **changes[RUN]}))
+                problems += error.problems
         if problems:
             raise InputError(problems)
-        return cast(
-            "tuple[Device, dict[str, Workload], dict[str, Any]]", (device, workloads, options)
-        )
+        return cast("tuple[Device, dict[str, Workload], dict[str, Any]]", tuple(made))
+
+    def device_at(self, point: Point) -> Device:
+        """Return the device of a point; InputError with its problems."""
+        return replace(self.device, by_room(point)[DEVICE], root="device")
+
+    def problems(self, point: Point, room: str) -> tuple[str, ...]:
+        """Return why the device, the workloads or the options of a point cannot be made."""
+        try:
+            self._makers(point)[room]()
+        except InputError as error:
+            return error.problems
+        return ()
 
     def phases(self, space: Space) -> dict[str, tuple[str, ...]]:
         """Return the phases that each workload may have over a space."""
@@ -94,19 +97,14 @@ class Case:
             found[name] = tuple(dict.fromkeys(each for each in values if isinstance(each, str)))
         return found
 
-    def refuse(self, space: Space) -> None:
-        """Try each value of each dimension alone; InputError lists those that are none.
-
-        Of a range, both ends; the other dimensions have their first values.
-        """
-        wrong = self._problems(_point_with(space, {}))
-        problems = list(wrong)
-        for dimension in space.dimensions:
-            for value in _tried(dimension):
-                found = self._problems(_point_with(space, _parents(space, dimension, value)))
-                problems += [f"{dimension.name} = {value}: {p}" for p in found if p not in wrong]
-        if problems:
-            raise InputError(list(dict.fromkeys(problems)))
+    def _makers(self, point: Point) -> dict[str, Callable[[], Any]]:
+        """Return what makes device, workloads and options, by room."""
+        changes = by_room(point)
+        return {
+            DEVICE: lambda: self.device_at(point),
+            WORKLOAD: lambda: self._workloads(changes[WORKLOAD]),
+            RUN: lambda: _options({**self.run, **changes[RUN]}),
+        }
 
     def _workloads(self, changes: Mapping[str, Value]) -> dict[str, Workload]:
         """Build each workload from its settings; InputError lists every problem, with its name."""
@@ -145,17 +143,10 @@ class Case:
             raise InputError([unknown("workload option", each, known) for each in lost])
         return settings
 
-    def _problems(self, point: Point) -> tuple[str, ...]:
-        try:
-            self.at(point)
-        except InputError as error:
-            return error.problems
-        return ()
 
-
-def _by_room(point: Point) -> dict[str, dict[str, Value]]:
+def by_room(point: Point) -> dict[str, dict[str, Value]]:
     """Return the changes of a point by what they are of; InputError for what they cannot be of."""
-    changes: dict[str, dict[str, Value]] = {room: {} for room in (DEVICE, WORKLOAD, RUN)}
+    changes: dict[str, dict[str, Value]] = {room: {} for room in ROOMS}
     problems = []
     for name, value in point.items():
         room = next((room for room in changes if name.startswith(room)), None)
@@ -223,7 +214,8 @@ def _workload(settings: Mapping[str, Any]) -> Workload:
         problems.append(f"workload.{length}: missing, which phase '{phase}' needs")
     if problems:
         raise InputError(problems)
-    return make(replace(model_of(name), of_model) if of_model else model_of(name), **arguments)
+    model = model_of(name)
+    return make(replace(model, of_model, root="workload.model") if of_model else model, **arguments)
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,29 +228,3 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         api.check_choice(name, value, OPTIONS[name])
     return {**options, "policies": Policies(**policies)}
-
-
-def _parents(space: Space, dimension: Dimension, value: Value) -> dict[str, Value]:
-    """Return a value with what has to be for its dimension to apply."""
-    forced = {dimension.name: value}
-    for name, values in dimension.when.items():
-        forced = {**_parents(space, space.by_name[name], values[0]), **forced}
-    return forced
-
-
-def _point_with(space: Space, forced: Mapping[str, Value]) -> Point:
-    """Return a point with some values given and the first ones of all else that applies."""
-    point: dict[str, Value] = {}
-    for each in space.dimensions:
-        if each.applies(point):
-            point[each.name] = forced.get(each.name, each.domain.at(0.0))
-    return point
-
-
-def _tried(dimension: Dimension) -> Iterator[Value]:
-    """Yield the values with which a dimension is tried before a study."""
-    domain = dimension.domain
-    if isinstance(domain, Choice):
-        yield from domain.values()
-    else:
-        yield from dict.fromkeys((domain.at(0.0), domain.at(1 - 2**-53)))

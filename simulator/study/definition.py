@@ -1,26 +1,40 @@
 """What a study is of: its case, out of a sweep, and the header that tells it from others."""
 
 import json
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
 from simulator import api
 from simulator.config import content_hash, unknown
+from simulator.cost import load_profile
 from simulator.errors import InputError
+from simulator.hardware import Device
+from simulator.mapping.pim_area import no_pim_area
 from simulator.search.records import Header, kind_of
 from simulator.search.space import Choice, Dimension, Space, Value
 from simulator.search.sweep_file import Sweep
-from simulator.study.case import Case, model_of
+from simulator.study.case import DEVICE, Case, model_of
 from simulator.study.metrics import PHASE_OF, SHARES, no_cost, units_of
+from simulator.study.misleading import same_everywhere
+from simulator.study.refusals import made_with, refuse
 
+#: Where users read which metrics there are.
+LISTED = "see Metrics in docs/studies.md"
 #: What may change whether a device has a price.
 _PRICED_BY = ("device.price", "device.energy", "device.memory", "device.pim")
+#: Metrics that not all devices have: what says why, and what may change it.
+_KNOWN: dict[str, tuple[Callable[[Device], str], tuple[str, ...]]] = {
+    "cost_usd": (no_cost, _PRICED_BY),
+    "group_cost_usd": (no_cost, _PRICED_BY),
+    "pim_area_mm2": (no_pim_area, ("device.pim",)),
+}
 
 
 def case_of(sweep: Sweep) -> Case:
     """Return what a sweep simulates; InputError for what its device, workload or run cannot be.
 
-    Also for objectives that are no metrics, or that no point can have.
+    Also for objectives that are no metrics, that no point can have, or that all points have alike.
     """
     case = Case(
         device=api.load_device(sweep.device),
@@ -28,14 +42,18 @@ def case_of(sweep: Sweep) -> Case:
         run={"rung": sweep.rung, **sweep.run},
         workloads=sweep.workloads,
     )
-    case.refuse(sweep.space)
+    refuse(case, sweep.space)
     known = units_of(case.phases(sweep.space))
     problems = []
-    for metric in (each.metric for each in sweep.objectives):
-        if reason := _never(metric, case, sweep.space):
+    for objective in sweep.objectives:
+        metric = objective.metric
+        if reason := (
+            _never(metric, case, sweep.space)
+            or same_everywhere(objective, case.device, sweep.space)
+        ):
             problems.append(f"objective '{metric}': {reason}")
         elif metric not in known:
-            problems.append(unknown("metric", metric, known))
+            problems.append(unknown("metric", metric, known, listed=LISTED))
     if problems:
         raise InputError(problems)
     return case
@@ -56,7 +74,7 @@ def header_of(sweep: Sweep, case: Case) -> Header:
             for name, own in case.workloads.items()
         ),
         f"run: {json.dumps(dict(case.run), sort_keys=True)}",
-        *_files(sweep.space),
+        *_files(case, sweep.space),
         f"nibblesim: {api.version()}",
     ]
     text = "\n".join(lines)
@@ -78,14 +96,18 @@ def _never(metric: str, case: Case, space: Space) -> str:
         return f"only phase '{PHASE_OF[own]}' has it, and {of} is '{' or '.join(phases)}'"
     if own in SHARES and set(_values(space, "run.rung") or (case.run.get("rung"),)) == {"roofline"}:
         return "rung 'roofline' has no shares of time"
-    varied = any(each.name.startswith(_PRICED_BY) for each in space.dimensions)
-    return "" if metric != "cost_usd" or varied else no_cost(case.device)
+    if own not in _KNOWN:
+        return ""
+    why, changed_by = _KNOWN[own]
+    varied = any(each.name.startswith(changed_by) for each in space.dimensions)
+    return "" if varied else why(case.device)
 
 
-def _files(space: Space) -> list[str]:
+def _files(case: Case, space: Space) -> list[str]:
     """Return a line for each file that dimensions name, which changes with what it holds.
 
-    What comes with the package is known by name and version.
+    Its base and the files that it names are of that. What comes with the package is known by name
+    and version.
     """
     lines = set()
     for each in space.dimensions:
@@ -95,10 +117,23 @@ def _files(space: Space) -> list[str]:
             if _is_model(each):
                 if value not in api.model_names():
                     lines.add(f"model file: {value} {content_hash(model_of(value))}")
-            elif (value.endswith((".yaml", ".yml")) or "/" in value) and Path(value).is_file():
-                content = blake2b(Path(value).read_bytes(), digest_size=8).hexdigest()
-                lines.add(f"file: {value} {content}")
+            elif each.name.startswith(DEVICE) and _is_file(value):
+                lines.add(f"file: {value} {_content(case, space, each, value)}")
     return sorted(lines)
+
+
+def _is_file(value: str) -> bool:
+    return (value.endswith((".yaml", ".yml")) or "/" in value) and Path(value).is_file()
+
+
+def _content(case: Case, space: Space, dimension: Dimension, name: str) -> str:
+    """Return what changes with all that a file of a device holds."""
+    path = dimension.name.removeprefix(DEVICE)
+    if path == "energy":
+        # A device knows its profile by name alone.
+        return content_hash(load_profile(name))
+    point = made_with(case, space, DEVICE, dimension, name)
+    return content_hash(case.device_at(point), path)
 
 
 def _is_model(dimension: Dimension) -> bool:

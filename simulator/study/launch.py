@@ -1,5 +1,6 @@
 """Running a study: a sweep's strategy, its points in processes, what comes of them in a store."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,6 +20,7 @@ from simulator.study.blocks import evaluate_many
 from simulator.study.case import RUN, Case, model_of
 from simulator.study.definition import case_of, header_of
 from simulator.study.evaluation import evaluate
+from simulator.study.misleading import warnings_of
 
 if TYPE_CHECKING:
     from simulator.search.cluster import Cluster
@@ -38,6 +40,7 @@ def run(
     memory_limit_bytes: int | None = None,
     retry_failed: bool = False,
     seen: Callable[[Tally], object] | None = None,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> Tally:
     """Run a sweep or a search in processes, its outcomes kept in the store at `path`.
 
@@ -45,7 +48,8 @@ def run(
     grid. limit: points in the store at most. workers: processes, by default one; cluster: in their
     place, the address of a scheduler of dask.distributed. time_limit_s, memory_limit_bytes: of a
     point in a process. retry_failed: points that FAILED are simulated again. seen: called with the
-    tally so far. The same call goes on where one was ended.
+    tally so far. warn: called before the first point with what an objective leaves unsaid.
+    The same call goes on where one was ended.
     Raises InputError for what is wrong with the sweep, and as the store and the strategy, and
     NoWorkerError where nothing can be run.
     """
@@ -54,6 +58,8 @@ def run(
     # Files are as they stand when a study starts.
     model_of.cache_clear()
     case, name = case_of(sweep), strategy or sweep.strategy or "grid"
+    for text in warnings_of(sweep, case):
+        warn(text)
     chosen = make_strategy(
         name, sweep.space, sweep.objectives, seed=seed, trials=trials, rungs=api.RUNGS
     )

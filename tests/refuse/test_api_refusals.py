@@ -231,7 +231,7 @@ def test_what_is_no_format(use: str, given: object) -> None:
         ("nowhere.yaml", "nowhere.yaml: no such file"),
         (
             "jouppi",
-            "replace: energy: unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: accelforge_tpu_v4i, edge_28nm, horowitz_45nm, jouppi_7nm",
+            "energy: unknown energy profile 'jouppi'; did you mean 'jouppi_7nm'? known: accelforge_tpu_v4i, edge_28nm, horowitz_45nm, jouppi_7nm",
         ),
     ],
 )

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal, Self
 import pytest
 from pydantic import Field, model_validator
 
-from simulator.config import Bytes, Hertz, NonNegativePicoseconds, Part, load_part, replace
+from simulator.config import (
+    Bytes,
+    Hertz,
+    NonNegativePicoseconds,
+    Part,
+    did_you_mean,
+    load_part,
+    replace,
+    unknown,
+)
 from simulator.config.yaml_reader import MAX_BYTES
 from simulator.errors import InputError
 
@@ -251,21 +260,48 @@ def test_an_unknown_base_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("changes", "problems"),
     [
-        ({"matrix.rows": 0}, ["replace: matrix.rows: must be >= 1, got 0"]),
-        ({"matrix.row": 1}, ["replace: matrix.row: unknown key; did you mean 'rows'?"]),
-        ({"matix.rows": 1}, ["replace: matix.rows: nothing at 'matix'; did you mean 'matrix'?"]),
-        ({"cores.x": 1}, ["replace: cores.x: nothing at 'x'"]),
-        ({"pair.2": 1, "spare.0.rows": 2}, ["replace: pair.2: nothing at '2'", "replace: spare.0.rows: nothing at '0'"]),
-        ({"clock": 1500}, ["replace: clock: 1500 is not a multiple of 1000 Hz"]),
-        ({"clock": 1.5e9}, ["replace: clock: expected a whole number of Hz, got 1500000000.0"]),
-        ({"cores": float("nan")}, ["replace: cores: expected an integer, got nan"]),
-        ({"cores": {1}}, ["replace: expected plain values or parts, got {1}"]),
+        ({"matrix.rows": 0}, ["matrix.rows: must be >= 1, got 0"]),
+        ({"matrix.row": 1}, ["matrix.row: unknown key; did you mean 'rows'?"]),
+        ({"matix.rows": 1}, ["matix.rows: nothing at 'matix'; did you mean 'matrix'?"]),
+        ({"cores.x": 1}, ["cores.x: nothing at 'x'"]),
+        ({"pair.2": 1, "spare.0.rows": 2}, ["pair.2: nothing at '2'", "spare.0.rows: nothing at '0'"]),
+        ({"clock": 1500}, ["clock: 1500 is not a multiple of 1000 Hz"]),
+        ({"clock": 1.5e9}, ["clock: expected a whole number of Hz, got 1500000000.0"]),
+        ({"cores": float("nan")}, ["cores: expected an integer, got nan"]),
+        ({"cores": {1}}, ["expected plain values or parts, got {1}"]),
     ],
 )  # fmt: skip
 def test_a_wrong_change_is_refused(changes: dict[str, Any], problems: list[str]) -> None:
     with pytest.raises(InputError) as refusal:
         replace(Chip(), changes)
     assert list(refusal.value.problems) == problems
+
+
+def test_paths_begin_where_the_part_stands() -> None:
+    for changes, problem in (
+        ({"matrix.rows": 0}, "device.matrix.rows: must be >= 1, got 0"),
+        ({"matix.rows": 1}, "device.matix.rows: nothing at 'matix'; did you mean 'matrix'?"),
+    ):
+        with pytest.raises(InputError) as refusal:
+            replace(Chip(), changes, root="device")
+        assert list(refusal.value.problems) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("tbt_s", "; did you mean 'decode.tbt_s'?"),
+        ("Latency", "; did you mean 'decode.latency_s' or 'prefill.latency_s'?"),
+        ("decode.latency", "; did you mean 'decode.latency_s'?"),
+        ("area", "; did you mean 'area_mm2'?"),
+        ("speed", ""),
+    ],
+)
+def test_what_stands_after_a_dot_may_be_meant(word: str, near: str) -> None:
+    known = ["prefill.latency_s", "decode.latency_s", "decode.tbt_s", "area_mm2"]
+    assert did_you_mean(word, known) == near
+    listed = unknown("metric", word, known, listed="see there")
+    assert listed == f"unknown metric '{word}'{near or ';'} known: see there"
 
 
 def test_a_wrong_construction_in_python_is_refused_with_the_class_name() -> None:

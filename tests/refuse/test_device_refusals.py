@@ -244,4 +244,4 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
 def test_a_changed_device_is_checked_as_a_file_is(path: str, value: object, problem: str) -> None:
     with pytest.raises(InputError) as error:
         replace(load_device("generic_npu_128"), {path: value})
-    assert str(error.value) == f"replace: {problem}"
+    assert str(error.value) == problem

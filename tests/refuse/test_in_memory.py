@@ -179,10 +179,10 @@ def test_what_is_held() -> None:
 @pytest.mark.parametrize("stacks", [3, 5, 32])
 def test_stacks_that_channels_are_not_equally_of(stacks: int) -> None:
     assert refused(lambda: replace(PART, {"stacks": stacks})) == [
-        f"replace: stacks: must divide the 16 channels, got {stacks}"
+        f"stacks: must divide the 16 channels, got {stacks}"
     ]
     assert replace(PART, {"stacks": 16}).stacks == 16
-    assert refused(lambda: replace(PART, {"stacks": 0})) == ["replace: stacks: must be >= 1, got 0"]
+    assert refused(lambda: replace(PART, {"stacks": 0})) == ["stacks: must be >= 1, got 0"]
 
 
 def test_an_unknown_element_for_a_unit() -> None:

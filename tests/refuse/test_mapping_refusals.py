@@ -153,5 +153,5 @@ def test_an_operand_pair_of_no_format_is_refused() -> None:
     with pytest.raises(InputError) as error:
         device("int8xint9z")
     assert str(error.value) == (
-        "replace: matrix.pe.formats: 'int8xint9z' is not a pair WEIGHTxACTIVATION of known formats"
+        "matrix.pe.formats: 'int8xint9z' is not a pair WEIGHTxACTIVATION of known formats"
     )

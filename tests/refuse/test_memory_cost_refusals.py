@@ -52,13 +52,13 @@ def test_every_reason_comes_at_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"points": []}, "replace: points: must have at least 1 entries, got 0"),
-        ({"ports": "two"}, "replace: ports: expected ports such as '1R1W' or '1RW', got 'two'"),
-        ({"interpolation": "cubic"}, "replace: interpolation: unknown interpolation 'cubic'; known: linear, log"),
-        ({"points.1.width_bits": 128}, "replace: points: 512 KiB of 128 bits is there more than once"),
-        ({"points.1.read_pj": 0.0}, "replace: points[1].read_pj: must be > 0.0, got 0.0"),
-        ({"scalings.ports.0.ports": "1R1W"}, "replace: scalings.ports: 1R1W are the table's own ports"),
-        ({"source": " "}, "replace: source: must not be empty"),
+        ({"points": []}, "points: must have at least 1 entries, got 0"),
+        ({"ports": "two"}, "ports: expected ports such as '1R1W' or '1RW', got 'two'"),
+        ({"interpolation": "cubic"}, "interpolation: unknown interpolation 'cubic'; known: linear, log"),
+        ({"points.1.width_bits": 128}, "points: 512 KiB of 128 bits is there more than once"),
+        ({"points.1.read_pj": 0.0}, "points[1].read_pj: must be > 0.0, got 0.0"),
+        ({"scalings.ports.0.ports": "1R1W"}, "scalings.ports: 1R1W are the table's own ports"),
+        ({"source": " "}, "source: must not be empty"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be(changes: dict[str, object], message: str) -> None:
@@ -159,7 +159,7 @@ def test_a_dram_with_two_standing_powers_or_none() -> None:
     for changes in ({"background_w_per_gib": watts}, {"static_w": None}):
         with pytest.raises(InputError) as caught:
             replace(dram, changes)
-        assert str(caught.value) == "replace: needs either background_w_per_gib or static_w"
+        assert str(caught.value) == "needs either background_w_per_gib or static_w"
 
 
 def test_dram_of_a_device_without_any() -> None:

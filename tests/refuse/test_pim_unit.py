@@ -64,11 +64,10 @@ def test_names_that_are_not_there() -> None:
     )
     elements, gates = (", ".join(names(each)) for each in (PE_FOLDER, "hw_configs/parts/gates"))
     assert refused(lambda: unit_of("bitmdo")) == (
-        f"replace: pe: unknown PE 'bitmdo'; did you mean 'bitmod'? known: {elements}",
+        f"pe: unknown PE 'bitmdo'; did you mean 'bitmod'? known: {elements}",
     )
     assert refused(lambda: unit_of("bitmod", technology="scaled_82nm")) == (
-        "replace: technology: unknown technology 'scaled_82nm'; did you mean 'scaled_28nm'? "
-        f"known: {gates}",
+        f"technology: unknown technology 'scaled_82nm'; did you mean 'scaled_28nm'? known: {gates}",
     )
 
 

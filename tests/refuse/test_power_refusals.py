@@ -93,4 +93,4 @@ def test_limit_of_a_stack(limit: dict[str, str], message: str) -> None:
     }
     with pytest.raises(InputError) as caught:
         config.replace(load_device("npu_hbm2"), {"pim": banks})
-    assert str(caught.value) == f"replace: {message}"
+    assert str(caught.value) == message

@@ -55,12 +55,12 @@ def _change(path: Path, *statements: str) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("change", ["PRAGMA user_version=2", "UPDATE header SET schema_version=2"])
+@pytest.mark.parametrize("change", ["PRAGMA user_version=3", "UPDATE header SET schema_version=3"])
 def test_newer_layout(study: Path, change: str) -> None:
     _change(study, change)
     assert (
         _refusal(study)
-        == f"'{study}' has layout 2 of a newer nibblesim; this one reads layouts up to 1: update nibblesim, or export the study with the newer one"
+        == f"'{study}' has layout 3 of a newer nibblesim; this one reads layouts up to 2: update nibblesim, or export the study with the newer one"
     )
 
 
@@ -147,6 +147,8 @@ def test_database_of_another_program(tmp_path: Path) -> None:
         "ALTER TABLE points ADD COLUMN more",
         "CREATE TRIGGER t AFTER INSERT ON points BEGIN DELETE FROM header; END",
         "CREATE VIEW v AS SELECT 1",
+        "UPDATE header SET schema_version=0",
+        "UPDATE header SET schema_version=1",
         "UPDATE header SET dimensions = '{'",
         "UPDATE header SET dimensions = '[]'",
         'UPDATE header SET dimensions = \'{"a": "code"}\'',
@@ -296,6 +298,7 @@ def test_row_that_does_not_fit(study: Path, changes: dict[str, Any], words: str)
         ({"dimensions": {"": "int"}}, "'' cannot name a column"),
         ({"dimensions": {"a\0b": "int"}}, "'a\\x00b' cannot name a column"),
         ({"dimensions": {"number": "int"}}, "dimension 'number' has the name of column 'number'"),
+        ({"metrics": {"Strategy": "1"}}, "metric 'Strategy' has the name of column 'strategy'"),
         ({"dimensions": {"rowid": "int"}}, "dimension 'rowid' has the name of column 'rowid'"),
         (
             {"dimensions": {"run.a": "int", "run.A": "int"}},

@@ -1,15 +1,20 @@
 """Is what no study could be refused before its first point, in exact words?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plans import tiny_model
 
+from simulator import load_device
 from simulator.config import dump_yaml
 from simulator.errors import InputError
+from simulator.search.space import Choice, Constraint, Dimension, Int, Space
 from simulator.search.sweep_file import load_sweep
-from simulator.study import case_of
+from simulator.study import Case, case_of
+from simulator.study.case import DEVICE
+from simulator.study.refusals import made_with, refuse
 
 SWEEP = """\
 name: small
@@ -65,11 +70,13 @@ MIXED = (
         (("sequence: 24", "context: 24"), ["workloads.p: unknown workload option 'context'", "workloads.p: workload.sequence: missing, which phase 'prefill' needs"]),
         (("phase: decode", "phase: decod"), ["workloads.d: unknown workload.phase 'decod'; did you mean 'decode'?"]),
         ((", batch: 2", ", batch: 0"), ["workloads.p: batch must be", "workloads.d: batch must be"]),
-        (("{device.matrix.rows: [64]}", "{workload.q.batch: [1]}"), ["unknown workload option 'q.batch'"]),
-        (("{device.matrix.rows: [64]}", "{workload.d.sequence: [1]}"), ["workloads.d: unknown workload option 'sequence'"]),
-        (("{device.matrix.rows: [64]}", "{workload.contexts: [1]}"), ["unknown workload option 'contexts'; did you mean 'context'?"]),
-        (("d.tbt_s", "tbt_s"), ["unknown metric 'tbt_s'; did you mean 'd.tbt_s'?"]),
-        (("d.tbt_s", "d.area_mm2"), ["unknown metric 'd.area_mm2'"]),
+        (("{device.matrix.rows: [64]}", "{workload.q.batch: [1]}"), ["workload.q.batch = 1: unknown workload option 'q.batch'"]),
+        (("{device.matrix.rows: [64]}", "{workload.d.sequence: [1]}"), ["workload.d.sequence = 1: workloads.d: unknown workload option 'sequence'"]),
+        (("{device.matrix.rows: [64]}", "{workload.contexts: [1]}"), ["workload.contexts = 1: unknown workload option 'contexts'; did you mean 'context'?"]),
+        (("d.tbt_s", "tbt_s"), ["unknown metric 'tbt_s'; did you mean 'd.tbt_s'? known: see Metrics in docs/studies.md"]),
+        (("d.tbt_s", "latency_s"), ["unknown metric 'latency_s'; did you mean 'd.latency_s' or 'p.latency_s'? known: see Metrics"]),
+        (("d.tbt_s", "d.area_mm2"), ["unknown metric 'd.area_mm2'; did you mean 'area_mm2'?"]),
+        (("d.tbt_s", "speed"), ["unknown metric 'speed'; known: see Metrics in docs/studies.md"]),
     ],
 )  # fmt: skip
 def test_what_no_workload_takes_is_refused(
@@ -89,6 +96,9 @@ def test_what_no_workload_takes_is_refused(
         ([("d.tbt_s", "d.ttft_s"), (", context: 30", ""), ("space: {", MIXED)], "objective 'd.ttft_s': only phase 'prefill' has it, and that of workload 'd' is 'decode or mixed'"),
         ([("d.tbt_s", "p.dram_busy"), ("analytic", "roofline")], "objective 'p.dram_busy': rung 'roofline' has no shares of time"),
         ([("d.tbt_s", "cost_usd"), ("generic_npu_128", "neupims")], "objective 'cost_usd': neupims: "),
+        ([("d.tbt_s", "d.group_cost_usd"), ("generic_npu_128", "neupims")], "objective 'd.group_cost_usd': neupims: no price of a memory that multiplies is public"),
+        ([("d.tbt_s", "d.pim_area_mm2")], "objective 'd.pim_area_mm2': generic_npu_128: nothing multiplies in its memory"),
+        ([("d.tbt_s", "area_mm2"), ("generic_npu_128", "tpu_v4")], "objective 'area_mm2': all points have the same: tpu_v4 states its die_area, 600 mm2, which does not follow device.matrix.rows; vary device.die_area, or have it counted (base: tpu_v4, die_area: null)"),
     ],
 )  # fmt: skip
 def test_an_objective_that_no_point_can_have_is_refused(
@@ -97,3 +107,98 @@ def test_an_objective_that_no_point_can_have_is_refused(
     found = problems(*changes)
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+CHANNELS, CAPACITY, ROWS = "device.memory.channels", "device.memory.capacity", "device.matrix.rows"
+GB = 10**9
+
+
+def values_refused(
+    changes: Mapping[str, Any], *constraints: Constraint, **settings: Any
+) -> list[str]:
+    """Return what is wrong with a space of choices around a device of 32 channels of 2 GiB."""
+    given = {"model": "gpt-2", "phase": "decode", "context": 30, **settings}
+    dimensions = tuple(
+        each if isinstance(each, Dimension) else Dimension(name, Choice(each))
+        for name, each in changes.items()
+    )
+    try:
+        refuse(Case(load_device("npu_hbm2"), given, {}), Space(dimensions, constraints))
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def more(capacity: int, channels: int) -> str:
+    return (
+        f"device.memory: capacity {capacity} bytes is more than {channels} channels of hbm2_2000 "
+        f"have, {channels * 2**31}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # Both orders: the first combination can be made, or cannot.
+        ({CHANNELS: (4, 32), CAPACITY: ("8 GB", "64 GB")}, []),
+        ({CHANNELS: (4, 32), CAPACITY: ("64 GB", "8 GB")}, []),
+        ({CHANNELS: (4, 32), CAPACITY: ("8 GB", "128 GB")}, [f"{CAPACITY} = 128 GB: {more(128 * GB, 4)}"]),
+        ({CHANNELS: (4, 32)}, [f"{CHANNELS} = 4: {more(64 * GB, 4)}"]),
+        # No combination can be made.
+        ({CHANNELS: (4,), CAPACITY: ("64 GB",)}, [f"{CHANNELS} = 4: {more(64 * GB, 4)}"]),
+        # The first value is named, whether others can be made or not, and nothing of what goes.
+        ({ROWS: (0, 64), "device.matrix.columns": (32, 64)}, [f"{ROWS} = 0: must be >= 1, got 0"]),
+        ({ROWS: (0,), "device.matrix.columns": (32, 64)}, [f"{ROWS} = 0: must be >= 1, got 0"]),
+        ({ROWS: (64, 0), CHANNELS: (4, 32), CAPACITY: ("64 GB", "8 GB")}, [f"{ROWS} = 0: must be >= 1, got 0"]),
+        ({ROWS: Dimension(ROWS, Int(0, 8))}, [f"{ROWS} = 0: must be >= 1, got 0"]),
+        # None hides another.
+        (
+            {ROWS: (0, 64), "device.clock": (1500, 1000), "workload.batch": (0, 2), "workload.model.layers": (0, 2)},
+            [
+                f"{ROWS} = 0: must be >= 1, got 0",
+                "device.clock = 1500: 1500 is not a multiple of 1000 Hz",
+                "workload.batch = 0: batch must be >= 1, got 0",
+                "workload.model.layers = 0: must be >= 1, got 0",
+            ],
+        ),
+        ({"device.matix.rows": (1, 2), ROWS: (1, 2)}, ["device.matix.rows = 1: nothing at 'matix'; did you mean 'matrix'?"]),
+        ({"dev.rows": (1,)}, ["dev.rows: expected device, workload or run before a point"]),
+    ],
+)  # fmt: skip
+def test_a_value_that_goes_with_no_others_is_refused(
+    changes: Mapping[str, Any], words: list[str]
+) -> None:
+    assert values_refused(changes) == words
+
+
+def test_what_is_wrong_whatever_the_values_is_told_beside_them() -> None:
+    changes = {"workload.batch": (1, 0), "workload.weights": ("fp16", "int8")}
+    (of_all, of_value) = values_refused(changes, kv="int44")
+    assert of_all.startswith("unknown format 'int44'")
+    assert of_value == "workload.batch = 0: batch must be >= 1, got 0"
+
+
+def test_the_one_value_that_goes_with_another_is_found() -> None:
+    assert values_refused({CHANNELS: tuple(range(1, 33)), CAPACITY: ("1 GiB", "64 GiB")}) == []
+
+
+def test_no_point_is_made_with_what_goes_with_no_others() -> None:
+    case = Case(load_device("npu_hbm2"), {"model": "gpt-2", "phase": "decode", "context": 30}, {})
+    rows = Dimension(ROWS, Choice((64, 0)))
+    space = Space((rows,))
+    assert made_with(case, space, DEVICE, rows, 64) == {ROWS: 64}
+    with pytest.raises(InputError) as error:
+        made_with(case, space, DEVICE, rows, 0)
+    assert str(error.value) == f"{ROWS} = 0: no combination with it can be made"
+
+
+def test_constraints_are_kept_where_others_are_looked_for() -> None:
+    small = Constraint("small", lambda point: point[CHANNELS] == 4)
+    found = values_refused({CHANNELS: (4, 32), CAPACITY: ("8 GB", "64 GB")}, small)
+    assert found == [f"{CAPACITY} = 64 GB: {more(64 * GB, 4)}"]
+
+
+def test_any_value_that_a_condition_allows_may_go() -> None:
+    """The one that stands first in the condition does not."""
+    capacity = Dimension(CAPACITY, Choice(("8 GB", "64 GB")), {CHANNELS: (4, 32)})
+    assert values_refused({CHANNELS: (4, 32), CAPACITY: capacity}) == []

@@ -70,11 +70,13 @@ def test_from_a_study_to_its_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run("sweep", "sweep.yaml", "--study", "t.db", "--limit", "2")
     found = json.loads(run("analyse", "s.db", "--against", "t.db", "--out", "a.html", "--json"))
     assert (found["points"], found["kept"], found["sample"]["kind"]) == (4, 4, "full")
+    assert found["sample"]["asked"] == {"grid": 4}
     assert found["attainment"][0]["points"] == [1, 2, 3, 4]
     assert found["attainment"][0]["volume"][-1] == found["box"]["volume"]
     assert [each["metric"] for each in found["effects"]] == ["latency_s", "area_mm2"]
     # A format has no part in the area of the device.
     assert found["effects"][1]["shares"]["device.matrix.rows"] == pytest.approx(1.0)
+    assert found["effects"][1]["told"] == ["device.matrix.rows", "workload.weights"]
     assert [each["missing"] for each in found["tornado"]["swings"]] == [[], []]
     assert 1 <= len(found["front"]) <= 4
     one, other = found["against"]["sides"]

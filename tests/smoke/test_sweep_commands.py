@@ -122,7 +122,7 @@ def test_a_study_in_which_nothing_fits_has_no_front() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("matrix.rows", "matrix.rowz"), "matrix.rowz: unknown key; did you mean 'rows'?"),
+        (("matrix.rows", "matrix.rowz"), "matrix.rowz = 64: unknown key; did you mean 'rows'?"),
         (("latency_s", "latensy_s"), "unknown metric 'latensy_s'; did you mean 'latency_s'?"),
         (("generic_npu_128", "generic_npu"), "unknown device 'generic_npu'"),
         (("decode", "decod"), "unknown workload.phase 'decod'; did you mean 'decode'?"),
@@ -145,3 +145,18 @@ def test_a_study_that_is_not_there_is_not_made() -> None:
         done = CliRunner().invoke(app, [command, "none.db", "--out", "f.pdf"])
         assert done.exit_code == 2
         assert not Path("none.db").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_an_objective_leaves_unsaid_is_told_before_anything_runs() -> None:
+    text = SWEEP.replace("generic_npu_128", "tpu_v4").replace(
+        "memory_bytes: min", "tops_per_mm2: max"
+    )
+    Path("sweep.yaml").write_text(text)
+    # A strategy that takes one objective, so that nothing is run.
+    options = ("--study", "s.db", "--trials", "3", "--strategy", "cmaes")
+    done = CliRunner().invoke(app, ["search", "sweep.yaml", *options])
+    assert done.stdout == ""
+    told, refused = done.stderr.splitlines()
+    assert told.startswith("objective 'tops_per_mm2': tpu_v4 states its die_area, 600 mm2")
+    assert "one objective" in refused

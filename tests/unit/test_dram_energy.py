@@ -285,8 +285,8 @@ def test_wrong_figures_and_other_runs_are_refused() -> None:
         return str(caught.value)
 
     bits = {"read_pj_per_bit": 1.0, "write_pj_per_bit": 1.0}
-    assert message({"bits": bits}) == "replace: needs either currents or bits"
-    assert message({"currents": None}) == "replace: needs either currents or bits"
+    assert message({"bits": bits}) == "needs either currents or bits"
+    assert message({"currents": None}) == "needs either currents or bits"
     with pytest.raises(InputError) as caught:
         energy_of(run, load_standard("ddr4_3200"))
     assert str(caught.value) == "the run is of dramsim3_ddr4_3200, not of ddr4_3200"

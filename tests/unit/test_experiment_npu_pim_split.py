@@ -5,6 +5,7 @@ from experiments_loaded import loaded
 
 from simulator import api
 from simulator.config import replace
+from simulator.mapping.pim_area import pim_area_mm2
 from simulator.workload import decode_step
 
 designs, _, run = loaded("npu_pim_split", ("designs", "figure", "run"))
@@ -45,6 +46,13 @@ def test_silicon_is_that_of_all_banks_and_arrays() -> None:
     assert designs.banks() == 5 * 1024
     assert designs.array_mm2() == pytest.approx(0.11 * 400 / 4, rel=0.01)
     assert designs.bank_mm2(16, "low") < 0.1025 < designs.bank_mm2(16)
+
+
+def test_units_are_those_of_the_studys_own_metric() -> None:
+    formats = {"weights": "fp16", "activations": "fp16", "kv": "fp16"}
+    frame = replace(designs.device(), {"pim.unit.elements": 8})
+    ours = designs.banks() * designs.bank_mm2(8)
+    assert ours == pytest.approx(pim_area_mm2(frame, formats))
 
 
 def test_power_of_an_array_is_that_of_its_macs() -> None:

@@ -335,8 +335,7 @@ def test_a_technology_without_a_cell_is_refused() -> None:
     with pytest.raises(InputError) as error:
         replace(technology, {"cells": cells})
     assert str(error.value) == (
-        "replace: cells: needs exactly these cells: full_adder, half_adder, mux2, xor2, and2, or2, "
-        "inv, dff"
+        "cells: needs exactly these cells: full_adder, half_adder, mux2, xor2, and2, or2, inv, dff"
     )
 
 

@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.search.analysis import Box, Study, attainment, compare
+from simulator.search.analysis import Box, Study, attainment, compare, costs_of
 from simulator.search.effects import (
+    CHANCE_P,
+    _share,
     effects_of,
     fates_of,
-    levels_of,
     sample_of,
     tornado,
 )
+from simulator.search.levels import MOST_LEVELS, levels_of
 from simulator.search.objectives import Objective
 from simulator.search.reasons import reasons, rooflines
 from simulator.search.records import Header, Kind, Outcome, Row
@@ -41,6 +43,7 @@ def study(
     text: str = "",
     states: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    strategies: Sequence[str] = (),
 ) -> Study:
     """Return a study of points with metrics, all OK unless said otherwise."""
     count = len(next(iter(metrics.values())))
@@ -57,6 +60,7 @@ def study(
         state=list(states) or "OK",
         seed=list(seeds) or 0,
         key=[f"k{number}" for number in range(count)],
+        strategy=list(strategies) or "",
     )
     return Study(name, header, table)
 
@@ -107,12 +111,15 @@ def test_attainment_is_the_volume_of_what_came_so_far(
     metrics = dict(zip(("time_s", "area_mm2", "speed"), np.array(rows, float).T, strict=True))
     states = ["OK", *draw.choice(["OK", "INFEASIBLE"], len(rows) - 1)]
     seeds = draw.integers(0, 2, len(rows)).tolist()
-    done = study([], metrics, (TIME, AREA, SPEED), states=states, seeds=seeds)
+    # The same seed of two strategies is two searches.
+    names = draw.choice(["random", "tpe"], len(rows)).tolist()
+    done = study([], metrics, (TIME, AREA, SPEED), states=states, seeds=seeds, strategies=names)
     box = Box.around(done.objectives, done.kept)
     found = attainment(done)
-    assert [each.seed for each in found] == sorted(set(seeds))
+    searches = list(zip(names, seeds, strict=True))
+    assert [(each.strategy, each.seed) for each in found] == sorted(set(searches))
     for each in found:
-        own = [at for at, other in enumerate(seeds) if other == each.seed]
+        own = [at for at, of in enumerate(searches) if of == (each.strategy, each.seed)]
         assert each.points == tuple(range(1, len(own) + 1))
         for end in each.points:
             kept = [rows[at] for at in own[:end] if states[at] == "OK"]
@@ -209,6 +216,7 @@ def test_shares_of_a_grid_are_the_closed_form() -> None:
     assert found.on == "log"
     assert dict(found.shares) == pytest.approx({n: v / total for n, v in parts.items()}, abs=1e-12)
     assert found.together == pytest.approx(1 / 6 / total)
+    assert (set(found.chance.values()), found.told, found.text) == ({0.0}, found.shares, "")
     (effect,) = (each for each in found.effects if each.dimension == "b")
     assert effect.values == (0, 1)
     assert effect.points == (6, 6)
@@ -247,6 +255,36 @@ def test_chance_is_taken_off_shares_of_a_sample() -> None:
     assert np.mean(shares) < 0.08
 
 
+def test_what_chance_gives_is_told_from_what_a_dimension_does() -> None:
+    """In one of so many studies noise looks like a share, whatever the points and the values."""
+    draw = np.random.default_rng(4)
+    points, values, studies = 12, 3, 4_000
+    codes = np.arange(points) % values
+    heights = draw.normal(size=(studies, points))
+    heights -= heights.mean(axis=1, keepdims=True)
+    pairs = [_share(codes, each, exact=False) for each in heights]
+    assert len({chance for _, chance in pairs}) == 1
+    above = np.mean([share >= chance for share, chance in pairs])
+    assert above == pytest.approx(CHANCE_P, abs=4 * (CHANCE_P / studies) ** 0.5)
+
+
+def test_few_points_tell_a_large_share_alone() -> None:
+    rows = [{"a": number % 2, "b": number % 3, "c": number, "d": 7} for number in range(12)]
+    times = [exp(9 * row["a"] + number % 5) for number, row in enumerate(rows)]
+    found = effects_of(study(rows, {"time_s": times, "area_mm2": [1.0] * 12}), "time_s")
+    assert list(found.told) == ["a", "d"]
+    assert 0.2 < found.chance["a"] < found.chance["b"] < 1
+    # A value a point explains all and nothing; one that all have explains nothing for sure.
+    assert (found.shares["c"], found.chance["c"]) == (0.0, 1.0)
+    assert (found.shares["d"], found.chance["d"]) == (0.0, 0.0)
+    assert found.together == pytest.approx(1 - found.shares["a"])
+    assert found.text == (
+        "time_s: too few points to tell from chance what these do: "
+        f"b ({100 * found.chance['b']:.0f} %), c (100 %). In brackets the share that chance alone "
+        "gives at most, but for 1 of 100 such studies."
+    )
+
+
 def test_a_biased_sample_is_told() -> None:
     draw = np.random.default_rng(2)
     points = [
@@ -273,6 +311,61 @@ def test_a_biased_sample_is_told() -> None:
     assert found.kind == "even"
 
 
+@pytest.mark.parametrize(
+    ("strategies", "kind", "words"),
+    [
+        ([""], "full", "16 points with results of 16 combinations, a full grid"),
+        (["grid"], "full", "16 combinations, asked by grid, a full grid: shares are exact."),
+        (["sobol", "random"], "full", "asked by sobol and random, a full grid"),
+        (["nsga2"], "chosen", "asked by nsga2, chosen by their results: shares and effects are of"),
+        (["grid", "tpe"], "chosen", "asked by grid and tpe, chosen by their results"),
+        (["", "cmaes"], "chosen", "16 combinations, chosen by their results"),
+        (["halving"], "chosen", "asked by halving, chosen by their results"),
+    ],
+)
+def test_who_asked_says_more_than_counts(strategies: list[str], kind: str, words: str) -> None:
+    points = grid(a=[1, 2, 3, 4], b=[1, 2, 3, 4])
+    ones = [1.0] * 16
+    asked = strategies * (16 // len(strategies))
+    found = sample_of(study(points, {"time_s": ones, "area_mm2": ones}, strategies=asked))
+    assert (found.kind, words in found.text) == (kind, True)
+    assert found.asked == {name: 16 // len(strategies) for name in strategies}
+
+
+def test_few_points_of_a_draw_are_even_and_those_of_a_grid_may_not_be() -> None:
+    points, ones = grid(a=[1, 2, 3], b=[1, 2])[:5], [1.0] * 5
+    kinds = {
+        name: sample_of(
+            study(points, {"time_s": ones, "area_mm2": ones}, strategies=[name] * 5)
+        ).kind
+        for name in ("", "grid", "random", "sobol", "tpe")
+    }
+    assert kinds == {"": "few", "grid": "few", "random": "even", "sobol": "even", "tpe": "chosen"}
+
+
+def test_a_grid_on_two_rungs_is_chosen_by_nobody() -> None:
+    points, ones = grid(a=[1, 2]), [1.0, 2.0]
+    done = study(points, {"time_s": ones, "area_mm2": ones}, strategies=["grid"] * 2)
+    assert sample_of(replace(done, chosen=True)).kind == "full"
+
+
+def test_many_numbers_are_put_in_bins_of_like_counts() -> None:
+    numbers = [*range(100), *[None] * 7, *[50] * 30]
+    table = pd.DataFrame({"n": pd.array(numbers, dtype="Int64")})
+    levels = levels_of(table["n"], "n", "int")
+    binned = levels.binned()
+    assert (len(levels.values), levels.values[-1]) == (101, "absent")
+    # The value that many points have is a bin of its own, of more than its share.
+    assert MOST_LEVELS - 8 < len(binned.values) <= MOST_LEVELS
+    assert binned.values[-1] == "absent"
+    assert binned.values[0] == "0 to 3"
+    for value, code in zip(numbers, binned.codes.tolist(), strict=True):
+        low, _, high = binned.values[code].partition(" to ")
+        assert low == "absent" if value is None else int(low) <= value <= int(high)
+    few = levels_of(table["n"][:32], "n", "int")
+    assert few.binned() is few
+
+
 def test_levels_keep_types_and_order(tmp_path: Path) -> None:
     kinds: dict[str, Kind] = {"rows": "int", "size": "text", "any": "mixed", "on": "bool"}
     points: list[dict[str, Any]] = [
@@ -288,7 +381,7 @@ def test_levels_keep_types_and_order(tmp_path: Path) -> None:
     with Store(tmp_path / "s.db") as store:
         store.study(header)
         store.add([Row(f"k{at}", point, done, 0, at) for at, point in enumerate(points)])
-        found = levels_of(Study("s.db", header, store.table()))
+        found = Study("s.db", header, store.table()).levels
     assert [each.values for each in found] == [
         (8, 64, "absent"),
         ("512 KiB", "1 MiB", "8 MiB"),
@@ -375,17 +468,39 @@ def test_points_of_a_front_know_their_neighbours_and_what_binds_them() -> None:
     assert [(step.better_in, step.key) for step in third.steps] == [("time_s", "k1")]
 
 
-def test_rooflines_have_roofs_where_all_points_share_them() -> None:
+@settings(max_examples=40)
+@given(ROWS)
+def test_the_next_point_is_the_nearest_that_is_better(rows: list[tuple[int, ...]]) -> None:
+    metrics = dict(zip(("time_s", "area_mm2", "speed"), np.array(rows, float).T, strict=True))
+    done = study([], metrics, (TIME, AREA, SPEED))
+    found = reasons(done)
+    costs = {
+        each.key: costs_of(done.table.loc[[int(each.key[1:])]], done.objectives)[0]
+        for each in found
+    }
+    box = Box.around(done.objectives, done.kept)
+    places = {each.key: box.places(list(each.objectives.values())) for each in found}
+    for each in found:
+        steps = {step.better_in: step.key for step in each.steps}
+        for at, name in enumerate(each.objectives):
+            better = [key for key, cost in costs.items() if cost[at] < costs[each.key][at]]
+            assert (name in each.leads, name in steps) == (not better, bool(better))
+            if better:
+                far = {key: sum((places[key] - places[each.key]) ** 2) for key in better}
+                assert far[steps[name]] == pytest.approx(min(far.values()))
+
+
+def test_rooflines_have_the_roofs_of_the_least_and_the_most_able_design() -> None:
     metrics = {
         "time_s": [1.0, 2.0],
         "area_mm2": [2.0, 3.0],
         "p.ops_per_byte": [10.0, 20.0],
         "p.tops": [1.0, 2.0],
         "d.ops_per_byte": [1.0, 1.0],
-        "memory_bytes_per_s": [1e12, 1e12],
+        "memory_bytes_per_s": [1e12, float("nan")],
         "peak_tops": [2.0, 4.0],
     }
     (found,) = rooflines(study([], metrics))
     assert (found.workload, found.ops_per_byte, found.tops) == ("p", (10.0, 20.0), (1.0, 2.0))
     assert found.on_front == (True, False)
-    assert (found.roof_tops, found.memory_tbytes_per_s) == (None, 1.0)
+    assert (found.roof_tops, found.memory_tbytes_per_s) == ((2.0, 4.0), None)

@@ -105,6 +105,7 @@ def test_blocks_are_what_the_runner_says(store: Store) -> None:
     assert {point["rung"] for block in handed.many for point in block} == {"analytic"}
     assert {point["rung"] for point in handed.single} == {"tile"}
     assert tally.new == tally.points == tally.stored == 2 * (ENOUGH + 50)
+    assert {row.strategy for row in store.rows()} == {"grid"}
 
 
 def test_a_study_in_blocks_is_the_study_point_by_point(store: Store, tmp_path: Path) -> None:

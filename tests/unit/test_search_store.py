@@ -1,8 +1,9 @@
 """Does a study come back as it was stored, whoever writes to it and whenever a writer is killed?"""
 
+import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import count
 from math import inf, nan
@@ -15,6 +16,7 @@ from time import sleep
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -52,7 +54,7 @@ NUMBERS = FLOATS | st.just(nan)
 def row(number: int, **changes: Any) -> Row:
     point = {"device.matrix.rows": number, "workload.weights": "fp16"}
     outcome = Outcome(state="OK", metrics={"latency_s": number / 8, "area_mm2": 2.0})
-    plain = Row(key=key_of(point), point=point, outcome=outcome, seed=7, number=number)
+    plain = Row(key_of(point), point, outcome, seed=7, number=number, strategy="sobol")
     return replace(plain, **changes)
 
 
@@ -74,7 +76,9 @@ def studies(draw: st.DrawFn) -> tuple[Header, list[Row]]:
         traceback=TEXTS,
         wall_time_s=st.floats(0, 1e9),
     )
-    rows = st.builds(Row, key=TEXTS, point=point, outcome=outcome, seed=INT64, number=INT64)
+    rows = st.builds(
+        Row, key=TEXTS, point=point, outcome=outcome, seed=INT64, number=INT64, strategy=TEXTS
+    )
     return header, draw(st.lists(rows, max_size=5, unique_by=lambda each: each.key))
 
 
@@ -118,6 +122,7 @@ def fill(store: Store, rows: Sequence[Row], *, packed: bool) -> None:
         },
         numbers=[each.number for each in rows],
         seed=7,
+        strategy="sobol",
         wall_time_s=0.0,
         state=[each.outcome.state for each in rows],
         reason=[each.outcome.reason for each in rows],
@@ -143,7 +148,7 @@ def samples() -> list[Row]:
     ]
     pairs = enumerate(zip(points, outcomes, strict=True))
     return [
-        Row(key=key_of(point), point=point, outcome=outcome, seed=7, number=3 - at)
+        Row(key_of(point), point, outcome, seed=7, number=3 - at, strategy="sobol")
         for at, (point, outcome) in pairs
     ]
 
@@ -160,13 +165,15 @@ def test_table_and_files(tmp_path: Path, packed: bool) -> None:
         table = store.table()
         written = store.export(tmp_path / "points.parquet")
         store.export(tmp_path / "points.csv")
-    columns = [*HEADER.dimensions, "state", "reason", *HEADER.metrics, "seed", "wall_time_s", "key"]
+    fixed = ("strategy", "seed", "wall_time_s", "key")
+    columns = [*HEADER.dimensions, "state", "reason", *HEADER.metrics, *fixed]
     assert list(table.columns) == columns
     assert table["key"].tolist() == [each.key for each in rows[::-1]]
     assert table["device.matrix.rows"].dtype == "Int64"
     assert table["device.matrix.rows"].iloc[3] == 2**60 + 1
     assert table["device.fused"].dropna().tolist() == [False, False, True]
     assert [repr(each) for each in table["run.overlap"]] == ["True", "1", "None", "None"]
+    assert table["strategy"].tolist() == ["sobol"] * 4
     assert table["state"].tolist() == ["OK", "OK", "INFEASIBLE", "OK"]
     assert table["area_mm2"].isna().tolist() == [True, False, True, False]
     schema = pq.read_schema(written)
@@ -225,6 +232,61 @@ def test_study_goes_on_where_it_was(tmp_path: Path) -> None:
             assert store.count() == number
             store.add([row(number)])
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["s.db"]
+
+
+def to_layout_1(path: Path) -> None:
+    """Make a file what the first layout was: nothing says which strategy asked."""
+    with closing(sqlite3.connect(path)) as connection:
+        for rowid, packed in list(connection.execute("SELECT rowid, batch FROM blocks")):
+            batch = pa.ipc.open_stream(packed).read_next_batch()
+            sink = pa.BufferOutputStream()
+            older = batch.select([name for name in batch.schema.names if name != "strategy"])
+            with pa.ipc.new_stream(sink, older.schema) as stream:
+                stream.write_batch(older)
+            change = "UPDATE blocks SET batch = ? WHERE rowid = ?"
+            connection.execute(change, (sink.getvalue().to_pybytes(), rowid))
+        connection.execute("ALTER TABLE points DROP COLUMN strategy")
+        connection.execute("UPDATE header SET schema_version = 1")
+        connection.execute("PRAGMA user_version=1")
+        connection.commit()
+
+
+def test_a_file_of_the_first_layout_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store(path) as store:
+        store.study(HEADER)
+        fill(store, [row(0)], packed=False)
+        fill(store, [row(1)], packed=True)
+    to_layout_1(path)
+    before, older = path.read_bytes(), [row(number, strategy="") for number in range(2)]
+    with Store(path, read_only=True) as store:
+        assert list(store.rows()) == older
+        assert store.table()["strategy"].tolist() == ["", ""]
+    assert path.read_bytes() == before
+    with Store(path) as store, Store(path, read_only=True) as reader:
+        store.study(HEADER)
+        fill(store, [row(2)], packed=False)
+        fill(store, [row(3)], packed=True)
+        # Who has opened it before reads it as it was.
+        assert len(list(reader.rows())) == 4
+    with Store(path) as store:
+        store.study(HEADER)
+        assert list(store.rows()) == [*older, row(2), row(3)]
+
+
+def test_who_reads_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store(path) as store:
+        store.study(HEADER)
+        store.add([row(0)])
+        with Store(path, read_only=True) as reader:
+            assert reader.count() == 1
+        store.add([row(1)])
+    before, at = path.read_bytes(), path.stat().st_mtime_ns
+    with Store(path, read_only=True) as reader:
+        assert reader.count() == 2
+    assert os.listdir(tmp_path) == ["s.db"]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, at)
 
 
 def test_any_program_reads_the_points(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from simulator.search.sweep_file import Sweep, load_sweep
 from simulator.study import METRICS, Case, case_of, evaluate, header_of, metrics_of, run
 from simulator.study.case import model_of
 from simulator.study.metrics import Design, Ran, derived, design_of, ran, units_of
+from simulator.study.refusals import refuse
 
 DECODE = {"phase": "decode", "batch": 2, "context": 40}
 SMALL = Space((Dimension("device.matrix.rows", Int(64, 128)),))
@@ -193,7 +194,7 @@ def test_metrics_of_many_points_are_those_of_each(pair: Case) -> None:
     for rung, lanes in (("analytic", 64), ("tile", 128), ("roofline", 128)):
         each = replace(device, {"vector.lanes": lanes})
         designs.append(design_of(each))
-        runs.append(ran(simulate(each, workloads["d"], rung=rung), workloads["d"]))
+        runs.append(ran(simulate(each, workloads["d"], rung=rung), workloads["d"], each))
     runs[1] = dataclasses.replace(runs[1], tokens=0.0, dram_bytes=0.0)
     designs[2] = dataclasses.replace(designs[2], area_mm2=0.0, cost_usd=math.inf)
     alone = [derived(d, {"": r}) for d, r in zip(designs, runs, strict=True)]
@@ -215,29 +216,53 @@ def test_metrics_of_many_points_are_those_of_each(pair: Case) -> None:
         np.testing.assert_array_equal(values, [each[name] for each in alone], strict=False)
     absent = [{name for name, value in each.items() if np.isnan(value)} for each in alone]
     per_token = {"tokens_per_s", "energy_per_token_j", "tokens_per_s_per_w"}
+    shares = {"matrix_busy", "matrix_stalled", "vector_busy", "dram_busy"}
     assert absent == [
-        set(),
-        {*per_token, "ops_per_byte"},
-        {"tops_per_mm2", "cost_usd", "matrix_busy", "matrix_stalled", "vector_busy", "dram_busy"},
+        {"pim_area_mm2"},
+        {"pim_area_mm2", *per_token, "ops_per_byte"},
+        {"pim_area_mm2", "tops_per_mm2", "cost_usd", "group_cost_usd", *shares},
     ]
 
 
 def test_a_token_goes_through_all_stages_of_a_pipeline(pair: Case) -> None:
     device, workloads, options = pair.at({})
     for name, metric in (("p", "ttft_s"), ("d", "tbt_s")):
-        one = ran(simulate(device, workloads[name], **options), workloads[name])
+        one = ran(simulate(device, workloads[name], **options), workloads[name], device)
         found = derived(design_of(device), {"": dataclasses.replace(one, stages=3)})
         assert found[metric] == 3 * found["latency_s"]
 
 
 def test_a_token_takes_the_energy_of_all_devices_that_share_it(model: Path) -> None:
-    shared = {"model": str(model), **DECODE, "tensor_parallel": 2, "pipeline_parallel": 2}
+    shared = {"model": str(model), **DECODE, "tensor_parallel": 2}
     case = Case(load_device("h100"), shared, {"rung": "analytic"})
     found = evaluate(case, {}).metrics
-    assert found["energy_per_token_j"] == 4 * found["energy_j"] / 2
+    assert found["devices"] == 2
+    assert found["energy_per_token_j"] == 2 * found["energy_j"] / 2
     assert found["tokens_per_s"] / found["tokens_per_s_per_w"] == pytest.approx(
-        4 * found["power_w"]
+        found["group_power_w"]
     )
+    assert found["group_power_w"] == pytest.approx(2 * found["power_w"])
+    assert found["group_cost_usd"] == 2 * found["cost_usd"] > 0
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_a_pipeline_does_each_layer_and_the_head_once(model: Path, tensor: int) -> None:
+    """What is done costs what it costs without stages; what waits and leaks does so in each."""
+    alone, device = 0.0, load_device("h100")
+    for stages in (1, 2, 3, 5):
+        of_group = {"tensor_parallel": tensor, "pipeline_parallel": stages}
+        settings = {"model": str(model), "model.layers": 5, **DECODE, **of_group}
+        _, workloads, options = Case(device, settings, {"rung": "analytic"}).at({})
+        result = simulate(device, workloads[""], **options)
+        found = metrics_of({"": result}, device, workloads)
+        assert found["devices"] == tensor * stages
+        energy_j = found["energy_per_token_j"] * result.tokens
+        assert found["group_power_w"] == pytest.approx(energy_j / result.latency_s)
+        sent = sum(each.energy_j for each in result.records if each.segment == "receive")
+        waited = stages * sum(result.shared_energy_j.values())
+        done = energy_j - tensor * (waited + (stages - 1) * sent)
+        alone = alone or done
+        assert done == pytest.approx(alone, rel=0.005)
 
 
 def test_phases_are_all_that_some_point_has() -> None:
@@ -274,6 +299,21 @@ def test_what_goes_wrong_is_an_outcome(case: Case) -> None:
     assert outcome.state == "FAILED"
     assert "matrix.rows: expected an integer, got 'many'" in outcome.reason
     assert "Traceback" in outcome.traceback
+
+
+def test_a_combination_that_cannot_be_is_an_outcome(model: Path) -> None:
+    """Each of its values goes with others, so that the study is not refused."""
+    channels = Dimension("device.memory.channels", Choice((4, 32)))
+    capacity = Dimension("device.memory.capacity", Choice(("8 GB", "64 GB")))
+    space = Space((channels, capacity))
+    case = Case(load_device("npu_hbm2"), {"model": str(model), **DECODE}, {"rung": "analytic"})
+    refuse(case, space)
+    outcomes = [evaluate(case, point) for point in space.grid()]
+    assert [outcome.state for outcome in outcomes] == ["OK", "FAILED", "OK", "OK"]
+    assert outcomes[1].reason == (
+        "InputError: device.memory: capacity 64000000000 bytes is more than 4 channels of "
+        "hbm2_2000 have, 8589934592"
+    )
 
 
 def test_costs_are_of_points_within_bounds() -> None:
@@ -356,16 +396,34 @@ def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path
     assert defined_by() == second
 
 
-def test_files_are_those_that_are_there(sweep_file: Path, tmp_path: Path) -> None:
-    """A suffix makes no file of a name, and a file needs none."""
-    sweep, element = loaded(sweep_file), tmp_path / "element"
-    element.write_text((data_root() / "hw_configs/parts/pe/int8_mac.yaml").read_text())
-    named = Choice((f"{element}", "no.yaml"))
-    text = header_of(
-        dataclasses.replace(sweep, space=Space((Dimension("device.name", named),))), case_of(sweep)
-    ).text
-    assert f"file: {element} " in text
-    assert "no.yaml" not in text
+@pytest.mark.parametrize(
+    ("path", "part", "old", "new"),
+    [
+        ("device.matrix.pe", "pe/int8_mac", "accumulator_bits: 32", "accumulator_bits: 24"),
+        ("device.energy", "technology/jouppi_7nm", "name: jouppi_7nm", "name: mine"),
+    ],
+)
+def test_a_study_knows_the_base_of_a_file(
+    case: Case, tmp_path: Path, path: str, part: str, old: str, new: str
+) -> None:
+    """A suffix makes no file of a name; what comes with the package is known by its version."""
+    file, base = tmp_path / "file.yaml", tmp_path / "base.yaml"
+    file.write_text("base: ./base.yaml\nsummary: mine\n")
+    text = (data_root() / f"hw_configs/parts/{part}.yaml").read_text()
+    space = Space(
+        (
+            Dimension(path, Choice((str(file), part.partition("/")[2]))),
+            Dimension("device.name", Choice(("no.yaml",))),
+        )
+    )
+    sweep = Sweep("s", "generic_npu_128", {}, space, (Objective("latency_s", "min"),))
+    found = []
+    assert old in text
+    for each in (text, text, text.replace(old, new)):
+        base.write_text(each)
+        found += [line for line in header_of(sweep, case).text.split("\n") if "file: " in line]
+    assert found[0].startswith(f"file: {file} ")
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_device_stands_beside_its_sweep(sweep_file: Path, tmp_path: Path) -> None:
@@ -441,9 +499,9 @@ def test_conditions_are_met_where_paths_are_tried(model: Path) -> None:
     phases = Dimension("workload.phase", Choice(("decode", "prefill")))
     context = Dimension("workload.context", Int(3, 5), {phases.name: ("decode",)})
     sequence = Dimension("workload.sequence", Int(3, 5), {phases.name: ("prefill",)})
-    case.refuse(Space((phases, context, sequence)))
+    refuse(case, Space((phases, context, sequence)))
     with pytest.raises(InputError, match=r"workload\.phase = prefill: workload\.sequence: missing"):
-        case.refuse(Space((phases, context)))
+        refuse(case, Space((phases, context)))
 
 
 def test_a_space_without_points_and_a_limit_without_room(sweep_file: Path, tmp_path: Path) -> None:
@@ -472,12 +530,12 @@ def test_paths_are_tried_before_the_first_run(case: Case) -> None:
         )
     )
     with pytest.raises(InputError) as error:
-        case.refuse(space)
+        refuse(case, space)
     found = "\n".join(error.value.problems)
     for words in (
-        "replace: matrix.rowz: unknown key; did you mean 'rows'?",
+        "device.matrix.rowz = 1: unknown key; did you mean 'rows'?",
         "workload.weights = int44: unknown format 'int44'",
-        "unknown run option 'atention'; did you mean 'attention'?",
+        "run.atention = fused: unknown run option 'atention'; did you mean 'attention'?",
     ):
         assert words in found
     # What is wrong whatever the values is said once.

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
-from simulator.config import Bytes, Part, load_part, unknown
+from simulator.config import Bytes, Part, SquareMillimetres, load_part, unknown
 from simulator.dram.pim.validators import levels_in_order, one_of_each
 from simulator.dram.standard import Constraint, Refresh, refuse, wrong_row
 
@@ -83,12 +83,20 @@ class Queue(Part):
     source: Text
 
 
+class UnitsArea(Part):
+    """Silicon of all units of a stack, in mm2, whatever dies they are on."""
+
+    stack_mm2: SquareMillimetres = Field(alias="stack")
+    source: Text
+
+
 class Units(Part):
     """The commands of units at one level, and where they have their operands.
 
     at_once: levels all of whose instances one command serves; `order` are the other ones and the
     column, that which changes first in front. queries_to, weights_to, scores_from, outputs_from:
     levels whose instances need a move each, in the same order. read_path: of the energy ladder.
+    area: absent where no source states one.
     """
 
     open: str
@@ -101,6 +109,7 @@ class Units(Part):
     weights_to: tuple[BelowChannel, ...]
     outputs_from: tuple[BelowChannel, ...]
     read_path: tuple[str, ...]
+    area: UnitsArea | None = None
     source: Text
 
     @field_validator("order")
