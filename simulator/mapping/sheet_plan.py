@@ -86,7 +86,7 @@ STEPS, EVERY, SLOTS, MAIN = 0, 1, 2, 6
 LOAD_BYTES, STORE_BYTES, FREE_LOADS, UNIT, ASIDE, EXCLUSIVE = range(11, 17)
 ROW = 17
 #: Numbers that a product is tiled for, beside what it is by itself.
-ASKED, ASKED_SPEEDS = 16, 4
+ASKED, ASKED_SPEEDS = 13, 4
 #: Units, as `engine.bound` counts them.
 MATRIX, VECTOR, NETWORK = 0, 1, 3
 #: Columns of what it does. tiles: of a product (m, n, k, order), of attention (queries, keys,
@@ -420,12 +420,12 @@ def known_product(
     asked = (
         model + 1, product.a_memory_bits, product.out_memory_bits, product.side_memory_bits,
         product.ready_cycles, product.post_cycles, room, rates.clock_hz, rates.latency_ps,
-        rates.descriptor_ps, rates.burst_bytes, striped[0], striped[1], striped[2], striped[3],
-        len(memory.served.keys),
+        rates.descriptor_ps, rates.burst_bytes, memory.striped.channels,
+        memory.striped.interleave_bytes,
     )  # fmt: skip
     speeds = (
-        rates.read_ps_per_byte, rates.pj_per_memory_bit, rates.pj_per_scratchpad_bit,
-        memory.least_ps_per_byte,
+        rates.read_ps_per_byte, memory.least_ps_per_byte, rates.pj_per_memory_bit,
+        rates.pj_per_scratchpad_bit,
     )  # fmt: skip
     same = as_before(bench.asked[i], asked)
     return as_before(bench.asked_speeds[i], speeds) and same
@@ -442,11 +442,11 @@ def plan_product(
     """
     product = product_of(op, operands, inputs, whole, bench.kept)
     if not known_product(bench, i, model, product, room, rates, memory):
-        unserved = memory.served.asked[0]
+        unknown = memory.served.asked[0]
         bench.answers[i, 0] = tile_product(i, unit, product, cores, rates, memory, room, bench)
         bench.answers[i, 1] = bench.needed[0]
-        if memory.served.asked[0] > unserved:
-            # What was found means nothing, and is not known.
+        if memory.served.asked[0] > unknown:
+            # Tiled for shapes that are still to be served: no answer.
             bench.asked[i, 0] = 0
     best, bench.needed[0] = bench.answers[i, 0], bench.answers[i, 1]
     if best < 0:
