@@ -60,6 +60,9 @@ TPU = replace(load_device("tpu_v4"), {"vector.gemv": True})
 ONNXIM = load_device("onnxim_4core")
 FEW_HEADS = replace(MODEL, {"kv_heads": 2})
 APART = replace(NPU, {"cores": 3})
+#: Memories of channels, alone and before cores that multicast.
+HBM = replace(load_device("npu_hbm2"), {"energy": PROFILE})
+GDDR = load_device("npu_mem")
 IDEAL = replace(NPU, {"memory": {"kind": "ideal", "capacity": "64 GB", "source": "test"}})
 
 #: Devices and workloads that together ask for all that is planned: no widening, widening with and
@@ -76,6 +79,9 @@ CASES = (
     (TPU, decode_step(MODEL, batch=1, context=900, weights="int4-g128")),
     (ONNXIM, prefill(MODEL, sequence=300, weights="int8-channel")),
     (APART, decode_step(FEW_HEADS, batch=1, context=500)),
+    (HBM, decode_step(MODEL, batch=4, context=900, weights="int4-g128")),
+    (HBM, prefill(MODEL, sequence=200)),
+    (GDDR, decode_step(MODEL, batch=2, context=300, weights="int8", activations="bf16", kv="bf16")),
     (IDEAL, decode_step(MODEL, batch=2, context=100)),
 )
 
@@ -108,6 +114,13 @@ def drawn(device: Device, workload: Workload, draw: np.random.Generator) -> dict
             "memory.efficiency": float(draw.uniform(0.6, 1)),
             # Long beside a layer, so that loads ahead decide.
             "memory.latency": one_of(0, 100_000, 1_000_000, 50_000_000),
+        }
+    if device.memory.kind == "channels":
+        values |= {
+            "memory.channels": one_of(16, 32),
+            "memory.interleave": one_of(256, 4096),
+            "memory.latency": one_of(0, 1_000_000),
+            "memory.capacity": min(memory, 16 * device.memory.standard.capacity_bytes),
         }
     if device.matrix.kind == "throughput":
         values |= {"matrix.macs": one_of(1000, 4096, 2**17), "matrix.efficiency": one_of(0.7, 1.0)}

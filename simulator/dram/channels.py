@@ -9,12 +9,12 @@ Left out: channels that differ, a read that waits for another device.
 """
 
 from functools import cached_property
-from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from simulator.config import Bytes, NonNegativePicoseconds, Part, by_name
+from simulator.config import Bytes, NonNegativePicoseconds, Part, by_name, content_hash
+from simulator.dram import shapes
 from simulator.dram.mapping import parse_mapping
 from simulator.dram.standard import Standard, load_standard
 from simulator.dram.streams import SEED, Gather, Strided, Tile, group_first
@@ -119,35 +119,36 @@ class Channels(Part):
             return group_first(self.standard)
         return parse_mapping(self.mapping, self.standard)
 
+    @cached_property
+    def alike(self) -> tuple[object, ...]:
+        """What channels have in common that serve a shape alike, whatever their number."""
+        return content_hash(self.standard), self.order, self.page, self.refresh
+
     @property
     def stripe_bytes(self) -> int:
         """Bytes of one row in each bank of a channel."""
         standard = self.standard
         return standard.banks_per_channel * standard.bursts_per_row * standard.access_bytes
 
+    @cached_property
+    def striped(self) -> shapes.Striped:
+        """How addresses lie on the channels."""
+        return shapes.Striped(
+            self.channels, self.interleave_bytes, self.standard.access_bytes, self.stripe_bytes
+        )
+
     def bursts(self, access: Access) -> int:
         """Return the bursts of an access on a channel, of one short run on those that it meets."""
-        run_bytes = ceil(access.size_bytes / access.runs)
-        per_run = ceil(run_bytes / self.standard.access_bytes)
-        least = self.run_bursts(run_bytes) if access.runs == 1 else 1
-        return max(least, ceil(access.runs * per_run / self.channels))
+        return shapes.bursts(self.striped, access.size_bytes, access.runs)
 
     def run_bursts(self, run_bytes: int) -> int:
         """Return how many bursts of a run lie one after the other on a channel."""
-        burst = self.standard.access_bytes
-        whole = ceil(run_bytes / burst)
-        return max(min(whole, self.interleave_bytes // burst), whole // self.channels)
+        return shapes.run_bursts(self.striped, run_bytes)
 
     def shape(self, access: Access) -> "Shape":
-        """Return the shape of what one channel sees of an access.
-
-        Runs that fill a row of every bank are as good as end to end.
-        """
-        run = self.run_bursts(ceil(access.size_bytes / access.runs))
-        long = run * self.standard.access_bytes >= self.stripe_bytes
-        if access.runs == 1 or access.columns == 1 or long:
-            return Shape(access.write, 0, 1)
-        return Shape(access.write, run, access.columns)
+        """Return the shape of what one channel sees of an access."""
+        seen = shapes.shape(self.striped, access.size_bytes, access.runs, access.columns)
+        return Shape(access.write, *seen)
 
     def stream(self, shape: "Shape", bursts: int, base_bytes: int = 0) -> Strided | Tile | Gather:
         """Return what one channel sees of a shape, from a byte of its own on.

@@ -8,7 +8,6 @@ there is what experiments/memory_profile shows.
 
 from dataclasses import dataclass, replace
 
-from simulator.config import content_hash
 from simulator.dram.channels import Access, Channels, Shape
 from simulator.dram.standard import Standard
 
@@ -53,9 +52,7 @@ _SERVED: dict[tuple[object, ...], dict[Shape, float]] = {}
 
 def profile_of(channels: Channels) -> Profile:
     """Return the profile of a memory; what equal channels sustain is found once in a process."""
-    channel = (
-        content_hash(channels.standard), channels.order, channels.page, channels.refresh
-    )  # fmt: skip
+    channel = channels.alike
     key = (*channel, channels.channels, channels.interleave_bytes)
     if key not in _SHAPES:
         _SHAPES[key] = Shapes(channels, _SERVED.setdefault(channel, {}))
@@ -87,12 +84,20 @@ class Shapes:
         """Return how many are known."""
         return len(self._served)
 
+    def known(self) -> dict[Shape, float]:
+        """Return the ps of a burst of the shapes that were asked for."""
+        return dict(self._served)
+
+    def burst_ps(self, shape: Shape) -> float:
+        """Return the ps of a burst of a shape."""
+        if shape not in self._served:
+            self._served[shape] = _burst_ps(self._channels, shape)
+        return self._served[shape]
+
     def ps_per_byte(self, access: Access) -> float:
         """Return the ps of a byte; what is smaller than a burst takes a burst."""
-        channels, shape = self._channels, self._channels.shape(access)
-        if shape not in self._served:
-            self._served[shape] = _burst_ps(channels, shape)
-        return self._served[shape] * channels.bursts(access) / access.size_bytes
+        channels = self._channels
+        return self.burst_ps(channels.shape(access)) * channels.bursts(access) / access.size_bytes
 
 
 def _burst_ps(channels: Channels, shape: Shape) -> float:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from simulator.cost import EnergyProfile
 from simulator.dram.channels import Channels
+from simulator.dram.profile import LONG, Shapes
+from simulator.dram.shapes import Striped
 from simulator.engine.bound import KNOWN, QUEUES, TIMES
 from simulator.engine.energy import (
     CountColumns,
@@ -44,6 +46,7 @@ from simulator.mapping.planner import core_counts, shares_on
 from simulator.mapping.policies import Policies
 from simulator.mapping.products import partitions, passed_on
 from simulator.mapping.residency import ACTIVATION_SHARES, LAST_RESORT
+from simulator.mapping.served import MOST_ASKED, Served, key_of, shape_of
 from simulator.mapping.sheet import FUNCTIONS, Array, Sheet, Tables, no_sheet
 from simulator.mapping.sheet_plan import Bench, Cores, Floats
 from simulator.mapping.target import rates_of, too_small
@@ -65,7 +68,12 @@ PATHS = {
         *(f"scratchpad.{each}" for each in ("read_ports", "write_ports", "port_width")),
     ),
     "lanes": ("vector",),
-    "transfers": ("clock", "memory.bandwidth", "memory.efficiency", "memory.latency", "dma"),
+    "transfers": (
+        "clock",
+        *(f"memory.{each}" for each in ("bandwidth", "efficiency", "latency")),
+        *(f"memory.{each}" for each in ("channels", "interleave")),
+        "dma",
+    ),
     "scratchpad": ("scratchpad.capacity",),
     "memory": ("memory.capacity",),
     # Where the profile leaves something to be counted: elements of arrays, macros of scratchpads.
@@ -88,8 +96,6 @@ def not_vectorised(device: Device, workload: Workload, options: Mapping[str, Any
         named.append(f"the network of {device.name} adds up partial sums")
     if device.staged:
         named.append(f"{device.name} is staged")
-    if isinstance(device.memory, Channels):
-        named.append(f"the memory of {device.name} has channels")
     return named[0] if named else no_sheet(workload)
 
 
@@ -106,10 +112,14 @@ class _Units(NamedTuple):
 
 
 class _Transfers(NamedTuple):
-    """What is read of a design's clock, memory and DMA; ps_per_byte: by number of cores."""
+    """What is read of a design's clock, memory and DMA.
+
+    ps_per_byte: of a long read, and at least, by number of cores.
+    """
 
     whole: tuple[int, int, int, int]
-    ps_per_byte: tuple[float, ...]
+    striped: Striped
+    ps_per_byte: tuple[tuple[float, float], ...]
     bytes_per_s: float
 
 
@@ -127,7 +137,8 @@ class Designs:
 
     models: rows of those that differ, model_of: which is whose, passed: as of `_Units`, by design
     and unit. cores: that a plan may use, the most first. whole, speeds: as `sheet_plan` takes them,
-    speeds by number of cores. refused: what a part or a price refuses; its columns are another's.
+    speeds by number of cores. shapes: what streams of all their memories were found to take; None
+    where all take the same. refused: what a part or a price refuses; its columns are another's.
     """
 
     refused: NDArray[np.bool_]
@@ -137,6 +148,7 @@ class Designs:
     whole: Array
     speeds: tuple[Floats, ...]
     cores: tuple[Cores, ...]
+    shapes: Shapes | None
     rated: Rated
     profile: EnergyProfile
     memory_bytes_per_s: Floats
@@ -174,6 +186,7 @@ def designs_of(
             _column([each.gemv for each in lanes[0]], lanes[1]),
             scratchpad,
             memory,
+            _column([each.striped for each in transfers[0]], transfers[1]),
             _column([each.cycles for each in lanes[0]], lanes[1]),
         ]
     )
@@ -208,7 +221,10 @@ def designs_of(
         model_of=own_units[1],
         passed=_column([each.passed for each in own_units[0]], own_units[1]),
         whole=np.ascontiguousarray(whole),
-        speeds=tuple(np.column_stack([each, *pj_per_bit]) for each in ps_per_byte.T),
+        speeds=tuple(
+            np.column_stack([ps_per_byte[:, place], *pj_per_bit]) for place in range(len(counts))
+        ),
+        shapes=base.memory_profile.shapes,
         cores=tuple(_cores(_fewer(base, count)) for count in counts),
         rated=rated,
         profile=prices,
@@ -233,17 +249,20 @@ def _units(device: Device, units: Sequence[tuple[str, int]]) -> _Units:
 
 def _transfers(device: Device, profile: EnergyProfile, counts: Sequence[int]) -> _Transfers:
     fewer = [_fewer(device, count) for count in counts]
-    rates = [rates_of(each, profile) for each in fewer]
-    first = rates[0]
+    first, memory = rates_of(fewer[0], profile), device.memory
     whole = (first.clock_hz, first.latency_ps, first.descriptor_ps, first.burst_bytes)
+    profiles = [each.memory_profile for each in fewer]
     return _Transfers(
-        whole, tuple(each.read_ps_per_byte for each in rates), fewer[0].memory_bytes_per_s
+        whole,
+        memory.striped if isinstance(memory, Channels) else Striped(0, 0, 1, 0),
+        tuple((each.ps_per_byte(LONG[0]), each.least_ps_per_byte) for each in profiles),
+        fewer[0].memory_bytes_per_s,
     )
 
 
 def _fewer(device: Device, cores: int) -> Device:
     """Return a device from which nothing is derived yet with so many of its cores."""
-    return device.model_copy(update={"cores": cores})
+    return device if cores == device.cores else device.model_copy(update={"cores": cores})
 
 
 def _cores(device: Device) -> Cores:
@@ -334,14 +353,21 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
     keys = (*whole[:, plan.LANES :].T, *whole[:, : plan.LANES].T, *designs.speeds[0].T)
     order = np.lexsort((*keys, whole[:, plan.SCRATCHPAD], designs.model_of))
     order = order[(asked & quick & ~full)[order]]
-    benches = [_bench(t, cores) for cores in designs.cores]
+    benches, bounding = [_bench(t, cores) for cores in designs.cores], _bounding(t)
+    unknown = np.zeros(count, dtype=np.bool_)
 
     def run(place: int, cores: Cores, chosen: Array) -> None:
-        run_points(
-            sheet.tables[place], designs.models, designs.model_of, designs.whole,
-            designs.speeds[place], sheet.held_bytes, cores, benches[place], _bounding(t), chosen,
-            latencies, used, refusals, rows, done,
-        )  # fmt: skip
+        while len(chosen):
+            shaped = _served(designs.shapes)
+            run_points(
+                sheet.tables[place], designs.models, designs.model_of, designs.whole,
+                designs.speeds[place], sheet.held_bytes, cores, shaped, benches[place], bounding,
+                chosen, latencies, used, unknown, refusals, rows, done,
+            )  # fmt: skip
+            chosen = chosen[unknown[chosen]]
+            for key in shaped.asked[2 : shaped.asked[1] + 2].tolist():
+                assert designs.shapes is not None
+                designs.shapes.burst_ps(shape_of(key))
 
     for place, cores in enumerate(designs.cores):
         # Where computing alone takes as long, fewer cores gain nothing, unless lanes compute too.
@@ -376,6 +402,17 @@ def run_designs(sheet: Sheet, designs: Designs, wanted: NDArray[np.bool_]) -> Po
         cores=used,
         rows=rows,
         done=done,
+    )
+
+
+def _served(shapes: Shapes | None) -> Served:
+    """Return the shapes that are known, and room to ask for others."""
+    known = {} if shapes is None else shapes.known()
+    rows = sorted((key_of(*shape), burst_ps) for shape, burst_ps in known.items())
+    return Served(
+        keys=np.array([key for key, _ in rows], dtype=np.int64),
+        burst_ps=np.array([burst_ps for _, burst_ps in rows], dtype=np.float64),
+        asked=_room(2 + MOST_ASKED),
     )
 
 

@@ -5,12 +5,24 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
+from simulator.dram import shapes
+from simulator.dram.shapes import Striped
 from simulator.engine import bound, tasks
 from simulator.engine.bound import bound_rows, pipeline_of
 from simulator.hardware import equations, flow
 from simulator.hardware.equations import FLOW_ROWS, MatrixModel, main_ps
 from simulator.kernels import compiled
-from simulator.mapping import attention, products, residency, sheet, sheet_plan, streams, tiling
+from simulator.mapping import (
+    attention,
+    products,
+    residency,
+    served,
+    sheet,
+    sheet_plan,
+    streams,
+    tiling,
+)
+from simulator.mapping.served import Memory, Served
 from simulator.mapping.sheet import Array, Tables
 from simulator.mapping.sheet_plan import (
     BURST_BYTES,
@@ -18,12 +30,14 @@ from simulator.mapping.sheet_plan import (
     DESCRIPTOR_PS,
     FREE_LOADS,
     LATENCY_PS,
+    LEAST_PS_PER_BYTE,
     MEMORY,
     NETWORK,
     PJ_PER_MEMORY_BIT,
     PJ_PER_SCRATCHPAD_BIT,
     READ_PS_PER_BYTE,
     SCRATCHPAD,
+    STRIPED,
     UNIT,
     Bench,
     Bools,
@@ -83,6 +97,13 @@ def rates_of(whole: Array, speeds: Floats) -> Rates:
         speeds[PJ_PER_MEMORY_BIT],
         speeds[PJ_PER_SCRATCHPAD_BIT],
     )
+
+
+@register_jitable
+def memory_of(whole: Array, speeds: Floats, served: Served) -> Memory:
+    """Return the memory of a design."""
+    striped = Striped(whole[STRIPED], whole[STRIPED + 1], whole[STRIPED + 2], whole[STRIPED + 3])
+    return Memory(striped, speeds[LEAST_PS_PER_BYTE], served)
 
 
 @register_jitable
@@ -148,6 +169,8 @@ def link(t: Tables, kept: Bools, cores: int, b: Bounding) -> None:
     flow,
     products,
     residency,
+    served,
+    shapes,
     sheet,
     sheet_plan,
     streams,
@@ -162,11 +185,13 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
     speeds: Floats,
     held_bytes: int,
     cores: Cores,
+    shaped: Served,
     bench: Bench,
     bounding: Bounding,
     chosen: Array,
     latencies: Array,
     used: Array,
+    unknown: Bools,
     refusals: Array,
     planned: Array,
     did: Array,
@@ -174,8 +199,9 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
     """Plan chosen designs on so many cores; write what is faster than it was, as `planner.plan`.
 
     latencies: in ps, -1 where nothing is planned yet; used: of how many cores; planned, did: the
-    plans. refusals: of the last plan that is none, the operation that does not fit, the bytes that
-    it needs and the room that it has; or -1 and the bytes that spill into a memory too small.
+    plans. unknown: designs that are left until what they asked `shaped` for is there. refusals: of
+    the last plan that is none, the operation that does not fit, the bytes that it needs and the
+    room that it has; or -1 and the bytes that spill into a memory too small.
     units: of designs that differ there; design d has the models unit_of[d]. whole, speeds: the
     other numbers of each. `bench` and `bounding` are room to work in.
     """
@@ -183,6 +209,7 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
     ends = np.empty((ROOMS, 0), dtype=np.int64)
     for d in chosen:
         w, rates = whole[d], rates_of(whole[d], speeds[d])
+        memory, asked = memory_of(whole[d], speeds[d], shaped), shaped.asked[0]
         capacity = w[SCRATCHPAD]
         best, held = -1, capacity
         for share in cores.shares:
@@ -200,20 +227,20 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
                     own[:] = 0
                     if op[sheet.KIND] == sheet.STREAM:
                         plan_stream(
-                            op, operands, t.inputs, w, rates, bench.kept, cores.used, room, row,
-                            own,
+                            op, operands, t.inputs, w, rates, memory, bench.kept, cores.used, room,
+                            row, own,
                         )  # fmt: skip
                     elif op[sheet.KIND] == sheet.GATHER:
                         plan_gather(op, operands, rates, bench.kept, cores, row, own)
                     elif op[sheet.KIND] == sheet.PRODUCT:
                         fits = plan_product(
-                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, cores, room,
-                            bench, row, own,
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, memory, cores,
+                            room, bench, row, own,
                         )  # fmt: skip
                     else:
                         fits = plan_attention(
-                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, cores.used,
-                            room, bench, row, own,
+                            i, op, operands, t.inputs, unit, unit_of[d], w, rates, memory,
+                            cores.used, room, bench, row, own,
                         )  # fmt: skip
                     if not fits:
                         refusals[d, 0], refusals[d, 1] = i, bench.needed[0]
@@ -224,6 +251,9 @@ def run_points(  # noqa: C901 - what is a function of its own is optimised once 
                 if not fits:
                     break
                 most = max(most, here)
+            unknown[d] = shaped.asked[0] > asked
+            if unknown[d]:
+                break
             if not fits:
                 continue
             if held_bytes + most > w[MEMORY]:

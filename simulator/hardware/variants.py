@@ -21,7 +21,10 @@ Piece = TypeVar("Piece")
 #: Parts of a device whose values may vary, and `clock`.
 PARTS = ("clock", "matrix", "vector", "scratchpad", "memory", "dma")
 #: Values in them that may not: designs that differ there differ by more than numbers.
-FIXED = ("matrix.kind", "matrix.pe", "vector.gemv", "memory.kind", "dma.word_bits", "dma.prefetch")
+FIXED = (
+    "matrix.kind", "matrix.pe", "vector.gemv", "memory.kind", "memory.standard", "memory.mapping",
+    "memory.page", "memory.refresh", "dma.word_bits", "dma.prefetch",
+)  # fmt: skip
 
 
 _CLOCK = TypeAdapter(Hertz)

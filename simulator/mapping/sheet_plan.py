@@ -2,7 +2,7 @@
 
 Tiles, their prices and pipelines are those of `tiling`, `attention`, `streams` and `products`; here
 stands what each operation is planned with. Left out as in `sheet`; so are cores that share the K of
-a product, and memories whose speed depends on the shape of a stream.
+a product.
 """
 
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from simulator.mapping import attention as att
 from simulator.mapping import sheet, tiling
 from simulator.mapping.attention import (
     AttentionProblem,
+    AttentionTraffic,
     Room,
     Speeds,
     add_totals,
@@ -35,6 +36,7 @@ from simulator.mapping.attention import (
 )
 from simulator.mapping.products import Product, gemm_problem
 from simulator.mapping.residency import keep
+from simulator.mapping.served import Memory, ps_per_byte
 from simulator.mapping.sheet import FUNCTIONS, Array, Tables
 from simulator.mapping.streams import ring_cycles, stream_pipeline
 from simulator.mapping.tiling import (
@@ -47,6 +49,7 @@ from simulator.mapping.tiling import (
     Rates,
     Tile,
     Traffic,
+    a_moved,
     best_of,
     cuts,
     cycles_ps,
@@ -55,7 +58,9 @@ from simulator.mapping.tiling import (
     gemm_steps,
     gemm_traffic,
     gemm_work,
+    granules,
     held_sum_bytes,
+    out_moved,
     padded_bytes,
     scan_gemm,
     spilled_sum_bytes,
@@ -68,19 +73,20 @@ from simulator.mapping.tiling import (
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: Columns of a design in whole numbers; last the cycles of each function on a lane.
-CLOCK_HZ, LATENCY_PS, DESCRIPTOR_PS, BURST_BYTES, LANES, GEMV, SCRATCHPAD, MEMORY, CYCLES = range(9)
+#: Columns of a design in whole numbers: four of `Striped`; last the cycles of each function on a
+#: lane.
+CLOCK_HZ, LATENCY_PS, DESCRIPTOR_PS, BURST_BYTES, LANES, GEMV, SCRATCHPAD, MEMORY = range(8)
+STRIPED, CYCLES = 8, 12
 WHOLE = CYCLES + len(FUNCTIONS)
 #: Columns of a design in other numbers.
-READ_PS_PER_BYTE, PJ_PER_MEMORY_BIT, PJ_PER_SCRATCHPAD_BIT = range(3)
-SPEEDS = 3
+READ_PS_PER_BYTE, LEAST_PS_PER_BYTE, PJ_PER_MEMORY_BIT, PJ_PER_SCRATCHPAD_BIT = range(4)
 
 #: Columns of a planned operation, as `engine.bound` reads them: those of its pipeline, and behind.
 STEPS, EVERY, SLOTS, MAIN = 0, 1, 2, 6
 LOAD_BYTES, STORE_BYTES, FREE_LOADS, UNIT, ASIDE, EXCLUSIVE = range(11, 17)
 ROW = 17
 #: Numbers that a product is tiled for, beside what it is by itself.
-ASKED, ASKED_SPEEDS = 11, 3
+ASKED, ASKED_SPEEDS = 13, 4
 #: Units, as `engine.bound` counts them.
 MATRIX, VECTOR, NETWORK = 0, 1, 3
 #: Columns of what it does. tiles: of a product (m, n, k, order), of attention (queries, keys,
@@ -206,9 +212,12 @@ def lane_cycles(op: Array, first: int, whole: Array) -> int:
 
 @register_jitable
 def moved(
-    operands: Array, first: int, last: int, kept: Bools, rates: Rates, cores: int
+    operands: Array, first: int, last: int, kept: Bools, rates: Rates, memory: Memory, cores: int
 ) -> tuple[int, int, int]:
-    """Return bytes and runs of operands that cross the memory, their ps, and raw bits of others."""
+    """Return bytes and ps of operands that cross the memory, and raw bits of others.
+
+    Operands are what is read, from the first on, or what is made.
+    """
     size = runs = raw = 0
     for place in range(first, last):
         if crosses(operands, place, kept):
@@ -217,8 +226,10 @@ def moved(
             runs += pieces if bits > 0 else 0
         else:
             raw += operands[place, sheet.RAW]
-    ps = int(np.ceil(size * rates.read_ps_per_byte)) + ceil_div(runs, cores) * rates.descriptor_ps
-    return size, ps if size > 0 else 0, raw
+    if size == 0:
+        return 0, 0, raw
+    moving = size * ps_per_byte(memory, first > 0, size, runs, 0)
+    return size, int(np.ceil(moving)) + ceil_div(runs, cores) * rates.descriptor_ps, raw
 
 
 @register_jitable
@@ -231,12 +242,14 @@ def put(row: Array, pipeline: Pipeline, load: int, store: int) -> None:
 
 @register_jitable
 def plan_stream(
-    op: Array, operands: Array, inputs: int, whole: Array, rates: Rates, kept: Bools, cores: int,
-    room: int, row: Array, done: Array,
+    op: Array, operands: Array, inputs: int, whole: Array, rates: Rates, memory: Memory,
+    kept: Bools, cores: int, room: int, row: Array, done: Array,
 ) -> None:  # fmt: skip
     """Plan an operation of the vector unit, as `streams.plan_stream`."""
-    load, load_ps, read = moved(operands, 0, inputs, kept, rates, cores)
-    store, store_ps, written = moved(operands, inputs, operands.shape[0], kept, rates, cores)
+    load, load_ps, read = moved(operands, 0, inputs, kept, rates, memory, cores)
+    store, store_ps, written = moved(
+        operands, inputs, operands.shape[0], kept, rates, memory, cores
+    )
     work_ps = cycles_ps(rates, ceil_div(lane_cycles(op, sheet.WORK, whole), cores))
     all_ps = (load_ps, work_ps, store_ps)
     put(row, stream_pipeline(load, store, all_ps, rates.latency_ps, room), load, store)
@@ -301,11 +314,46 @@ def book(
 
 
 @register_jitable
+def edges_of(p: GemmProblem, rates: Rates, memory: Memory, tiles_n: int, tiles_k: int) -> Edges:
+    """Return what a byte takes where so many tiles cut the rows of activations and outputs."""
+    if memory.striped.channels == 0:
+        ps = memory.least_ps_per_byte
+        return Edges(ps if p.a_memory_bits > 0 else 0.0, ps if p.out_memory_bits > 0 else 0.0)
+    a_bytes, a_runs = a_moved(p, rates, tiles_k)
+    out_bytes, out_runs = out_moved(p, rates, tiles_n)
+    return Edges(
+        ps_per_byte(memory, False, a_bytes, a_runs, tiles_k),
+        ps_per_byte(memory, True, out_bytes, out_runs, tiles_n),
+    )
+
+
+@register_jitable
+def price_cuts(p: GemmProblem, rates: Rates, memory: Memory, bench: Bench) -> None:
+    """Write what a byte takes by the cut of K and of N, as `tiling.search_gemm`."""
+    if memory.striped.channels == 0:
+        # Nothing depends on cuts.
+        edges = edges_of(p, rates, memory, 1, 1)
+        bench.a_ps[:] = edges.a_ps_per_byte
+        bench.out_ps[:] = edges.out_ps_per_byte
+        return
+    _, grain_n, grain_k = granules(p.unit)
+    folds_n, folds_k = ceil_div(p.n, grain_n), ceil_div(p.k, grain_k)
+    cuts_n, cuts_k = cuts(folds_n), cuts(folds_k)
+    for cut in range(max(cuts_n, cuts_k)):
+        n, k = min(cut, cuts_n - 1), min(cut, cuts_k - 1)
+        tiles_n = ceil_div(p.n, tile_size(p.n, folds_n, grain_n, n))
+        tiles_k = ceil_div(p.k, tile_size(p.k, folds_k, grain_k, k))
+        edges = edges_of(p, rates, memory, tiles_n, tiles_k)
+        bench.out_ps[n], bench.a_ps[k] = edges.out_ps_per_byte, edges.a_ps_per_byte
+
+
+@register_jitable
 def traffic_of(
-    p: GemmProblem, rates: Rates, edges: Edges, tiles: tuple[int, int, int, int]
+    p: GemmProblem, rates: Rates, memory: Memory, tiles: tuple[int, int, int, int]
 ) -> tuple[Tile, Traffic]:
     """Return what a tiling (m, n, k, order) moves and holds."""
     m, n, k, order = tiles
+    edges = edges_of(p, rates, memory, ceil_div(p.n, n), ceil_div(p.k, k))
     tile = tile_of(p, rates, edges, m, n, k)
     sums = spilled_sum_bytes(p, m, n, tile.k, order, held_sum_bytes(p.unit))
     return tile, gemm_traffic(p, rates, edges, tile, order, sums, gemm_steps(p))
@@ -320,36 +368,33 @@ def on_grid(unit: MatrixModel, product: Product, cores: Cores, grid: int, room: 
 
 @register_jitable
 def tile_product(
-    i: int, unit: MatrixModel, product: Product, cores: Cores, rates: Rates, edges: Edges,
+    i: int, unit: MatrixModel, product: Product, cores: Cores, rates: Rates, memory: Memory,
     room: int, bench: Bench,
 ) -> int:  # fmt: skip
     """Tile a product on each grid of cores; return the best of `tiled`, -1 where none fits.
 
     As `products.tiled_product`.
     """
-    bench.a_ps[:] = edges.a_ps_per_byte
-    bench.out_ps[:] = edges.out_ps_per_byte
     tiled, count, grids = bench.tiled[i], 0, len(cores.grids)
     for grid in range(grids):
         p = on_grid(unit, product, cores, grid, room)
+        price_cuts(p, rates, memory, bench)
         tiles, time = scan_gemm(
             p, rates, bench.a_ps, bench.out_ps, bench.cuts, bench.found, bench.energies
         )
-        if time < 0:
-            bench.needed[0] = traffic_of(p, rates, edges, tiles)[1].needed_bytes
-            continue
         row = tiled[count]
         row[TIME], row[GRID] = time, grid
         row[TILE_M], row[TILE_N], row[TILE_K], row[ORDER] = tiles
-        if grids > 1:
-            tile, t = traffic_of(p, rates, edges, tiles)
-            pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
-            bits = gemm_work(p, pieces, t.k_spills)[1]
-            bench.tiled_pj[count] = energy_of(
-                t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates
-            )
+        if grids == 1 and time >= 0:
+            return 0
+        tile, t = traffic_of(p, rates, memory, tiles)
+        if time < 0:
+            bench.needed[0] = t.needed_bytes
+            continue
+        bits = gemm_work(p, temporal_pieces(p, tile.m, tile.n, tile.k), t.k_spills)[1]
+        bench.tiled_pj[count] = energy_of(t.load_bytes, tile.store_bytes, t.fill_bytes, bits, rates)
         count += 1
-    return best_of(tiled, bench.tiled_pj, count) if count > 1 else count - 1
+    return best_of(tiled, bench.tiled_pj, count) if count > 0 else -1
 
 
 @register_jitable
@@ -364,19 +409,24 @@ def as_before(known: Array | Floats, asked: tuple[float, ...]) -> bool:
 
 @register_jitable
 def known_product(
-    bench: Bench, i: int, model: int, product: Product, room: int, rates: Rates
+    bench: Bench, i: int, model: int, product: Product, room: int, rates: Rates, memory: Memory
 ) -> bool:
     """Tell whether a product was last tiled for the same.
 
     Designs that differ elsewhere, and shares of the scratchpad, often ask for the same. What the
-    product is by itself, and the cores, are those of the bench.
+    product is by itself, and the cores, are those of the bench; what is served only grows.
     """
+    striped = memory.striped
     asked = (
         model + 1, product.a_memory_bits, product.out_memory_bits, product.side_memory_bits,
         product.ready_cycles, product.post_cycles, room, rates.clock_hz, rates.latency_ps,
-        rates.descriptor_ps, rates.burst_bytes,
+        rates.descriptor_ps, rates.burst_bytes, memory.striped.channels,
+        memory.striped.interleave_bytes,
     )  # fmt: skip
-    speeds = (rates.read_ps_per_byte, rates.pj_per_memory_bit, rates.pj_per_scratchpad_bit)
+    speeds = (
+        rates.read_ps_per_byte, memory.least_ps_per_byte, rates.pj_per_memory_bit,
+        rates.pj_per_scratchpad_bit,
+    )  # fmt: skip
     same = as_before(bench.asked[i], asked)
     return as_before(bench.asked_speeds[i], speeds) and same
 
@@ -384,20 +434,20 @@ def known_product(
 @register_jitable
 def plan_product(
     i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
-    rates: Rates, cores: Cores, room: int, bench: Bench, row: Array, done: Array,
+    rates: Rates, memory: Memory, cores: Cores, room: int, bench: Bench, row: Array, done: Array,
 ) -> bool:  # fmt: skip
     """Plan a product, as `products.plan_product`; tell whether it fits.
 
     model: number of the design's matrix models.
     """
     product = product_of(op, operands, inputs, whole, bench.kept)
-    ps = rates.read_ps_per_byte
-    edges = Edges(
-        ps if product.a_memory_bits > 0 else 0.0, ps if product.out_memory_bits > 0 else 0.0
-    )
-    if not known_product(bench, i, model, product, room, rates):
-        bench.answers[i, 0] = tile_product(i, unit, product, cores, rates, edges, room, bench)
+    if not known_product(bench, i, model, product, room, rates, memory):
+        unknown = memory.served.asked[0]
+        bench.answers[i, 0] = tile_product(i, unit, product, cores, rates, memory, room, bench)
         bench.answers[i, 1] = bench.needed[0]
+        if memory.served.asked[0] > unknown:
+            # Tiled for shapes that are still to be served: no answer.
+            bench.asked[i, 0] = 0
     best, bench.needed[0] = bench.answers[i, 0], bench.answers[i, 1]
     if best < 0:
         return False
@@ -405,7 +455,7 @@ def plan_product(
     grid, time = cores.grids[tiled[GRID]], tiled[TIME]
     m, n, k, order = tiled[TILE_M], tiled[TILE_N], tiled[TILE_K], tiled[ORDER]
     p = on_grid(unit, product, cores, tiled[GRID], room)
-    tile, t = traffic_of(p, rates, edges, (m, n, k, order))
+    tile, t = traffic_of(p, rates, memory, (m, n, k, order))
     pieces = temporal_pieces(p, tile.m, tile.n, tile.k)
     ends = matrix_edges(unit, p.m, p.n, p.k, pieces)
     work = matrix_work(
@@ -488,12 +538,26 @@ def put_tilings(p: AttentionProblem, keys: int, queries: int, small: bool, tilin
 
 
 @register_jitable
+def speeds_of(moved: AttentionTraffic, memory: Memory) -> Speeds:
+    """Return what a byte takes of what attention moves, as `attention.attention_choice`."""
+    if memory.striped.channels == 0:
+        ps = memory.least_ps_per_byte
+        return Speeds(ps, ps, ps)
+    queries = moved.load_bytes - moved.kv_bytes
+    return Speeds(
+        ps_per_byte(memory, False, moved.kv_bytes, moved.kv_runs, 0),
+        ps_per_byte(memory, False, queries, 1, 1),
+        ps_per_byte(memory, True, moved.store_bytes, 1, 1),
+    )
+
+
+@register_jitable
 def best_attention(
-    p: AttentionProblem, op: Array, rates: Rates, tilings: Array, totals: Array, bench: Bench
-) -> int:
+    p: AttentionProblem, op: Array, rates: Rates, memory: Memory, tilings: Array, totals: Array,
+    bench: Bench,
+) -> int:  # fmt: skip
     """Return the best of some tilings, -1 where none fits, as `attention.search_attention`."""
     heads, longest = op[sheet.REQUESTS] * p.kv_heads, op[sheet.KEYS]
-    ps = rates.read_ps_per_byte
     fitting = 0
     for i in range(len(tilings)):
         t = totals_of(totals[i, 0], totals[i, 1])
@@ -503,7 +567,7 @@ def best_attention(
         held_keys = longest if hold == 1 else kv_tile
         traffic = attention_traffic(p, t, rates, heads, held_keys)
         price = attention_price(
-            p, t, rates, traffic, Speeds(ps, ps, ps), heads, (q_tile, kv_tile), held_keys
+            p, t, rates, traffic, speeds_of(traffic, memory), heads, (q_tile, kv_tile), held_keys
         )
         if price.needed_bytes > p.room_bytes:
             if bench.needed[0] < 0 or price.needed_bytes < bench.needed[0]:
@@ -539,7 +603,7 @@ def count_attention(
 @register_jitable
 def plan_attention(
     i: int, op: Array, operands: Array, inputs: int, unit: MatrixModel, model: int, whole: Array,
-    rates: Rates, cores: int, room: int, bench: Bench, row: Array, done: Array,
+    rates: Rates, memory: Memory, cores: int, room: int, bench: Bench, row: Array, done: Array,
 ) -> bool:  # fmt: skip
     """Plan fused attention, as `fused.attention_plan`; tell whether it fits.
 
@@ -550,7 +614,7 @@ def plan_attention(
     bench.needed[0] = -1
     for small in range(2):
         count = count_attention(p, op, small == 1, model, tilings, totals, bench.counted[i], bench)
-        best = best_attention(p, op, rates, tilings[:count], totals, bench)
+        best = best_attention(p, op, rates, memory, tilings[:count], totals, bench)
         if best >= 0:
             break
     if best < 0:
@@ -560,9 +624,8 @@ def plan_attention(
     heads = op[sheet.REQUESTS] * p.kv_heads
     held_keys = op[sheet.KEYS] if hold == 1 else kv_tile
     traffic = attention_traffic(p, t, rates, heads, held_keys)
-    ps = rates.read_ps_per_byte
     price = attention_price(
-        p, t, rates, traffic, Speeds(ps, ps, ps), heads, (q_tile, kv_tile), held_keys
+        p, t, rates, traffic, speeds_of(traffic, memory), heads, (q_tile, kv_tile), held_keys
     )
     put(row, price.pipeline, traffic.load_bytes, traffic.store_bytes)
     work = MatrixWork(

@@ -245,17 +245,29 @@ class Edges(NamedTuple):
     out_ps_per_byte: float
 
 
+@register_jitable
+def a_moved(p: GemmProblem, rates: Rates, tiles_k: int) -> tuple[int, int]:
+    """Return bytes and runs of activations whose rows are cut into so many parts."""
+    runs = p.products * p.m * tiles_k * p.a_shards if tiles_k > 1 else 1
+    return padded_bytes(p.a_memory_bits, runs, rates.burst_bytes), runs
+
+
+@register_jitable
+def out_moved(p: GemmProblem, rates: Rates, tiles_n: int) -> tuple[int, int]:
+    """Return bytes and runs of outputs whose rows are cut into so many parts."""
+    runs = p.products * p.m * tiles_n if tiles_n > 1 else 1
+    return padded_bytes(p.out_memory_bits, runs, rates.burst_bytes), runs
+
+
 def a_ps_per_byte(p: GemmProblem, rates: Rates, memory: Profile, tiles_k: int) -> float:
     """Return the ps of a byte of activations whose rows are cut into so many parts."""
-    runs = p.products * p.m * tiles_k * p.a_shards if tiles_k > 1 else 1
-    size = padded_bytes(p.a_memory_bits, runs, rates.burst_bytes)
+    size, runs = a_moved(p, rates, tiles_k)
     return memory.ps_per_byte(Access(False, size, runs, tiles_k)) if size else 0.0
 
 
 def out_ps_per_byte(p: GemmProblem, rates: Rates, memory: Profile, tiles_n: int) -> float:
     """Return the ps of a byte of outputs whose rows are cut into so many parts."""
-    runs = p.products * p.m * tiles_n if tiles_n > 1 else 1
-    size = padded_bytes(p.out_memory_bits, runs, rates.burst_bytes)
+    size, runs = out_moved(p, rates, tiles_n)
     return memory.ps_per_byte(Access(True, size, runs, tiles_n)) if size else 0.0
 
 

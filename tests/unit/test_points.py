@@ -31,10 +31,10 @@ TWO = {
 
 def test_designs_and_points_equal_those_one_by_one() -> None:
     # In one function: whoever runs it compiles, and nobody else has to.
-    wrong, judged, infeasible = differences(100, seed=7)
+    wrong, judged, infeasible = differences(75, seed=7)
     assert wrong == []
-    assert judged >= 60
-    assert infeasible >= 10
+    assert judged >= 45
+    assert infeasible >= 8
     states = set()
     for case, points in (_one_workload(), _two_workloads(NPU, 12), _two_workloads(TPU, 6)):
         many = [_timeless(each) for each in evaluate_many(case, points)]
@@ -92,6 +92,8 @@ OTHERS = {
     "matrix.fold_overlap": True,
     "matrix.weight_buffers": 1,
     "memory.efficiency": 0.5,
+    # Less: the channels have no room for twice as much.
+    "memory.capacity": 2**34,
 }
 
 
@@ -115,8 +117,8 @@ def _pieces(designs: Designs) -> dict[str, np.ndarray]:
             [designs.models[designs.model_of].reshape(len(whole), -1), designs.passed[:, 0]]
             + [np.round(each, 3) for each in per_cycle]
         ),
-        "lanes": np.column_stack([whole[:, 4:6], whole[:, 8:]]),
-        "transfers": np.column_stack([whole[:, :4], designs.speeds[0][:, 0]]),
+        "lanes": np.column_stack([whole[:, 4:6], whole[:, 12:]]),
+        "transfers": np.column_stack([whole[:, :4], whole[:, 8:12], designs.speeds[0][:, :2]]),
         "scratchpad": whole[:, 6:7],
         "memory": whole[:, 7:8],
         "prices": np.column_stack(
@@ -138,8 +140,9 @@ def _varied_paths(device: Device) -> dict[str, Any]:
     return {path: value for path, value in found.items() if not path.endswith("source")}
 
 
-def test_a_piece_depends_on_no_more_than_its_paths() -> None:
-    device = load_device("generic_npu_128")
+@pytest.mark.parametrize("name", ["generic_npu_128", "npu_hbm2"])
+def test_a_piece_depends_on_no_more_than_its_paths(name: str) -> None:
+    device = load_device(name)
     paths = _varied_paths(device)
     assert {path.partition(".")[0] for path in paths} == set(PARTS)
     changes = [{}, *({path: _other(path, value)} for path, value in paths.items())]
