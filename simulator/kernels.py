@@ -33,11 +33,11 @@ def cache_folder(*modules: ModuleType) -> Path:
 def inlined(function: Function) -> Function:
     """Make a helper of kernels part of what calls it, and usable in Python as it stands.
 
-    For helpers in inner loops that take records: to hand over dozens of numbers at each call takes
-    as long as their work.
+    For helpers in inner loops that make no arrays: to hand over dozens of numbers at each call, or
+    to count references, takes as long as their work.
     """
     jitable: Any = register_jitable
-    return cast(Function, jitable(forceinline=True)(function))
+    return cast(Function, jitable(forceinline=True, _nrt=False)(function))
 
 
 def compiled(*modules: ModuleType, counted: bool = True) -> Callable[[Function], Function]:

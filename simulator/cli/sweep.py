@@ -162,6 +162,8 @@ def pareto(
     with Store(study, read_only=True) as store:
         header = store.header
         table, rung = on_highest_rung(store.table(), RUNGS)
+    if not len(table):
+        raise InputError(f"'{study}' has no points yet")
     found = front_of(table, header.objectives)
     axes = [
         Axis(
@@ -224,6 +226,8 @@ def _run(
         f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
         f"{tally.ok} OK, {tally.infeasible} infeasible, {tally.failed} failed"
     )
+    if tally.ok and not tally.kept:
+        output.show("none of them keeps the bounds of the objectives: there will be no front")
     if tally.failed:
         output.show(f"why points failed: column reason of `nibblesim export {study}`")
     if options.get("limit") is None and tally.points < (tally.expected or 0):

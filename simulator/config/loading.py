@@ -218,7 +218,8 @@ def _child(here: Any, step: str) -> Any:
 
 
 def _nearest(here: Any, step: str) -> str:
-    return did_you_mean(step, here) if isinstance(here, dict) else ""
+    # A key whose value is null is there.
+    return did_you_mean(step, here) if isinstance(here, dict) and step not in here else ""
 
 
 def _plain(value: object) -> Any:

@@ -26,14 +26,11 @@ nothing can happen are skipped, and so are commands that nobody can take yet (`w
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-#: Numba hands on an array word by word and counts who holds it: calls cost as much as what they do.
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 #: Rows of a bank that has none open, and whose activation is half done.
 CLOSED, HALF_OPEN = -1, -2

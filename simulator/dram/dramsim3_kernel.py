@@ -24,15 +24,11 @@ queue changes; ticks at which nothing can happen are skipped.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-#: Calls cost as much as what they do, and so does counting who holds the arrays, which the caller
-#: keeps anyway: without it the whole is 6 times as fast.
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 #: The row of a bank that has none open.
 CLOSED = -1

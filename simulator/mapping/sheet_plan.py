@@ -414,9 +414,8 @@ def known_product(
     """Tell whether a product was last tiled for the same.
 
     Designs that differ elsewhere, and shares of the scratchpad, often ask for the same. What the
-    product is by itself, and the cores, are those of the bench; what is served only grows.
+    product is by itself, and the cores, are those of the bench.
     """
-    striped = memory.striped
     asked = (
         model + 1, product.a_memory_bits, product.out_memory_bits, product.side_memory_bits,
         product.ready_cycles, product.post_cycles, room, rates.clock_hz, rates.latency_ps,

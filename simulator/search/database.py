@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import W_OK, access, supports_effective_ids
 from pathlib import Path
+from time import monotonic, sleep
 
 from simulator.errors import InputError
 from simulator.results import prepare_folder
@@ -87,15 +88,28 @@ class Database:
         run = self.connection.execute
         run("PRAGMA trusted_schema=OFF")  # a file from somebody else
         run(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        (owner,) = run("PRAGMA application_id").fetchone()
-        if owner != APPLICATION_ID and run("SELECT 1 FROM sqlite_schema").fetchone():
+        # In this order: another process may begin the study in between, which marks it as ours.
+        begun = run("SELECT 1 FROM sqlite_schema").fetchone()
+        if begun and run("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
             raise InputError(f"'{self.path}' is not a study: it is a database of another program")
         if read_only:
             # And not mode=ro: who may not write does not take the files of the log away at the end.
             run("PRAGMA query_only=ON")
         else:
-            run("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             run("PRAGMA synchronous=NORMAL")
+
+    def _write_ahead(self) -> None:
+        """Turn the log on; of those that do so at once SQLite lets one and does not wait itself."""
+        end = monotonic() + self._timeout_s
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > end:
+                    raise
+            sleep(0.01)
 
     def _words(self, error: sqlite3.Error) -> str:
         """Return what a fault of the file means and what to do, "" for other faults."""

@@ -9,11 +9,12 @@ Functions and their arguments go to processes of this program only.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from threading import Thread
@@ -152,7 +153,8 @@ class _Worker:
         given = other, memory_limit_bytes, prepare
         self.process = context.Process(target=_work, args=given, daemon=True)
         try:
-            self.process.start()
+            with _interrupts_wait():
+                self.process.start()
         except (OSError, RuntimeError) as error:
             raise NoWorkerError(f"no process can be started: {error}") from error
         other.close()
@@ -205,6 +207,24 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C back, here until after, and for good in a process that is started meanwhile.
+
+    Such a process would tell of it with a traceback before it gets so far as to ignore it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Where it is started by the way, it lets Ctrl-C through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(

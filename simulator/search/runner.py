@@ -51,13 +51,14 @@ class Tally:
 
     stored: points in the study when the call ended. expected: points that will be asked for at
     most, None where that is not known. fronts: of the points asked for, by rung ("" where that is
-    no dimension), kept where somebody watches.
+    no dimension), kept where somebody watches. kept: those that are OK and keep all bounds.
     """
 
     stored: int = 0
     expected: int | None = None
     fronts: dict[str, Archive] = field(default_factory=dict)
     ok: int = 0
+    kept: int = 0
     infeasible: int = 0
     failed: int = 0
     new: int = 0
@@ -67,9 +68,10 @@ class Tally:
         """All points that were asked for."""
         return self.ok + self.infeasible + self.failed
 
-    def count(self, outcome: Outcome, *, new: bool) -> None:
+    def count(self, outcome: Outcome, *, kept: bool, new: bool) -> None:
         """Count a point."""
         self.new += new
+        self.kept += kept
         match outcome.state:
             case "OK":
                 self.ok += 1
@@ -255,10 +257,10 @@ class _Loop:
     ) -> None:
         """Count the points that have an outcome, and show them to whoever watches."""
         there = [(point, each) for point, each in zip(points, outcomes, strict=True) if each]
-        for _, outcome in there:
-            self.tally.count(outcome, new=new)
+        costs = [costs_of(outcome, self.objectives) for _, outcome in there]
+        for (_, outcome), cost in zip(there, costs, strict=True):
+            self.tally.count(outcome, kept=cost is not None, new=new)
         if self.seen is not None and there:
-            costs = [costs_of(outcome, self.objectives) for _, outcome in there]
             self.tally.watch([point for point, _ in there], costs)
             self.seen(self.tally)
 

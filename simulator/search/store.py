@@ -6,8 +6,8 @@ one Arrow batch, because a row takes microseconds to write and more to read; `he
 study is of. Nothing in the file is code and nothing is pickled. Each call that adds is one
 transaction; a key that is there is left as it is, whoever put it there.
 
-Layout 2 added to layout 1 which strategy asked for a point. A file of layout 1 is read without it,
-and is brought to layout 2 when its study goes on.
+Layout 2 added to layout 1 which strategy asked for a point. A file of layout 1 is read without it;
+its study does not go on, as what older code found is not what this one finds.
 
 How values are kept: truth as 0 and 1, a choice that mixes types as JSON text, what does not apply
 as NULL; a metric that is NaN is an absent one, and -0.0 may come back as 0.0.
@@ -129,6 +129,11 @@ class Store:
         """
         with self._file.transaction() as connection:
             self._header = self._read_header()
+            if self._layout < SCHEMA_VERSION:
+                raise InputError(
+                    f"'{self.path}' has layout {self._layout} of an older nibblesim: it can be "
+                    "read, but not gone on with; give another file"
+                )
             if self._header is None:
                 _create(connection, header)
                 self._header = header
@@ -137,9 +142,6 @@ class Store:
                 listed = _listed(header.objectives)
                 connection.execute("UPDATE header SET objectives = ?", (listed,))
                 self._header = replace(self._header, objectives=header.objectives)
-                if self._layout < SCHEMA_VERSION:
-                    _to_layout_2(connection)
-                    self._layout = SCHEMA_VERSION
         if lines := self._header.differences(header):
             raise InputError(
                 [
@@ -476,13 +478,6 @@ def _create(connection: sqlite3.Connection, header: Header) -> None:
     objectives = _listed(header.objectives)
     values = (SCHEMA_VERSION, dimensions, metrics, objectives, header.defined_by, header.text)
     connection.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?)", values)
-
-
-def _to_layout_2(connection: sqlite3.Connection) -> None:
-    (column,) = _columns_sql(STRATEGY)
-    connection.execute(f"ALTER TABLE points ADD COLUMN {column}")
-    connection.execute("UPDATE header SET schema_version = 2")
-    connection.execute("PRAGMA user_version=2")
 
 
 def _schema(header: Header, layout: int = SCHEMA_VERSION) -> dict[str, str]:

@@ -6,6 +6,7 @@ that have it are drawn, until one can be made. What is made is the device, the w
 options, whichever the value is of.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from simulator.errors import InputError
-from simulator.search.space import Choice, Dimension, Point, Space, Value
+from simulator.search.space import Choice, Dimension, Float, Point, Space, Value
 from simulator.study.case import ROOMS, Case, by_room
 
 #: By dimension, values that a point may have.
@@ -23,6 +24,8 @@ Wanted: TypeAlias = Mapping[str, tuple[Value, ...]]
 #: Points that are drawn for a value, no two alike in what is made, and draws that these may take.
 MOST_POINTS = 64
 MOST_DRAWS = 1024
+#: Values of a dimension that are refused: to look for others that go with each takes a second.
+MOST_REFUSED = 8
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,14 @@ class _Trial:
         if not self._tries:
             return list(self._case.problems({}, self._room))
         always = set.intersection(*(set(each.problems) for each in self._tries))
-        problems = self._general(always)
+        problems, refused = self._general(always), Counter[str]()
         for each in self._tries:
-            problems += self._refused(each, [own for own in each.own if own not in always], always)
+            own, name = [own for own in each.own if own not in always], each.dimension.name
+            if own and refused[name] == MOST_REFUSED:
+                problems.append(f"{name}: others of its values may be wrong, too")
+            elif own and (found := self._refused(each, own, always)):
+                problems += found
+                refused[name] += 1
         return problems
 
     def _try(self, dimension: Dimension, value: Value) -> _Try:
@@ -103,7 +111,7 @@ class _Trial:
     def _refused(self, tried: _Try, own: Sequence[str], always: set[str]) -> list[str]:
         """Return a value's own problems, if no point that has it is without such."""
         wanted = _wanted(self._space, tried.dimension, tried.value)
-        goes = not own or any(
+        goes = any(
             set(self._case.problems(point, self._room)) <= always
             for point in _points(self._space, self._room, wanted)
         )
@@ -115,6 +123,8 @@ def _ends(dimension: Dimension) -> Iterator[Value]:
     domain = dimension.domain
     if isinstance(domain, Choice):
         yield from domain.values()
+    elif isinstance(domain, Float):
+        yield from (float(domain.low), float(domain.high))
     else:
         yield from dict.fromkeys((domain.at(0.0), domain.at(1 - 2**-53)))
 
@@ -140,17 +150,27 @@ def _filled(space: Space, wanted: Wanted, others: Point) -> Point:
 def _points(space: Space, room: str, wanted: Wanted) -> Iterator[Point]:
     """Yield the first point with values that are wanted, and drawn ones, the same each time.
 
-    Drawn ones keep the constraints, and no two are alike in a room.
+    Drawn ones keep the constraints if any does, and no two are alike in a room.
     """
     yield _filled(space, wanted, {})
-    rng = np.random.default_rng(0)
+    drawn = _drawn(space, room, wanted)
+    first = next(drawn, None)
+    if first is None:
+        # Constraints that leave too little to be drawn do not make a value wrong.
+        drawn = _drawn(Space(space.dimensions), room, wanted)
+    else:
+        yield first
+    yield from drawn
+
+
+def _drawn(space: Space, room: str, wanted: Wanted) -> Iterator[Point]:
     given = {
         name: [space.by_name[name].domain.share(each) for each in values]
         for name, values in wanted.items()
     }
     seen = set[tuple[str, ...]]()
-    for _ in range(MOST_DRAWS):
-        shares = zip(space.by_name, rng.random(len(space.dimensions)).tolist(), strict=True)
+    for place in _places(len(space.dimensions)):
+        shares = zip(space.by_name, place, strict=True)
         point = space.at([_of(given.get(name), share) for name, share in shares])
         if point is None:
             continue
@@ -160,6 +180,17 @@ def _points(space: Space, room: str, wanted: Wanted) -> Iterator[Point]:
             yield point
         if len(seen) == MOST_POINTS:
             return
+
+
+def _places(dimensions: int) -> Iterator[list[float]]:
+    """Yield places of the unit cube, the same each time: Latin hypercubes of `MOST_POINTS`.
+
+    So what goes with a single one of up to as many values of a dimension meets it.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(MOST_DRAWS // MOST_POINTS):
+        cells = rng.permuted(np.tile(np.arange(MOST_POINTS), (dimensions, 1)), axis=1)
+        yield from ((cells + rng.random(cells.shape)) / MOST_POINTS).T.tolist()
 
 
 def _of(places: Sequence[float] | None, share: float) -> float:

@@ -264,6 +264,7 @@ def test_an_unknown_base_is_refused_with_the_known_ones() -> None:
         ({"matrix.row": 1}, ["matrix.row: unknown key; did you mean 'rows'?"]),
         ({"matix.rows": 1}, ["matix.rows: nothing at 'matix'; did you mean 'matrix'?"]),
         ({"cores.x": 1}, ["cores.x: nothing at 'x'"]),
+        ({"memory.bandwidth": 1}, ["memory.bandwidth: nothing at 'memory'"]),
         ({"pair.2": 1, "spare.0.rows": 2}, ["pair.2: nothing at '2'", "spare.0.rows: nothing at '0'"]),
         ({"clock": 1500}, ["clock: 1500 is not a multiple of 1000 Hz"]),
         ({"clock": 1.5e9}, ["clock: expected a whole number of Hz, got 1500000000.0"]),

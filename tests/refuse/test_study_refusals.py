@@ -10,7 +10,7 @@ from plans import tiny_model
 from simulator import load_device
 from simulator.config import dump_yaml
 from simulator.errors import InputError
-from simulator.search.space import Choice, Constraint, Dimension, Int, Space
+from simulator.search.space import Choice, Constraint, Dimension, Float, Int, Space
 from simulator.search.sweep_file import load_sweep
 from simulator.study import Case, case_of
 from simulator.study.case import DEVICE
@@ -111,13 +111,14 @@ def test_an_objective_that_no_point_can_have_is_refused(
 
 CHANNELS, CAPACITY, ROWS = "device.memory.channels", "device.memory.capacity", "device.matrix.rows"
 GB = 10**9
+DECODE = {"phase": "decode", "context": 30}
 
 
 def values_refused(
     changes: Mapping[str, Any], *constraints: Constraint, **settings: Any
 ) -> list[str]:
     """Return what is wrong with a space of choices around a device of 32 channels of 2 GiB."""
-    given = {"model": "gpt-2", "phase": "decode", "context": 30, **settings}
+    given = {"model": "gpt-2", **DECODE, **settings}
     dimensions = tuple(
         each if isinstance(each, Dimension) else Dimension(name, Choice(each))
         for name, each in changes.items()
@@ -178,12 +179,38 @@ def test_what_is_wrong_whatever_the_values_is_told_beside_them() -> None:
     assert of_value == "workload.batch = 0: batch must be >= 1, got 0"
 
 
-def test_the_one_value_that_goes_with_another_is_found() -> None:
-    assert values_refused({CHANNELS: tuple(range(1, 33)), CAPACITY: ("1 GiB", "64 GiB")}) == []
+@pytest.mark.parametrize("most", [32, 64])
+def test_the_one_value_that_goes_with_another_is_found(most: int) -> None:
+    """Whatever else varies; 2 GiB a channel."""
+    channels, capacities = tuple(range(1, most + 1)), ("1 GiB", f"{2 * most} GiB")
+    lanes = {"device.vector.lanes": (64, 128)}
+    assert values_refused({**lanes, CHANNELS: channels, CAPACITY: capacities}) == []
+
+
+def test_a_constraint_that_few_points_keep_makes_no_value_wrong() -> None:
+    few = Constraint("few", lambda point: (point[CHANNELS], point[ROWS]) == (32, 2**20))
+    rows = Dimension(ROWS, Int(1, 2**20))
+    assert values_refused({CHANNELS: (4, 32), CAPACITY: ("64 GB", "8 GB"), ROWS: rows}, few) == []
+
+
+def test_a_wrong_end_of_a_float_is_named_as_it_was_given() -> None:
+    efficiency = Dimension("device.memory.efficiency", Float(0.5, 1.9))
+    case = Case(load_device("generic_npu_128"), {"model": "gpt-2", **DECODE}, {})
+    with pytest.raises(InputError) as error:
+        refuse(case, Space((efficiency,)))
+    assert str(error.value) == "device.memory.efficiency = 1.9: must be <= 1.0, got 1.9"
+
+
+def test_of_many_wrong_values_the_first_are_named() -> None:
+    found = values_refused({ROWS: (*range(-9, 0), 64)})
+    assert found == [
+        *(f"{ROWS} = {value}: must be >= 1, got {value}" for value in range(-9, -1)),
+        f"{ROWS}: others of its values may be wrong, too",
+    ]
 
 
 def test_no_point_is_made_with_what_goes_with_no_others() -> None:
-    case = Case(load_device("npu_hbm2"), {"model": "gpt-2", "phase": "decode", "context": 30}, {})
+    case = Case(load_device("npu_hbm2"), {"model": "gpt-2", **DECODE}, {})
     rows = Dimension(ROWS, Choice((64, 0)))
     space = Space((rows,))
     assert made_with(case, space, DEVICE, rows, 64) == {ROWS: 64}

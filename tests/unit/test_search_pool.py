@@ -9,7 +9,7 @@ from concurrent.futures import Executor, as_completed
 import pytest
 
 from simulator.errors import InputError
-from simulator.search.pool import NoWorkerError, Pool, WorkerLostError
+from simulator.search.pool import NoWorkerError, Pool, WorkerLostError, _Worker
 
 
 def square(number: int) -> int:
@@ -47,6 +47,15 @@ def pool() -> Iterator[Pool]:
 def test_it_is_an_executor(pool: Pool) -> None:
     assert isinstance(pool, Executor)
     assert list(pool.map(square, range(20))) == [n * n for n in range(20)]
+
+
+def test_an_interrupt_before_a_process_can_ignore_it() -> None:
+    worker = _Worker(None, None)
+    for _ in range(20):
+        os.kill(worker.process.pid or 0, signal.SIGINT)
+        time.sleep(0.005)
+    worker.wait_until_ready()
+    worker.kill()
 
 
 def test_what_a_call_raises_is_raised(pool: Pool) -> None:

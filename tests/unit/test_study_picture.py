@@ -13,6 +13,7 @@ from simulator.report.study_picture import (
     Panel,
     Section,
     Series,
+    _lines,
     write_study,
 )
 from simulator.report.style import WIDTH_IN, apart, drawable, spans_decades
@@ -95,6 +96,16 @@ def test_names_stand_apart_whatever_their_number_and_length() -> None:
         assert long.upright(columns)
         # Room for as much of a name as is shown.
         assert long.height_in(columns) == pytest.approx(PANEL_IN + 34 * LETTER_PT / 72)
+
+
+@pytest.mark.parametrize("lines", [2, 3])
+def test_a_label_of_any_length_has_its_unit(lines: int) -> None:
+    for workload in ("", "decode.", "prefill_of_long_texts."):
+        label = f"best {workload}tokens_per_s_per_w (tokens/s/W)"
+        shown = _lines(label, 26, lines).split("\n")
+        assert len(shown) <= lines
+        assert max(map(len, shown)) <= 26
+        assert shown[-1].endswith("(tokens/s/W)")
 
 
 def test_axes_are_logarithmic_from_a_decade_on() -> None:

@@ -17,13 +17,11 @@ Without a trace, commands alike are issued at once, up to the next refresh.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 CLOSED = -1
 #: Kinds of commands.

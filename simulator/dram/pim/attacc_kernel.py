@@ -23,13 +23,11 @@ which nothing can happen are skipped.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 #: The row of a bank that has none open.
 CLOSED = -1

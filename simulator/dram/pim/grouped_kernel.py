@@ -10,15 +10,13 @@ commands alike are issued at once as far as nothing else can come between them.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from simulator.dram.pim import grouped_part
 from simulator.dram.pim.grouped_part import COUNT, END, GROUP, KIND, LOAD, ROW, ROW_NUMBER
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 #: The row of a bank or group that has none open, and what is not there.
 CLOSED = NONE = -1

@@ -27,7 +27,6 @@ holds two barriers.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from simulator.dram.pim import hbm_pim_program
@@ -40,11 +39,9 @@ from simulator.dram.pim.hbm_pim_program import (
     PHASE,
     ROW,
 )
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-#: Numba hands on an array word by word and counts who holds it: calls cost as much as what they do.
-inlined = register_jitable(forceinline=True, _nrt=False)
 NEVER = 1 << 60
 CLOSED = -1
 #: Commands by what the controller uses them for; WAIT is none, SKIP the refresh of the other rank.

@@ -60,14 +60,13 @@ from simulator.dram.pim.neupims_traffic_kernel import (
     Rules,
     enqueue,
     for_channel,
-    inlined,
     is_left,
     is_written,
     issue_for_pim,
     issue_for_request,
     same_place,
 )
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
 #: Columns of requests beside those of `neupims_traffic_kernel`: the instruction that asks, in place

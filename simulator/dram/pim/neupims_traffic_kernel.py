@@ -28,7 +28,6 @@ row of P_HEADER at a refresh.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from simulator.dram.pim import neupims_kernel, neupims_program
@@ -75,11 +74,9 @@ from simulator.dram.pim.neupims_program import (
     USE,
     WRITE,
 )
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
-#: Calls cost as much as what they do, and so does counting who holds the arrays.
-inlined = register_jitable(forceinline=True, _nrt=False)
 #: Columns of requests: the tick before which the NPU does not ask, whether it writes, and where.
 ASKED, WRITES, OF_BANK, OF_ROW, OF_BURST = range(5)
 REQUEST_FIELDS = 5

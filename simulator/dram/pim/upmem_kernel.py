@@ -11,14 +11,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from simulator.kernels import compiled
+from simulator.kernels import compiled, inlined
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-inlined = register_jitable(forceinline=True, _nrt=False)
 #: Kinds of segments: cycles of the DMA, or instructions.
 MOVE, RUN = range(2)
 #: States of a tasklet.
