@@ -58,10 +58,10 @@ class Tally:
     expected: int | None = None
     fronts: dict[str, Archive] = field(default_factory=dict)
     ok: int = 0
-    kept: int = 0
     infeasible: int = 0
     failed: int = 0
     new: int = 0
+    kept: int = 0
 
     @property
     def points(self) -> int:
