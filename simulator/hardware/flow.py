@@ -4,17 +4,16 @@ Where no stage behind main holds main up, the end of each step is the longest of
 the flow shop, whose steps are equal: a path goes through all stages once (`round_ps`), spends all
 other steps in the slowest, and goes back from main to loads as often as their slots allow, or never
 (its length is linear in how often). Where the vector unit takes turns between `ready` and `post`,
-or the matrix unit between main and `second`, one short pass over the steps does. All else is left
-to `flow_times`.
+or the matrix unit between main and `second`, one short pass over the steps does, which passes over
+those that go as the ones before. All else is left to `flow_times`.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from simulator.hardware.equations import (
+    LOAD,
     MAIN,
     POST,
     SECOND,
@@ -24,16 +23,11 @@ from simulator.hardware.equations import (
     flow_times,
     steps_behind,
 )
+from simulator.hardware.periods import Pace, Starts, loaded_after, move_on, periods_alike
 
-
-class Starts(NamedTuple):
-    """When stages may start at the earliest, in ps; see `flow_times`."""
-
-    begin: int
-    gated: int
-    gate: int
-    main: int
-    vector: int
+#: Steps of a period of `fused_flow`, whose stages wait for what is two steps before, and steps
+#: after which it looks for one.
+TWO, LOOKED = 2, 16
 
 
 @register_jitable
@@ -116,48 +110,95 @@ def straight_flow(p: Pipeline, s: Starts) -> Times:
 
 
 @register_jitable
-def shared_flow(p: Pipeline, s: Starts, ends: NDArray[np.int64]) -> Times:
+def load_from(
+    p: Pipeline, s: Starts, turn: int, loaded: int, freeing: int, ends: NDArray[np.int64]
+) -> int:
+    """Return when the load of a step begins; freeing: the row of `ends` that frees slots."""
+    if turn >= p.slots:
+        loaded = max(loaded, ends[freeing, 2 + turn - p.slots])
+    return max(loaded, s.gate) if turn == s.gated else loaded
+
+
+@register_jitable
+def repeats(
+    p: Pipeline, s: Starts, at: Pace, output: int, ends: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return how much later each two steps of `fused_flow` are, and how many more are so too."""
+    by = ends[MAIN, 2 + at.turn] - ends[MAIN, at.turn]
+    for back in range(TWO):
+        same = ends[MAIN, 2 + at.turn - back] - ends[MAIN, at.turn - back] == by
+        for stage in (POST, SECOND, STORE):
+            same = same and ends[stage, 2 + output - back] - ends[stage, output - back] == by
+        if not same:
+            return 0, 0
+    return by, TWO * periods_alike(p, s, at, TWO, by, ends)
+
+
+@register_jitable
+def shared_flow(  # noqa: C901 - all stages of a step read best in one place
+    p: Pipeline, s: Starts, ends: NDArray[np.int64]
+) -> Times:
     """Return when an operation is done whose `ready` and pieces of `post` share the vector unit.
 
-    Of `ends`, the row of main is by step; that of post by output, after two that never limit.
+    Of `ends`, the row of main is by step; those of post and store by output, each after two that
+    never limit.
     """
     length, late = p.post // p.every, p.every - 1 + steps_behind(p)
+    for stage in (MAIN, POST, STORE):
+        ends[stage, 0] = ends[stage, 1] = s.begin
     loaded = vector = writing = result = s.begin
     matrix = s.main
-    ends[POST, 0] = ends[POST, 1] = s.begin
-    main_before = main_two_before = stored_before = stored_two_before = s.begin
-    begun = output = piece = 0
-    for turn in range(p.steps + late):
+    output = begun = piece = turn = 0
+    bound, since = -1, 0
+    while turn < p.steps + late:
         if turn < p.steps:
             there = s.begin
             if p.load > 0:
-                if turn >= p.slots:
-                    loaded = max(loaded, ends[MAIN, turn - p.slots])
-                if turn == s.gated:
-                    loaded = max(loaded, s.gate)
-                loaded += p.load
+                loaded = load_from(p, s, turn, loaded, MAIN, ends) + p.load
+                ends[LOAD, turn] = loaded
                 there = loaded + p.latency
-            there = vector = max(there, vector, main_two_before) + p.ready
+            free = max(vector, ends[MAIN, turn])
+            if there > free:
+                free, bound = there, turn
+            there = vector = free + p.ready
             if turn == begun * p.every:
                 there = max(there, ends[POST, begun])
                 begun += 1
             matrix = max(there, matrix) + p.main
             if turn == p.steps - 1:
                 matrix += p.extra
-            ends[MAIN, turn] = matrix
-            main_two_before, main_before = main_before, matrix
-        if turn < late:
+            ends[MAIN, 2 + turn] = matrix
+        turn += 1
+        if turn <= late:
             continue
-        result = ends[MAIN, (output + 1) * p.every - 1]
-        vector = max(result, vector, s.vector, stored_two_before) + length
+        result = ends[MAIN, 1 + (output + 1) * p.every]
+        vector = max(result, vector, s.vector, ends[STORE, output]) + length
         piece += 1
         if piece < p.every:
             continue
         vector += p.post - length * p.every
+        writing = max(writing, vector) + p.store
         result = ends[POST, 2 + output] = vector
+        ends[STORE, 2 + output] = writing
         output, piece = output + 1, 0
-        writing = max(writing, result) + p.store
-        stored_two_before, stored_before = stored_before, writing
+        if output < 2 or turn >= p.steps:
+            continue
+        by = ends[POST, 1 + output] - ends[POST, output]
+        same = p.store == 0 or ends[STORE, output] - ends[STORE, output - 1] == by
+        same = same and ends[STORE, 1 + output] - ends[STORE, output] == by
+        same = same and ends[MAIN, 1 + turn] - ends[MAIN, 1 + turn - p.every] == by
+        if same and ends[MAIN, turn] - ends[MAIN, turn - p.every] == by:
+            at = Pace(turn - 1, MAIN, turn - 1, p.main, 2, bound, loaded, since)
+            periods = periods_alike(p, s, at, p.every, by, ends)
+            ahead, later = periods * p.every, periods * by
+            move_on(ends, MAIN, 2 + turn, p.slots + p.every, p.every, by, ahead)
+            move_on(ends, POST, 2 + output, 2, 1, by, periods)
+            move_on(ends, STORE, 2 + output, 2, 1, by, periods)
+            loaded = loaded_after(p, at, ahead, ends)
+            turn, output, begun = turn + ahead, output + periods, begun + periods
+            vector, writing, matrix = vector + later, writing + later, matrix + later
+            if ahead > 0:
+                since = turn
     return Times(loaded, matrix, result, result, writing)
 
 
@@ -174,35 +215,51 @@ def fused_flow(  # noqa: C901 - all stages of a step read best in one place
         ends[stage, 0] = ends[stage, 1] = s.begin
     loaded = vector = writing = result = s.begin
     matrix = main = s.main
-    for turn in range(p.steps + behind):
+    bound, since, turn = -1, 0, 0
+    while turn < p.steps + behind:
         if turn < p.steps:
             there = s.begin
             if p.load > 0:
-                if turn >= p.slots:
-                    loaded = max(loaded, ends[SECOND, 2 + turn - p.slots])
-                if turn == s.gated:
-                    loaded = max(loaded, s.gate)
-                loaded += p.load
+                loaded = load_from(p, s, turn, loaded, SECOND, ends) + p.load
+                ends[LOAD, turn] = loaded
                 there = loaded + p.latency
+            free = max(matrix, ends[after_main, turn])
             if p.ready > 0:
-                there = vector = max(there, vector, ends[MAIN, turn]) + p.ready
-            matrix = max(there, matrix, ends[after_main, turn]) + p.main
+                ready_from = max(vector, ends[MAIN, turn])
+                if there > ready_from:
+                    bound = turn
+                there = vector = max(there, ready_from) + p.ready
+            elif there > free:
+                bound = turn
+            matrix = max(there, free) + p.main
             if turn == p.steps - 1:
                 matrix += p.extra
             main = ends[MAIN, 2 + turn] = matrix
         output = turn - behind
+        turn += 1
         if output < 0:
             continue
         result = ends[MAIN, 2 + output]
         if p.post > 0:
-            vector = max(result, vector, s.vector, ends[SECOND, output]) + p.post
-            result = ends[POST, 2 + output] = vector
-        matrix = max(result, matrix, ends[STORE, output] if p.store > 0 else matrix) + p.second
-        result = ends[SECOND, 2 + output] = matrix
-        if p.store > 0:
-            writing = ends[STORE, 2 + output] = max(writing, result) + p.store
-    posted = vector if p.post > 0 else main
-    return Times(loaded, main, posted, result, writing if p.store > 0 else result)
+            result = vector = max(result, vector, s.vector, ends[SECOND, output]) + p.post
+        ends[POST, 2 + output] = vector if p.ready > 0 else result
+        result = matrix = max(result, matrix, ends[STORE, output]) + p.second
+        ends[SECOND, 2 + output] = result
+        writing = ends[STORE, 2 + output] = max(writing, result) + p.store
+        if turn % LOOKED == 0 and turn < p.steps:
+            reach = 4 if p.ready > 0 else 2
+            at = Pace(turn - 1, SECOND, output, p.main + p.second, reach, bound, loaded, since)
+            by, ahead = repeats(p, s, at, output, ends)
+            later = by * (ahead // TWO)
+            move_on(ends, MAIN, 2 + turn, TWO, TWO, by, ahead)
+            move_on(ends, SECOND, 3 + output, p.slots + TWO, TWO, by, ahead)
+            move_on(ends, POST, 3 + output, TWO, TWO, by, ahead)
+            move_on(ends, STORE, 3 + output, TWO, TWO, by, ahead)
+            loaded, turn = loaded_after(p, at, ahead, ends), turn + ahead
+            vector, writing, matrix = vector + later, writing + later, matrix + later
+            if ahead > 0:
+                since = turn
+    return Times(loaded, main, vector if p.post > 0 else main, result, writing)
 
 
 @register_jitable

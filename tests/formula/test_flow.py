@@ -1,7 +1,7 @@
 """Do the closed forms of one operation's recurrence equal it, step by step, to the picosecond?"""
 
 import numpy as np
-from flow_calls import MOST_STEPS, draw_call
+from flow_calls import LONG, MOST_STEPS, draw_call
 
 from simulator.hardware.equations import Times, flow_room, flow_times
 from simulator.hardware.flow import Starts, flow, goes_on
@@ -24,6 +24,17 @@ def test_the_quick_forms_equal_the_recurrence() -> None:
             form = "straight" if goes_on(p, Starts(*starts)) else "held up"
         forms[form] += 1
     assert min(forms.values()) > 200, forms
+
+
+def test_long_operations_equal_the_recurrence() -> None:
+    """Most of their steps repeat and are passed over."""
+    rng = np.random.default_rng(3)
+    most = LONG * LONG * MOST_STEPS
+    rooms = flow_room(most), flow_room(most)
+    for _ in range(100):
+        p, *starts, apart = draw_call(rng, LONG)
+        found = flow(p, *starts, apart, rooms[0])
+        assert found == flow_times(p, *starts, apart, rooms[1]), (p, starts, apart)
 
 
 def test_times_move_with_what_an_operation_is_asked() -> None:
