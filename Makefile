@@ -11,8 +11,8 @@ demo: .venv/.installed ## the main job: Llama-2-7B decode on a TPU v4; the comma
 	$(BIN)/nibblesim run tpu_v4 llama-2-7b --phase decode --batch 8 --context 2048 \
 		--weight-format int8 --activation-format int8 --kv-format int8 --out out/demo
 
-test: .venv/.installed-test ## all tests on two workers; benchmarks run once, untimed
-	$(BIN)/python -m pytest -n 2 --benchmark-disable
+test: .venv/.installed-test ## all tests on two workers of one thread each; benchmarks run once, untimed
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --benchmark-disable
 
 exhaustive: .venv/.installed-test ## minutes: all float32 inputs of five formats, W4A16 products, millions of DRAM commands
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -18,12 +18,11 @@ from simulator.dram.channels import Channels
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.mapping.policies import Policies
-from simulator.results import Result
+from simulator.results import RUNGS, Result
 from simulator.workload import Model, Workload, from_hf_config
 
 DEVICE_FOLDER = "hw_configs/devices"
 MODEL_FOLDER = "workloads/models"
-RUNGS = ("roofline", "analytic", "tile", "command")
 #: Rungs that simulate events.
 EVENTS = ("tile", "command")
 ATTENTION = ("fused", "unfused")

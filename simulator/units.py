@@ -99,6 +99,22 @@ def dimension_named(name: str) -> Dimension:
     return DIMENSIONS[name]
 
 
+def dimension_of(text: str) -> str:
+    """Return the name of the dimension whose unit a number ends with; "" for text without a unit.
+
+    Raises `ValueError` for a unit that no dimension has.
+    """
+    match = _QUANTITY.fullmatch(text)
+    symbol = match.group(2).strip() if match else ""
+    if not symbol[:1].isalpha():
+        return ""
+    for dimension in DIMENSIONS.values():
+        if symbol in dimension.units:
+            return dimension.name
+    known = ", ".join(unit for dimension in DIMENSIONS.values() for unit in dimension.units)
+    raise ValueError(f"{text!r}: unknown unit {symbol!r}; known: {known}")
+
+
 def parse_quantity(text: str, dimension: str) -> int | float:
     """Read a number with a unit; the result is in the base unit of `dimension`.
 

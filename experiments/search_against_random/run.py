@@ -18,7 +18,8 @@ from scipy.stats import mannwhitneyu
 from simulator.report.claims import claims_text, read_claims, write_claims
 from simulator.report.paper import paper_figure
 from simulator.results import prepare_folder
-from simulator.search.analysis import Box, Study, attainment, values_of
+from simulator.search.analysis import Box, Study, attainment
+from simulator.search.front import values_of
 from simulator.search.records import Outcome
 from simulator.search.runner import costs_of
 from simulator.search.space import Point, key_of

@@ -1,7 +1,8 @@
 """The command `nibblesim`.
 
 Exit codes: 0 fine, 2 bad input, 3 infeasible; 1 for a result that breaks its own conservation laws,
-for a datapath that is not bit-exact and for an experiment that fails.
+for a datapath that is not bit-exact, for an experiment that fails and for a study of which every
+point FAILED (infeasible ones are what it found).
 With `--json` every command prints one JSON object on stdout and nothing else there, errors
 included. What commands need is imported inside them: `nibblesim --help` loads typer alone.
 """

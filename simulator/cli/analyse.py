@@ -94,17 +94,18 @@ def _analysed(path: Path, other: Path | None, metric: str | None, key: str | Non
 
 def _study(path: Path) -> "Study":
     """Read a study; of several rungs the highest, as one does not hold against another."""
-    from simulator.api import RUNGS
+    from simulator.results import RUNGS
     from simulator.search.analysis import Study
+    from simulator.search.export import frame
     from simulator.search.front import on_highest_rung
     from simulator.search.store import Store
 
     with Store(path, read_only=True) as store:
-        every = store.table()
+        every = store.columns()
         table, rung = on_highest_rung(every, RUNGS)
         name = f"{path.name}, rung {rung}" if rung else path.name
         chosen = len(table) < len(every)
-        return Study(name, store.header, table.reset_index(drop=True), chosen)
+        return Study(name, store.header, frame(table, store.header), chosen)
 
 
 def _data(found: Analysis) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from simulator.report.study_picture import Panel, Section, Series
 from simulator.report.style import spans_decades
 from simulator.results import Table
-from simulator.search.analysis import Box, Comparison, Study, costs_of, values_of
-from simulator.search.front import non_dominated
+from simulator.search.analysis import Box, Comparison, Study, costs_of
+from simulator.search.front import non_dominated, values_of
 
 if TYPE_CHECKING:
     from simulator.cli.analyse import Analysis
@@ -123,7 +123,7 @@ def _importance(found: "Analysis") -> Section:
             label=each.metric,
             x=[each.told.get(name, 0.0) for name in order],
             y=range(len(order)),
-            high=[0.0 if name in each.told else each.chance[name] for name in order],
+            high=[0.0 if name in each.told else each.most(name) for name in order],
             style="bars",
         )
         for each in told
@@ -144,8 +144,8 @@ def _importance(found: "Analysis") -> Section:
 
 
 def _share(effects: "Effects", dimension: str) -> str:
-    if dimension in effects.told:
-        return f"{100 * effects.shares[dimension]:.1f} %"
+    if dimension in effects.told or not effects.most(dimension):
+        return f"{100 * effects.told.get(dimension, 0.0):.1f} %"
     return f"< {effects.limit(dimension)}"
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from simulator.errors import InputError
 if TYPE_CHECKING:
     from simulator.search.objectives import Objective
     from simulator.search.runner import Tally
+    from simulator.search.space import Space
 
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE.yaml", help="Device, workload, space, objectives.")
@@ -154,44 +155,39 @@ def pareto(
     In all objectives of the study; as HTML with a table of them. Of a study on several rungs, those
     of the highest alone.
     """
-    from simulator.api import RUNGS
     from simulator.report.front_picture import Axis, front_info, write_front
+    from simulator.results import RUNGS
+    from simulator.search.export import frame
     from simulator.search.front import front_of, on_highest_rung
     from simulator.search.store import Store
 
     with Store(study, read_only=True) as store:
         header = store.header
-        table, rung = on_highest_rung(store.table(), RUNGS)
-    if not len(table):
-        raise InputError(f"'{study}' has no points yet")
-    found = front_of(table, header.objectives)
+        if not store.count():
+            raise InputError(f"'{study}' has no points yet")
+        names = [*header.dimensions, *(each.metric for each in header.objectives)]
+        results, rung = on_highest_rung(store.columns([*names, "state"], state="OK"), RUNGS)
+    found = front_of(results, header.objectives)
     axes = [
-        Axis(
-            name=each.metric,
-            unit=header.metrics[each.metric],
-            goal=each.goal,
-            values=found.table[each.metric].to_numpy(),
-        )
-        for each in header.objectives
+        Axis(name=each.metric, unit=header.metrics[each.metric], goal=each.goal, values=values)
+        for each, values in zip(header.objectives, found.values.T, strict=True)
     ]
-    kept = found.table[found.on_front]
-    names = [*header.dimensions, *(each.metric for each in header.objectives)]
     at = f" at rung {rung}" if rung else ""
-    title = f"{study.name}: front of {len(found.table):,} points{at}"
+    title = f"{study.name}: front of {len(found.values):,} points{at}"
     front = front_info(title, axes, found.on_front)
-    ordered = kept.sort_values(axes[0].name)[names].itertuples(index=False, name=None)
-    write_front(front, [dict(zip(names, row, strict=True)) for row in ordered], out)
+    table = frame(found.table, header).sort_values(axes[0].name, kind="stable")
+    write_front(front, {name: table[name].tolist() for name in names}, out)
     if as_json:
-        shown = {"front": len(kept), "points": len(found.table), "file": str(out)}
+        shown = {"front": len(table), "points": len(found.values), "file": str(out)}
         output.show_json({**shown, "rung": rung} if rung else shown)
     else:
-        output.show(f"{len(kept)} of {len(found.table)} points{at} on the front, in {out}")
+        output.show(f"{len(table)} of {len(found.values)} points{at} on the front, in {out}")
 
 
 def _run(
     file: Path, study: Path, *, memory_limit: float | None, as_json: bool, **options: Any
 ) -> None:
-    """Run a study and say what came of it."""
+    """Run a study and say what came of it; exit code 1 where every point FAILED."""
     from simulator.search.sweep_file import load_sweep
     from simulator.study import run
 
@@ -219,9 +215,30 @@ def _run(
         "failed": tally.failed,
         "wall_time_s": time.perf_counter() - began,
     }
+    reason = "" if tally.ok or not tally.points else _first_reason(study, loaded.space)
     if as_json:
-        output.show_json(found)
-        return
+        output.show_json({**found, "reason": reason} if reason else found)
+    else:
+        _show(study, tally, options)
+    if reason:
+        output.warn(f"no point has a result; the first one: {reason}")
+    if tally.points and tally.failed == tally.points:
+        raise typer.Exit(1)
+
+
+def _first_reason(study: Path, space: "Space") -> str:
+    """Return why the first point of a space that a study asked for has no result."""
+    from simulator.search.store import Store
+
+    with Store(study, read_only=True) as store:
+        lost = (row for row in store.rows() if row.outcome.state != "OK")
+        first = next((row for row in lost if not space.refuse(row.point)), None)
+    # Of a reason of several lines the first one; all are in the study.
+    return first.outcome.reason.partition("\n")[0] if first else ""
+
+
+def _show(study: Path, tally: "Tally", options: Mapping[str, Any]) -> None:
+    """Say what a study has come to."""
     output.show(
         f"{tally.stored} points in {study}; of {tally.points} asked for, {tally.new} new: "
         f"{tally.ok} OK, {tally.infeasible} infeasible, {tally.failed} failed"
@@ -257,7 +274,7 @@ def _bar(first: "Objective") -> "Iterator[Callable[[Tally], object] | None]":
 
 def _come_to(tally: "Tally", first: "Objective") -> str:
     """Say what is best so far, of the highest rung, and what has no result."""
-    from simulator.api import RUNGS
+    from simulator.results import RUNGS
 
     states = {"infeasible": tally.infeasible, "failed": tally.failed}
     words = [f"{count} {state}" for state, count in states.items() if count]

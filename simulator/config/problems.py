@@ -96,7 +96,8 @@ def _sentence(record: ErrorDetails, path: Sequence[str | int], parent: Any) -> s
     if kind == "missing":
         return "missing"
     if kind == "extra_forbidden":
-        return f"unknown key{did_you_mean(str(path[-1]), _keys(parent))}"
+        near = did_you_mean(str(path[-1]), _keys(parent))
+        return f"unknown key{near or _of_kind(parent)}"
     if kind == "value_error":
         return str(context["error"])
     if kind in _BOUNDS:
@@ -174,6 +175,16 @@ def _quoted(listed: object) -> list[str]:
 def _keys(parent: Any) -> list[str]:
     fields = _fields(parent)
     return [info.alias or name for name, info in fields.items()]
+
+
+def _of_kind(parent: Any) -> str:
+    """Say which keys the kind of a part has, where others of its kinds have others."""
+    fields = _fields(parent)
+    kinds = get_args(fields["kind"].annotation) if "kind" in fields else ()
+    if not kinds:
+        return ""
+    keys = ", ".join(sorted(key for key in _keys(parent) if key != "kind"))
+    return f"; kind {' or '.join(map(repr, kinds))} has: {keys}"
 
 
 def _fields(schema: Any) -> dict[str, FieldInfo]:

@@ -10,6 +10,7 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class Axis:
         """Return name, unit and goal in words."""
         return f"{self.name} ({self.unit}), {'least' if self.goal == 'min' else 'most'} is best"
 
-    @property
+    @cached_property
     def logarithmic(self) -> bool:
         """Tell whether the axis is logarithmic."""
         return spans_decades(self.values)
@@ -76,26 +77,26 @@ class Front:
     others: tuple[str, ...] = ()
 
 
-def front_info(title: str, axes: Sequence[Axis], on_front: Sequence[bool]) -> Front:
+def front_info(title: str, axes: Sequence[Axis], on_front: ArrayLike) -> Front:
     """Gather what is drawn; InputError for fewer than two objectives or no point at all."""
     if len(axes) < 2:
         raise InputError(
             f"a front needs two objectives, got {len(axes)}; analyse says the best of one"
         )
-    if not any(on_front):
+    chosen = np.flatnonzero(on_front)
+    if not len(chosen):
         raise InputError("no point has a result and keeps the bounds: there is no front")
     across, up, *others = axes
-    chosen = np.flatnonzero(on_front)
-    sizes = [np.array(axis.values, dtype=np.float64)[chosen] for axis in (up, across)]
+    sizes = [np.asarray(axis.values, dtype=np.float64)[chosen] for axis in (up, across)]
     order = chosen[np.lexsort(sizes)].tolist()
     named = tuple(each.name for each in others)
     return Front(title=title, axes=(across, up), order=tuple(order), others=named)
 
 
-def write_front(front: Front, table: Sequence[Mapping[str, object]], path: str | Path) -> Path:
+def write_front(front: Front, table: Mapping[str, Sequence[object]], path: str | Path) -> Path:
     """Write the front as `.html`, with the table below it, or as `.pdf`, `.png` or `.svg`.
 
-    table: the points of the front, one mapping a row. Raises InputError for another suffix, or
+    table: the columns of the points of the front. Raises InputError for another suffix, or
     where the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
@@ -124,7 +125,7 @@ def _draw(front: Front, figure: "Figure") -> None:
     across, up = front.axes
     logs = {"x_log": across.logarithmic, "y_log": up.logarithmic}
     seen = apart(across.values, up.values, **logs)
-    all_points = [np.array(axis.values, dtype=np.float64)[seen] for axis in front.axes]
+    all_points = [np.asarray(axis.values, dtype=np.float64)[seen] for axis in front.axes]
     looks: dict[str, Any] = {"color": FAINT, "markersize": 2, "rasterized": len(seen) > MOST_SHAPES}
     axes.plot(*all_points, "o", label="points", zorder=1, **looks)
     _staircase(front, axes)
@@ -149,18 +150,17 @@ def _staircase(front: Front, axes: "Axes") -> None:
     steps = "steps-post" if front.axes[0].goal == "min" else "steps-pre"
     if not front.others:
         axes.plot(across, up, color=FRONT, drawstyle=steps, linewidth=1, zorder=2)
-    axes.plot(across, up, "o", color=FRONT, markersize=4, label="front", zorder=3)
+    seen = apart(across, up, x_log=front.axes[0].logarithmic, y_log=front.axes[1].logarithmic)
+    looks: dict[str, Any] = {"color": FRONT, "markersize": 4, "rasterized": len(seen) > MOST_SHAPES}
+    axes.plot(across[seen], up[seen], "o", label="front", zorder=3, **looks)
 
 
-def _page(front: Front, table: Sequence[Mapping[str, object]]) -> str:
+def _page(front: Front, table: Mapping[str, Sequence[object]]) -> str:
     """Return a page that needs nothing else: the picture and the points of the front."""
     picture = base64.b64encode(_drawn(front, "png")).decode()
-    names = list(table[0]) if table else []
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) + "</tr>"
-        for row in table
-    )
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table)
+    columns = [[f"<td>{html.escape(_shown(each))}</td>" for each in own] for own in table.values()]
+    rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
     title = html.escape(front.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'

@@ -27,8 +27,8 @@ FOOTER_COLUMNS = 125
 
 #: From so large a span on, an axis is logarithmic.
 LOG_SPAN = 10.0
-#: Places across and up that can be told apart: about four a marker.
-PLACES = (1000, 500)
+#: Places across and up that can be told apart: about two a marker.
+PLACES = (500, 250)
 #: Marks of a series up to which each is a shape of its own; more are drawn as pixels.
 MOST_SHAPES = 2000
 #: A legend over points leaves itself readable and them to be seen.
@@ -87,10 +87,20 @@ def dress_decades(axis: "Axis") -> None:
 
 
 def apart(across: ArrayLike, up: ArrayLike, *, x_log: bool, y_log: bool) -> NDArray[np.int64]:
-    """Return the first of the points at each place of a picture, in order: the others hide it."""
-    columns, rows = _places(across, x_log, PLACES[0]), _places(up, y_log, PLACES[1])
-    _, first = np.unique(columns * (PLACES[1] + 1) + rows, return_index=True)
-    return np.sort(first)
+    """Return the first of the points at each place of a picture, in order: the others hide it.
+
+    What is infinite has no place.
+    """
+    x, y = (np.asarray(each, dtype=np.float64) for each in (across, up))
+    finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    columns, rows = _places(x[finite], x_log, PLACES[0]), _places(y[finite], y_log, PLACES[1])
+    place = columns * (PLACES[1] + 1) + rows
+    count = len(place)
+    first = np.full((PLACES[0] + 1) * (PLACES[1] + 1), count, dtype=np.int64)
+    # Of all that are assigned to a place the last stays, which here is the first point.
+    first[place[::-1]] = np.arange(count)[::-1]
+    seen: NDArray[np.int64] = finite[np.sort(first[first < count])]
+    return seen
 
 
 def _places(values: ArrayLike, log: bool, count: int) -> NDArray[np.int64]:

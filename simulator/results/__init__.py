@@ -19,12 +19,13 @@ from simulator.results.records import (
     Traffic,
     UnitRecord,
 )
-from simulator.results.result import Result
+from simulator.results.result import RUNGS, Result
 from simulator.results.store import load, prepare_folder, save, save_infeasible, write_atomically
 from simulator.results.summary import Summary
 from simulator.results.tables import Table, engineering
 
 __all__ = [
+    "RUNGS",
     "ChannelRecord",
     "Intervals",
     "KindRow",

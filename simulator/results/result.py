@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from simulator.results.summary import Summary
 
 SCHEMA_VERSION = 3
+#: How closely a result was simulated, from the coarsest on.
+RUNGS = ("roofline", "analytic", "tile", "command")
 """Raised when the layout of `result.json` changes."""
 
 PS_PER_S = 10**12

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.errors import InputError
-from simulator.search.front import Costs, hypervolume, kept_of, non_dominated
+from simulator.search.front import (
+    RUNG,
+    Costs,
+    as_costs,
+    hypervolume,
+    keeps,
+    non_dominated,
+    values_of,
+)
 from simulator.search.levels import ABSENT, Levels, levels_of
 from simulator.search.objectives import Objective
 from simulator.search.records import Header
@@ -63,9 +71,12 @@ class Study:
     @cached_property
     def kept(self) -> "pd.DataFrame":
         """The rows that have results in all objectives and keep the bounds."""
-        kept = kept_of(self.table, self.objectives)
-        finite = np.isfinite(values_of(kept, self.objectives))
-        return kept if finite.all() else kept.loc[np.logical_and.reduce(finite, axis=1)]
+        import pyarrow as pa
+
+        names = {"state", RUNG, *(each.metric for each in self.objectives)}
+        own = [name for name in self.table if name in names]
+        kept = keeps(pa.Table.from_pandas(self.table[own], preserve_index=False), self.objectives)
+        return self.table[kept & np.isfinite(values_of(self.table, self.objectives)).all(axis=1)]
 
     @cached_property
     def is_kept(self) -> NDArray[np.bool_]:
@@ -175,7 +186,7 @@ def _attained(study: Study, rows: NDArray[np.int64], box: Box) -> Attainment:
         new = values[begin:end][kept[begin:end]]
         if len(new):
             front = np.concatenate([front, new])
-            front = front[non_dominated(_costs(front, box.objectives))]
+            front = front[non_dominated(as_costs(front, box.objectives))]
         volumes.append(volumes[-1] if volumes and not len(new) else box.volume(front))
         best.append(_best(front, box.objectives))
         begin = end
@@ -326,24 +337,13 @@ def _bounds(objective: Objective) -> str:
     return ", ".join(f"{word} {value:g}" for word, value in bounds if value is not None) or "free"
 
 
-def values_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Return the objectives of rows, [points, objectives], in their units."""
-    columns = [table[each.metric].to_numpy(dtype=np.float64) for each in objectives]
-    return np.stack(columns, axis=1)
-
-
 def costs_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Costs:
     """Return what is to be made small of rows, [points, objectives]."""
-    return _costs(values_of(table, objectives), objectives)
-
-
-def _costs(values: NDArray[np.float64], objectives: Sequence[Objective]) -> Costs:
-    signs = np.array([each.cost(1.0) for each in objectives], dtype=np.float64)
-    return np.multiply(values, signs)
+    return as_costs(values_of(table, objectives), objectives)
 
 
 def _best(values: NDArray[np.float64], objectives: Sequence[Objective]) -> list[float]:
     if not len(values):
         return [float("nan")] * len(objectives)
-    least = _costs(values, objectives).min(axis=0)
+    least = as_costs(values, objectives).min(axis=0)
     return [each.cost(float(cost)) for each, cost in zip(objectives, least, strict=True)]

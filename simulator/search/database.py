@@ -87,7 +87,6 @@ class Database:
     def _prepare(self, *, read_only: bool) -> None:
         run = self.connection.execute
         run("PRAGMA trusted_schema=OFF")  # a file from somebody else
-        run(f"PRAGMA cache_size=-{_CACHE_KIB}")
         # In this order: another process may begin the study in between, which marks it as ours.
         begun = run("SELECT 1 FROM sqlite_schema").fetchone()
         if begun and run("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
@@ -98,6 +97,7 @@ class Database:
         else:
             self._write_ahead()
             run("PRAGMA synchronous=NORMAL")
+            run(f"PRAGMA cache_size=-{_CACHE_KIB}")  # for keys looked up; who reads does so once
 
     def _write_ahead(self) -> None:
         """Turn the log on; of those that do so at once SQLite lets one and does not wait itself."""

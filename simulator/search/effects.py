@@ -31,6 +31,8 @@ UNEVEN_P = 0.001
 LEAST_A_VALUE = 10
 #: How often a dimension that does nothing may look as if it did.
 CHANCE_P = 0.01
+#: Of a sum of shares.
+_ROUNDING = 1e-9
 
 Numbers = NDArray[np.float64]
 
@@ -89,7 +91,6 @@ class Sample:
 
 def sample_of(study: Study) -> Sample:
     """Say how the points of a study lie in their space."""
-    whole = _combinations(study)
     asked = {
         str(name): int(count) for name, count in study.table["strategy"].value_counts().items()
     }
@@ -97,14 +98,16 @@ def sample_of(study: Study) -> Sample:
     uneven = {name: p for name, p in chances.items() if p < UNEVEN_P / len(chances)}
     values = max(min(len(each.values), LEAST_A_VALUE) for each in study.levels)
     kind: Literal["full", "even", "uneven", "chosen", "few"] = "even"
+    full = _is_full(study)
     if _learning(asked) or (study.chosen and "" in asked):
         kind = "chosen"
-    elif _is_full(study):
+    elif full:
         kind, uneven = "full", {}
     elif uneven:
         kind = "uneven"
     elif len(study.table) < LEAST_A_VALUE * values and not set(asked) <= set(DRAWN):
         kind = "few"
+    whole = len(study.kept) if full else _combinations(study)
     return Sample(kind, len(study.kept), whole, uneven, asked)
 
 
@@ -114,14 +117,37 @@ def _learning(asked: Mapping[str, int]) -> bool:
 
 
 def _combinations(study: Study) -> int | None:
-    """Return how many there are of all values seen, None where one is a float."""
-    if any(each.kind == "float" for each in study.levels):
+    """Return how many there are of all values seen.
+
+    None where one is a float, or some do not apply everywhere: under which conditions, a study
+    does not know.
+    """
+    if any(each.kind == "float" or each.present < len(each.values) for each in study.levels):
         return None
     return prod(len(each.values) for each in study.levels)
 
 
 def _is_full(study: Study) -> bool:
-    return _combinations(study) == len(study.kept)
+    """Tell whether each combination of values has a result.
+
+    Whether a dimension applies hangs on earlier ones: after each beginning of a point there are all
+    values of the next dimension, or it does not apply.
+    """
+    whole = _combinations(study)
+    if whole is not None or any(each.kind == "float" for each in study.levels):
+        return whole == len(study.kept)
+    rows = study.kept.index.to_numpy()
+    beginnings = np.zeros(len(rows), dtype=np.int64)
+    for each in study.levels:
+        count = len(each.values)
+        longer, beginnings = np.unique(beginnings * count + each.codes[rows], return_inverse=True)
+        applies = longer % count < each.present
+        # How many values there are after each beginning, and how often the dimension is absent.
+        values, absent = (np.bincount(longer // count, some) for some in (applies, ~applies))
+        if not np.where(absent, values == 0, values == each.present).all():
+            return False
+    # None of them twice.
+    return int(beginnings.max()) + 1 == len(rows)
 
 
 def _chance(study: Study, levels: Levels) -> float:
@@ -133,7 +159,7 @@ def _chance(study: Study, levels: Levels) -> float:
     from scipy.special import chdtrc
 
     if len(levels.values) <= MOST_LEVELS or levels.kind not in ("int", "float"):
-        counts = np.bincount(levels.codes)
+        counts = np.bincount(levels.codes)[: levels.present]
         even = counts.mean()
         return float(chdtrc(len(counts) - 1, np.square(counts - even).sum() / even))
     values = np.sort(study.table[levels.name].dropna().to_numpy(dtype=np.float64))
@@ -189,20 +215,31 @@ class Effects:
         """The shares that are told from chance."""
         return {name: share for name, share in self.shares.items() if share >= self.chance[name]}
 
+    def most(self, dimension: str) -> float:
+        """Return what a dimension that is not told may explain at most.
+
+        What chance gives, or what the told ones leave. Where these vary together, shares do not
+        add up, and what they leave is not known.
+        """
+        left, chance = self.together, self.chance[dimension]
+        return chance if left < -_ROUNDING else min(chance, left if left > _ROUNDING else 0.0)
+
     def limit(self, dimension: str) -> str:
-        """Return what chance gives at most, in words."""
-        return f"{float(f'{100 * self.chance[dimension]:.2g}'):g} %"
+        """Return what it may explain at most, in words."""
+        return f"{float(f'{100 * self.most(dimension):.2g}'):g} %"
 
     @property
     def text(self) -> str:
         """Which shares say nothing, in a sentence; "" where all of them say something."""
         lost = ", ".join(
-            f"{name} ({self.limit(name)})" for name in self.shares if name not in self.told
+            f"{name} ({self.limit(name)})"
+            for name in self.shares
+            if name not in self.told and self.most(name)
         )
         return lost and (
             f"{self.metric}: too few points to tell from chance what these do: {lost}. In brackets "
-            f"the share that chance alone gives at most, but for {100 * CHANCE_P:g} of 100 such "
-            "studies."
+            "what they explain at most: the share that chance alone gives, but for "
+            f"{100 * CHANCE_P:g} of 100 such studies, or what the others leave."
         )
 
 

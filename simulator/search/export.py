@@ -26,7 +26,7 @@ def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: He
     """Return these places of the columns of a block as a stream of one Arrow batch."""
     import pyarrow as pa
 
-    schema = _schema(header)
+    schema = schema_of(header)
     count = len(columns["key"])
     arrays = [_array(columns.get(each.name, [None] * count), each.type) for each in schema]
     batch = pa.record_batch(arrays, schema=schema)
@@ -35,23 +35,26 @@ def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: He
     return _streamed(batch)
 
 
-def unpack(packed: bytes, header: Header) -> "pa.RecordBatch":
-    """Return the batch of `pack`, checked whole; InputError where it is not one.
+def unpack(
+    packed: bytes, schema: "pa.Schema", columns: Collection[str] | None = None
+) -> "pa.RecordBatch":
+    """Return the batch of `pack`, all columns or some, checked; InputError where it is not one.
 
-    A block of layout 1 does not say which strategy asked.
+    schema: of all columns. A block of layout 1 does not say which strategy asked.
     """
     import pyarrow as pa
 
     try:
         batch = pa.ipc.open_stream(pa.py_buffer(packed)).read_next_batch()
+        if batch.schema.equals(schema.remove(len(schema) - 1), check_metadata=True):
+            batch = batch.append_column(schema.field(-1), pa.repeat("", len(batch)))
+        if not batch.schema.equals(schema, check_metadata=True):
+            raise InputError("the study is damaged: a block has other columns than the header says")
+        if columns is not None:
+            batch = batch.select([name for name in schema.names if name in columns])
         batch.validate(full=True)
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise InputError(f"the study is damaged: a block is no Arrow batch ({error})") from None
-    schema = _schema(header)
-    if batch.schema.equals(schema.remove(len(schema) - 1), check_metadata=True):
-        batch = batch.append_column(schema.field(-1), pa.repeat("", len(batch)))
-    if not batch.schema.equals(schema, check_metadata=True):
-        raise InputError("the study is damaged: a block has other columns than the header says")
     return batch
 
 
@@ -61,29 +64,46 @@ def without_failed(
     """Return a block without those of these points that FAILED, and their keys."""
     import pyarrow as pa
 
-    batch = unpack(packed, header)
+    batch = unpack(packed, schema_of(header))
     states = zip(batch["key"].to_pylist(), batch["state"].to_pylist(), strict=True)
     keep = [key not in keys or state != "FAILED" for key, state in states]
     dropped = batch.filter(pa.array([not each for each in keep]))["key"].to_pylist()
     return _streamed(batch.filter(pa.array(keep))), frozenset(dropped)
 
 
+def shown(header: Header) -> list[str]:
+    """Return the names of all columns of `Store.table`."""
+    fixed = (*STRATEGY, "seed", "wall_time_s", "key")
+    return [*header.dimensions, "state", "reason", *header.metrics, *fixed]
+
+
+def of_state(batch: "pa.RecordBatch", state: str) -> "pa.RecordBatch":
+    """Return a copy of the points in a state, which keeps nothing of the batch in memory."""
+    import pyarrow.compute as pc
+
+    return batch.filter(pc.equal(batch["state"], state))
+
+
 def arrow_table(
-    points: sqlite3.Cursor, batches: Iterable["pa.RecordBatch"], header: Header
+    points: sqlite3.Cursor,
+    batches: Iterable["pa.RecordBatch"],
+    header: Header,
+    columns: Collection[str],
 ) -> "pa.Table":
-    """Return the columns of `Store.table` of single rows and packed ones; mixed values as JSON."""
+    """Return single rows and packed ones, which have these columns, the number among them, by it.
+
+    Mixed values are JSON.
+    """
     import pyarrow as pa
 
-    schema = _schema(header)
+    schema = schema_of(header, columns)
     parts = []
     while rows := points.fetchmany(_ROWS_A_PART):
-        columns = zip(zip(*rows, strict=True), schema, strict=True)
-        arrays = [_array(column, field.type) for column, field in columns]
+        pairs = zip(zip(*rows, strict=True), schema, strict=True)
+        arrays = [_array(column, field.type) for column, field in pairs]
         parts.append(pa.record_batch(arrays, schema=schema))
     table = pa.Table.from_batches([*parts, *batches], schema=schema)
-    fixed = (*STRATEGY, "seed", "wall_time_s", "key")
-    shown = [*header.dimensions, "state", "reason", *header.metrics, *fixed]
-    return _by_number(table.select(shown), table["number"].to_numpy())
+    return _by_number(table, table["number"].to_numpy())
 
 
 def frame(table: "pa.Table", header: Header) -> "pd.DataFrame":
@@ -96,7 +116,9 @@ def frame(table: "pa.Table", header: Header) -> "pd.DataFrame":
     for name, column in zip(table.column_names, table.columns, strict=True):
         if header.dimensions.get(name) == "mixed":
             values = [
-                None if text is None else decoded("mixed", text) for text in column.to_pylist()
+                # A choice may have null, which is a value.
+                pd.NA if text is None else decoded("mixed", text)
+                for text in column.to_pylist()
             ]
             columns[name] = pd.Series(values, dtype=object)
         else:
@@ -146,8 +168,8 @@ def _streamed(batch: "pa.RecordBatch") -> bytes:
     return packed
 
 
-def _schema(header: Header) -> "pa.Schema":
-    """Return all columns of the table `points` in their order, with units of what was measured."""
+def schema_of(header: Header, some: Collection[str] | None = None) -> "pa.Schema":
+    """Return all or some columns of the table `points` in its order, metrics with their units."""
     import pyarrow as pa
 
     types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -162,6 +184,7 @@ def _schema(header: Header) -> "pa.Schema":
     return pa.schema(
         pa.field(name, kind, metadata={"unit": units[name]} if name in units else None)
         for name, kind in columns.items()
+        if some is None or name in some
     )
 
 

@@ -16,56 +16,94 @@ from simulator.search.objectives import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Costs: TypeAlias = NDArray[np.float64]
 #: The dimension that says on which rung a point is simulated.
 RUNG = "run.rung"
+#: So many points fit in the cache of a processor, and most are beaten by others among them.
+_PART = 32_768
 
 
 @dataclass(frozen=True)
 class Front:
-    """Points that have results and keep all bounds, and which of them no other beats."""
+    """Points that have results and keep all bounds, and which of them no other beats.
 
-    table: "pd.DataFrame"
-    on_front: list[bool]
+    values: [points, objectives], in their units. on_front: [points]. table: the rows of those on
+    the front.
+    """
+
+    values: NDArray[np.float64]
+    on_front: NDArray[np.bool_]
+    table: "pa.Table"
 
 
-def on_highest_rung(table: "pd.DataFrame", rungs: Sequence[str]) -> "tuple[pd.DataFrame, str]":
+def on_highest_rung(table: "pa.Table", rungs: Sequence[str]) -> "tuple[pa.Table, str]":
     """Return the points on the highest rung that has a result, and the rung.
 
     What a low rung says of one point cannot be held against what a high one says of another. All
     points and "" where the rung is no dimension, or nothing has a result. rungs: low to high.
     """
-    if RUNG not in table:
-        return table, ""
-    there = set(table[table["state"] == "OK"][RUNG])
+    import pyarrow.compute as pc
+
+    there = _rungs_of(table)
     highest = next((rung for rung in reversed(rungs) if rung in there), "")
-    return (table[table[RUNG] == highest], highest) if highest else (table, "")
+    return (table.filter(pc.equal(table[RUNG], highest)), highest) if highest else (table, "")
 
 
-def kept_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd.DataFrame":
-    """Return the points of a table of `Store.table` that have results and keep all bounds.
+def keeps(table: "pa.Table", objectives: Sequence[Objective]) -> NDArray[np.bool_]:
+    """Tell which points of a table of `Store.columns` have results and keep all bounds.
 
     Raises InputError where results are of several rungs: `on_highest_rung` comes first.
     """
-    ok = table["state"] == "OK"
-    if RUNG in table and table[RUNG][ok].nunique() > 1:
-        listed = ", ".join(sorted(table[RUNG][ok].unique()))
+    import pyarrow.compute as pc
+
+    there = _rungs_of(table)
+    if len(there) > 1:
+        listed = ", ".join(sorted(there))
         raise InputError(f"results of several rungs have no common front: {listed}")
+    kept = np.asarray(pc.equal(table["state"], "OK"), dtype=np.bool_)
     for each in objectives:
-        ok &= table[each.metric].between(each.lowest, each.highest)
-    return table[ok]
+        values = np.asarray(table[each.metric], dtype=np.float64)
+        kept &= (values >= each.lowest) & (values <= each.highest)
+    return kept
 
 
-def front_of(table: "pd.DataFrame", objectives: Sequence[Objective]) -> Front:
-    """Return the front of a table of `Store.table`.
+def front_of(table: "pa.Table", objectives: Sequence[Objective]) -> Front:
+    """Return the front of a table of `Store.columns`.
 
-    Raises InputError as `kept_of` does.
+    Raises InputError as `keeps` does.
     """
-    kept = kept_of(table, objectives)
-    columns = [kept[each.metric].to_numpy(np.float64) * each.cost(1.0) for each in objectives]
-    costs = np.array(columns, dtype=np.float64).reshape(len(objectives), len(kept)).T
-    return Front(kept, non_dominated(costs).tolist())
+    kept = np.flatnonzero(keeps(table, objectives))
+    values = values_of(table, objectives)[kept]
+    on_front = non_dominated(as_costs(values, objectives))
+    return Front(values, on_front, table.take(kept[on_front]))
+
+
+def values_of(
+    table: "pa.Table | pd.DataFrame", objectives: Sequence[Objective]
+) -> NDArray[np.float64]:
+    """Return the objectives of rows, [points, objectives], in their units."""
+    values = np.empty((len(table), len(objectives)))
+    for place, each in enumerate(objectives):
+        values[:, place] = table[each.metric]
+    return values
+
+
+def as_costs(values: NDArray[np.float64], objectives: Sequence[Objective]) -> Costs:
+    """Return values of objectives, [points, objectives], as what is to be made small."""
+    signs = np.array([each.cost(1.0) for each in objectives], dtype=np.float64)
+    return np.multiply(values, signs)
+
+
+def _rungs_of(table: "pa.Table") -> set[str]:
+    """Return the rungs that have results, none where the rung is no dimension."""
+    import pyarrow.compute as pc
+
+    if RUNG not in table.column_names:
+        return set()
+    rungs = table[RUNG].filter(pc.equal(table["state"], "OK"))
+    return set(rungs.drop_null().unique().to_pylist())
 
 
 def non_dominated(costs: ArrayLike) -> NDArray[np.bool_]:
@@ -76,7 +114,17 @@ def non_dominated(costs: ArrayLike) -> NDArray[np.bool_]:
     """
     table = _table(costs)
     if not len(table):
-        return np.zeros(0, dtype=np.bool_)
+        return np.ones(np.shape(costs)[0], dtype=np.bool_)
+    if len(table) <= _PART:
+        return _unbeaten(table)
+    parts = [_unbeaten(table[at : at + _PART]) for at in range(0, len(table), _PART)]
+    places = np.flatnonzero(np.concatenate(parts))
+    on_front = np.zeros(len(table), dtype=np.bool_)
+    on_front[places[_unbeaten(table[places])]] = True
+    return on_front
+
+
+def _unbeaten(table: Costs) -> NDArray[np.bool_]:
     import moocore
 
     return np.asarray(moocore.is_nondominated(table, keep_weakly=True), dtype=np.bool_)

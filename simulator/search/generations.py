@@ -41,7 +41,7 @@ class Generations(ABC):
         self._left = trials
         self._generation = generation
         self._keys: set[str] = set()
-        self._waiting: list[str] = []
+        self._waiting: tuple[Point, ...] = ()
 
     def ask(self) -> list[Point]:
         """Return the next generation; empty: done. InputError before the last one was told."""
@@ -52,19 +52,19 @@ class Generations(ABC):
         if self._left is not None:
             # Where nothing new was found, nothing is asked from here on.
             self._left = self._left - len(points) if points else 0
-        self._waiting = [key_of(point) for point in points]
+        self._waiting = (*points,)
         return points
 
     def tell(self, points: Sequence[Point], costs: Sequence[Costs]) -> None:
         """Take the costs of the generation asked last, in its order; InputError for another."""
-        if [key_of(point) for point in points] != self._waiting:
+        if not _same(points, self._waiting):
             raise InputError("the points told are not those of the last generation, in its order")
         if len(costs) != len(points):
             raise InputError(f"expected costs of {len(points)} points, got {len(costs)}")
         problems = [problem for each in costs if (problem := self._refusal(each))]
         if problems:
             raise InputError(problems)
-        self._waiting = []
+        self._waiting = ()
 
     def _refusal(self, costs: Costs) -> str:
         """Return why these are not the costs of a point, "" if they are."""
@@ -87,3 +87,11 @@ class Generations(ABC):
     @abstractmethod
     def _draw(self, count: int) -> list[Point]:
         """Return up to `count` (>= 1) new points; fewer only where a sampler repeats itself."""
+
+
+def _same(points: Sequence[Point], others: Sequence[Point]) -> bool:
+    """Tell whether points are equal, at once where they are the same objects."""
+    return len(points) == len(others) and all(
+        one is other or key_of(one) == key_of(other)
+        for one, other in zip(points, others, strict=True)
+    )

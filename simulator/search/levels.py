@@ -31,13 +31,17 @@ class Levels:
     values: tuple[Any, ...]
     codes: NDArray[np.int64]
 
+    @property
+    def present(self) -> int:
+        """How many values there are of points to which the dimension applies."""
+        return len(self.values) - (self.values[-1:] == (ABSENT,))
+
     def binned(self) -> "Levels":
         """Return numbers, where there are more than `MOST_LEVELS`, in so many bins.
 
         Bins have nearly equal counts of points and are named by their ends.
         """
-        absent = self.values[-1:] == (ABSENT,)
-        numbers = self.values[:-1] if absent else self.values
+        numbers = self.values[: self.present]
         if self.kind not in ("int", "float") or len(numbers) <= MOST_LEVELS:
             return self
         counts = np.bincount(self.codes, minlength=len(self.values))[: len(numbers)]
@@ -49,7 +53,7 @@ class Levels:
             f"{numbers[low]:.4g} to {numbers[high]:.4g}"
             for low, high in zip(firsts, lasts, strict=True)
         ]
-        if absent:
+        if len(numbers) < len(self.values):
             bin_of, named = np.append(bin_of, len(named)), [*named, ABSENT]
         return Levels(self.name, self.kind, tuple(named), bin_of[self.codes])
 
@@ -59,11 +63,13 @@ def levels_of(column: "pd.Series[Any]", name: str, kind: Kind) -> Levels:
     import pandas as pd
 
     # 1 and true are two values, and pandas takes them for one.
-    keys = column.map(repr) if kind == "mixed" else column
+    mixed = kind == "mixed"
+    keys = column.map(lambda each: pd.NA if each is pd.NA else repr(each)) if mixed else column
     codes, uniques = pd.factorize(keys, sort=kind in ("int", "float"))
     values = uniques.tolist()
-    if kind == "mixed":
-        values = column.iloc[np.unique(codes, return_index=True)[1]].tolist()
+    if mixed:
+        there = column[codes >= 0]
+        values = there.iloc[np.unique(codes[codes >= 0], return_index=True)[1]].tolist()
     if kind == "text" and (sizes := _quantities(values)):
         order = np.argsort(sizes, kind="stable")
         values = [values[place] for place in order]

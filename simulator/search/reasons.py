@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.search.analysis import Box, Study, costs_of, values_of
-from simulator.search.front import Costs
+from simulator.search.analysis import Box, Study, costs_of
+from simulator.search.front import Costs, values_of
 from simulator.search.levels import Levels
 
 if TYPE_CHECKING:

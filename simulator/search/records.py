@@ -1,16 +1,20 @@
 """What a study keeps: rows with their outcomes, and the header that says what it is of."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from math import nan
-from typing import Any, Literal
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.errors import InputError
 from simulator.search.objectives import Objective
 from simulator.search.space import Choice, Domain, Float, Int, Log2, Point, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 State = Literal["OK", "INFEASIBLE", "FAILED"]
 #: The type of a dimension's values; "mixed" where they have several.
@@ -64,6 +68,36 @@ class Outcome:
     bound: float = nan
     traceback: str = ""
     wall_time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What came of many points, in their order; of those found in columns as a table.
+
+    places: of these among the points. table: [places, metrics], NaN where a point has not one.
+    wall_time_s: of each of these. others: by their place.
+    """
+
+    places: Sequence[int]
+    metrics: Sequence[str]
+    table: "NDArray[np.float64]"
+    wall_time_s: float
+    others: Mapping[int, Outcome]
+
+    def __len__(self) -> int:
+        return len(self.places) + len(self.others)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Give each on its own."""
+        found = dict(self.others)
+        for place, row in zip(self.places, self.table.tolist(), strict=True):
+            metrics = {
+                name: value
+                for name, value in zip(self.metrics, row, strict=True)
+                if not isnan(value)
+            }
+            found[place] = Outcome("OK", metrics, wall_time_s=self.wall_time_s)
+        return map(found.__getitem__, range(len(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,26 @@ no outcomes is handed out again point by point.
 
 import random
 import traceback
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from math import nan
+from itertools import chain
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from simulator.search.front import RUNG, Archive
-from simulator.search.generations import Strategy
+from simulator.search.generations import Costs, Strategy
 from simulator.search.objectives import Objective
 from simulator.search.pool import NoWorkerError, WorkerLostError
-from simulator.search.records import ABSENT, Outcome, Row
-from simulator.search.space import Point, key_of
+from simulator.search.records import ABSENT, Absent, Outcome, Outcomes, Row
+from simulator.search.space import Point, Value, key_of
 from simulator.search.store import Store
 
 Evaluate: TypeAlias = Callable[[Point], Future[Outcome]]
+#: What came of points, each on its own or in columns.
+AnyOutcomes: TypeAlias = Outcomes | Sequence[Outcome]
 #: Points handed out at a time, for each that ends: workers never wait, and little is under way.
 AHEAD = 64
 #: Points of a block. Assumed: a fifth of a second of work, of which a hundredth is to begin it.
@@ -41,7 +46,7 @@ class Blocks:
     evaluate: starts them, and has an outcome of each. takes: tells which ones they are.
     """
 
-    evaluate: Callable[[Sequence[Point]], Future[list[Outcome]]]
+    evaluate: Callable[[Sequence[Point]], Future[Outcomes]]
     takes: Callable[[Point], bool]
 
 
@@ -68,19 +73,15 @@ class Tally:
         """All points that were asked for."""
         return self.ok + self.infeasible + self.failed
 
-    def count(self, outcome: Outcome, *, kept: bool, new: bool) -> None:
-        """Count a point."""
-        self.new += new
+    def count(self, states: Mapping[str, int], *, kept: int, new: bool) -> None:
+        """Count points by their states."""
+        self.new += sum(states.values()) if new else 0
         self.kept += kept
-        match outcome.state:
-            case "OK":
-                self.ok += 1
-            case "INFEASIBLE":
-                self.infeasible += 1
-            case _:
-                self.failed += 1
+        self.ok += states.get("OK", 0)
+        self.infeasible += states.get("INFEASIBLE", 0)
+        self.failed += states.get("FAILED", 0)
 
-    def watch(self, points: Iterable[Point], costs: Iterable[Sequence[float] | None]) -> None:
+    def watch(self, points: Iterable[Point], costs: Iterable[Costs]) -> None:
         """Take points into the front of their rung."""
         by_rung: dict[str, list[Sequence[float]]] = {}
         for point, each in zip(points, costs, strict=True):
@@ -120,7 +121,7 @@ def run_study(
         known, whole = loop.generation(points, keys, asked, limit)
         if not whole:
             break
-        strategy.tell(points, [costs_of(known[key], objectives) for key in keys])
+        strategy.tell(points, [known[key] for key in keys])
         asked += len(points)
     tally.stored = store.count()
     return tally
@@ -136,6 +137,31 @@ def costs_of(outcome: Outcome, objectives: Sequence[Objective]) -> list[float] |
     ):
         return None
     return [each.cost(outcome.metrics[each.metric]) for each in objectives]
+
+
+def _all_costs(outcomes: AnyOutcomes, objectives: Sequence[Objective]) -> list[Costs]:
+    """Return what `costs_of` returns of each."""
+    if not isinstance(outcomes, Outcomes):
+        return [costs_of(outcome, objectives) for outcome in outcomes]
+    found = {place: costs_of(each, objectives) for place, each in outcomes.others.items()}
+    metrics = list(outcomes.metrics)
+    if all(each.metric in metrics for each in objectives):
+        values = outcomes.table[:, [metrics.index(each.metric) for each in objectives]]
+        lowest, highest, sign = np.array(
+            [(each.lowest, each.highest, each.cost(1.0)) for each in objectives]
+        ).T
+        kept = ((values >= lowest) & (values <= highest)).all(axis=1).tolist()
+        of_each = zip(outcomes.places, kept, (values * sign).tolist(), strict=True)
+        found |= {place: costs for place, fine, costs in of_each if fine}
+    return [found.get(place) for place in range(len(outcomes))]
+
+
+def _states(outcomes: AnyOutcomes) -> Counter[str]:
+    """Return how many points are in each state."""
+    if isinstance(outcomes, Outcomes):
+        others = Counter(each.state for each in outcomes.others.values())
+        return others + Counter(OK=len(outcomes.places))
+    return Counter(outcome.state for outcome in outcomes)
 
 
 @dataclass
@@ -157,10 +183,9 @@ class _Loop:
 
     def generation(
         self, points: Sequence[Point], keys: Sequence[str], first: int, limit: int | None
-    ) -> tuple[dict[str, Outcome], bool]:
-        """Return the outcomes of points by key, and whether the limit left none of them out."""
-        known = self._stored(keys)
-        self._told(points, [known.get(key) for key in keys], new=False)
+    ) -> tuple[dict[str, Costs], bool]:
+        """Return the costs of points by key, and whether the limit left none of them out."""
+        known = self._known(points, keys)
         wanted, whole = self._wanted(keys, known, limit)
         left = self._calls(points, wanted)
         left.reverse()
@@ -168,12 +193,8 @@ class _Loop:
         while left or running:
             while left and len(running) < self.ahead:
                 call = left.pop()
-                if meanwhile := self._stored([keys[index] for index in call]):
-                    known |= meanwhile
-                    there = [index for index in call if keys[index] in known]
-                    told = [known[keys[index]] for index in there]
-                    self._told([points[index] for index in there], told, new=False)
-                    call = [index for index in call if keys[index] not in known]
+                known |= self._known(*_taken(call, points, keys))
+                call = [index for index in call if keys[index] not in known]
                 if call:
                     running[self._started([points[index] for index in call])] = call
             ended = wait(running, return_when=FIRST_COMPLETED).done if running else ()
@@ -183,19 +204,14 @@ class _Loop:
                 if outcomes is None:
                     left += [[index] for index in reversed(call)]
                     continue
-                rows = [
-                    Row(
-                        keys[index], points[index], outcome, self.seed, first + index, self.strategy
-                    )
-                    for index, outcome in zip(call, outcomes, strict=True)
-                ]
-                new = self._kept(rows)
-                if not new:
-                    # Another call has the same points under way; in another order they rarely are.
-                    random.shuffle(left)
-                stored = {row.key: row.outcome for row in rows}
-                known |= stored if new else self._stored(list(stored))
-                self._told([row.point for row in rows], [known[row.key] for row in rows], new=new)
+                own, own_keys = _taken(call, points, keys)
+                if self._kept(own, own_keys, outcomes, [first + index for index in call]):
+                    costs = self._told(own, outcomes, new=True)
+                    known |= zip(own_keys, costs, strict=True)
+                    continue
+                # Another call has the same points under way; in another order they rarely are.
+                random.shuffle(left)
+                known |= self._known(own, own_keys)
         return known, whole
 
     def _calls(self, points: Sequence[Point], wanted: Sequence[int]) -> list[list[int]]:
@@ -214,24 +230,55 @@ class _Loop:
             return self.blocks.evaluate(points)
         return self.evaluate(points[0])
 
-    def _kept(self, rows: Sequence[Row]) -> bool:
-        """Store rows, those of a block that are OK as one; tell whether all of them are new."""
-        packed = [row for row in rows if row.outcome.state == "OK"]
-        if len(rows) == 1 or self.retry_failed:
-            packed = []
-        single = [row for row in rows if not packed or row.outcome.state != "OK"]
-        stored = self.store.add(single, over_failed=self.retry_failed) if single else 0
-        if packed:
-            stored += self.store.add_block(
-                [row.key for row in packed],
-                _columns([row.point for row in packed], ABSENT),
-                _columns([row.outcome.metrics for row in packed], nan),
-                numbers=[row.number for row in packed],
-                seed=self.seed,
-                strategy=self.strategy,
-                wall_time_s=sum(row.outcome.wall_time_s for row in packed) / len(packed),
-            )
-        return stored == len(rows)
+    def _kept(
+        self,
+        points: Sequence[Point],
+        keys: Sequence[str],
+        outcomes: AnyOutcomes,
+        numbers: Sequence[int],
+    ) -> bool:
+        """Store points, those in columns as one block; tell whether all of them are new."""
+        if isinstance(outcomes, Outcomes) and not self.retry_failed:
+            stored = self._packed(points, keys, outcomes, numbers)
+            single = [*outcomes.others.items()]
+        else:
+            stored, single = 0, [*enumerate(outcomes)]
+        rows = [
+            Row(keys[at], points[at], outcome, self.seed, numbers[at], self.strategy)
+            for at, outcome in single
+        ]
+        if rows:
+            stored += self.store.add(rows, over_failed=self.retry_failed)
+        return stored == len(points)
+
+    def _packed(
+        self,
+        points: Sequence[Point],
+        keys: Sequence[str],
+        outcomes: Outcomes,
+        numbers: Sequence[int],
+    ) -> int:
+        """Store the points in columns as one block; return how many of them are new."""
+        if not outcomes.places:
+            return 0
+        own, own_keys = _taken(outcomes.places, points, keys)
+        return self.store.add_block(
+            own_keys,
+            _columns(own),
+            dict(zip(outcomes.metrics, outcomes.table.T, strict=True)),
+            numbers=[numbers[at] for at in outcomes.places],
+            seed=self.seed,
+            strategy=self.strategy,
+            wall_time_s=outcomes.wall_time_s,
+        )
+
+    def _known(self, points: Sequence[Point], keys: Sequence[str]) -> dict[str, Costs]:
+        """Return the costs of those points that need not be found again, by key; count them."""
+        stored = self._stored(keys)
+        there = [at for at, key in enumerate(keys) if key in stored]
+        points, keys = _taken(there, points, keys)
+        costs = self._told(points, [stored[key] for key in keys], new=False)
+        return dict(zip(keys, costs, strict=True))
 
     def _stored(self, keys: Sequence[str]) -> dict[str, Outcome]:
         """Return the outcomes that need not be found again, by key."""
@@ -252,32 +299,37 @@ class _Loop:
         left_out = set(fresh[max(0, limit - self.store.count()) :])
         return [index for index in wanted if index not in left_out], not left_out
 
-    def _told(
-        self, points: Sequence[Point], outcomes: Sequence[Outcome | None], *, new: bool
-    ) -> None:
-        """Count the points that have an outcome, and show them to whoever watches."""
-        there = [(point, each) for point, each in zip(points, outcomes, strict=True) if each]
-        costs = [costs_of(outcome, self.objectives) for _, outcome in there]
-        for (_, outcome), cost in zip(there, costs, strict=True):
-            self.tally.count(outcome, kept=cost is not None, new=new)
-        if self.seen is not None and there:
-            self.tally.watch([point for point, _ in there], costs)
+    def _told(self, points: Sequence[Point], outcomes: AnyOutcomes, *, new: bool) -> list[Costs]:
+        """Count points, show them to whoever watches, and return their costs."""
+        costs = _all_costs(outcomes, self.objectives)
+        kept = sum(each is not None for each in costs)
+        self.tally.count(_states(outcomes), kept=kept, new=new)
+        if self.seen is not None and points:
+            self.tally.watch(points, costs)
             self.seen(self.tally)
+        return costs
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], absent: object) -> dict[str, list[Any]]:
-    """Return the values of rows by name."""
-    named = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name, absent) for row in rows] for name in named}
+def _taken(
+    places: Sequence[int], points: Sequence[Point], keys: Sequence[str]
+) -> tuple[list[Point], list[str]]:
+    """Return the points at some places, and their keys."""
+    return [points[at] for at in places], [keys[at] for at in places]
 
 
-def _outcomes(future: Future[Any], count: int) -> list[Outcome] | None:
+def _columns(points: Sequence[Point]) -> dict[str, list[Value | Absent]]:
+    """Return the values of points by dimension."""
+    named = dict.fromkeys(chain.from_iterable(points))
+    return {name: [point.get(name, ABSENT) for point in points] for name in named}
+
+
+def _outcomes(future: Future[Any], count: int) -> AnyOutcomes | None:
     """Return the outcomes of a call of so many points; None of a block that has none."""
     if count == 1:
         return [_outcome(future)]
     error = future.exception()
     if error is None:
-        found: list[Outcome] = future.result()
+        found: Outcomes = future.result()
         return found
     if isinstance(error, NoWorkerError):
         raise error

@@ -8,7 +8,7 @@ dimension) and the check of a point from elsewhere. Constraints are predicates o
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from simulator.config import did_you_mean, unknown
 from simulator.errors import InputError
+from simulator.units import DIMENSIONS, format_quantity, parse_quantity
 
 Value: TypeAlias = bool | int | float | str | None
 #: By name of dimension, in the order of the space; a dimension that does not apply is absent.
@@ -98,6 +99,10 @@ class Int(_Listed):
             problems.append(f"step must be an integer >= 1, got {self.step!r}")
         elif not problems and (self.high - self.low) // self.step >= MOST_INTEGERS:
             problems.append(f"must have at most 2^40 integers, got {self.low} to {self.high}")
+        elif not problems and 0 < self.high - self.low < self.step:
+            problems.append(
+                f"step must be at most {self.high - self.low}, from low to high, got {self.step}"
+            )
         if problems:
             raise InputError(problems)
 
@@ -247,16 +252,20 @@ class Dimension:
     """One thing to vary: a dotted path and its domain.
 
     when: it applies only where each dimension named here applies and has one of these values; they
-    stand earlier in the space.
+    stand earlier in the space. quantity: of what a range is in base units, by its name in
+    `units.DIMENSIONS`, so that the path is known to take it; "" where it is of plain numbers.
     """
 
     name: str
     domain: Domain
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    quantity: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse an empty name, and a condition that nothing meets."""
+        """Refuse an empty name, an unknown quantity, and a condition that nothing meets."""
         problems = [] if self.name else ["a dimension needs a name"]
+        if self.quantity and self.quantity not in DIMENSIONS:
+            problems.append(unknown("quantity", self.quantity, DIMENSIONS))
         problems += [
             f"when.{name}: expected a tuple of values, got {values!r}"
             for name, values in self.when.items()
@@ -270,6 +279,21 @@ class Dimension:
         return all(
             name in point and repr(point[name]) in wanted for name, wanted in self._wanted.items()
         )
+
+    def written(self, value: Value) -> Value:
+        """Return a value as a file of a device has it: that of a quantity with its unit."""
+        if not self.quantity or not isinstance(value, int | float):
+            return value
+        return format_quantity(value, self.quantity)
+
+    def read(self, value: Value) -> Value:
+        """Return a value in base units as points have it; InputError for one of another unit."""
+        if not self.quantity or not isinstance(value, str):
+            return value
+        try:
+            return parse_quantity(value, self.quantity)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     @cached_property
     def _wanted(self) -> dict[str, frozenset[str]]:
@@ -423,7 +447,7 @@ class Space:
             elif name in later:
                 problems.append(f"when.{name}: must stand before this dimension")
             else:
-                problems.append(f"when: {unknown('dimension', name, earlier)}")
+                problems.append(f"when: {no_dimension(name, earlier)}")
         return [f"{dimension.name}: {problem}" for problem in problems]
 
     @cached_property
@@ -472,6 +496,15 @@ def not_plain(value: object) -> str:
     if type(value) is float:
         return "" if isfinite(value) else f"must be finite, got {value}"
     return f"expected true, false, a number, text or null, got {value!r}"
+
+
+def no_dimension(name: str, known: Collection[str]) -> str:
+    """Say that a space has no dimension of a name: it may be mistyped here, or in the space."""
+    near = did_you_mean(name, known)
+    if not near:
+        return unknown("dimension", name, known)
+    typo = f"{near.removesuffix('?')}, or is that a typo in the space?"
+    return f"unknown dimension {name!r}{typo} known: {', '.join(sorted(known))}"
 
 
 def not_met(domain: Domain, values: Iterable[Value]) -> list[str]:

@@ -46,8 +46,10 @@ from simulator.search.records import (
 from simulator.search.space import Value
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 __all__ = ["ABSENT", "Absent", "Header", "Kind", "Outcome", "Row", "State", "Store", "kind_of"]
 
@@ -163,7 +165,7 @@ class Store:
         metrics = [outcome.metrics for outcome in outcomes]
         columns = self._columns(
             {name: [point.get(name, ABSENT) for point in points] for name in _names(points)},
-            {name: [each.get(name, nan) for each in metrics] for name in _names(metrics)},
+            {name: [float(each.get(name, nan)) for each in metrics] for name in _names(metrics)},
             number=[row.number for row in rows],
             key=[row.key for row in rows],
             state=[outcome.state for outcome in outcomes],
@@ -198,7 +200,7 @@ class Store:
         self,
         keys: Sequence[str],
         point: Mapping[str, Sequence[Value | Absent]],
-        metrics: Mapping[str, Sequence[float]],
+        metrics: Mapping[str, "Sequence[float] | NDArray[np.float64]"],
         *,
         numbers: Sequence[int],
         seed: int,
@@ -208,10 +210,12 @@ class Store:
     ) -> int:
         """Store points given in columns, packed, in one transaction; else as `add`.
 
-        point, metrics: for each name plain values (of an array: its `tolist()`), ABSENT for what
-        does not apply, NaN for what was not measured. wall_time_s: of each point. told: columns
+        point: for each name plain values (of an array: its `tolist()`), ABSENT for what does not
+        apply. metrics: NaN for what was not measured. wall_time_s: of each point. told: columns
         state, reason, resource, demand, bound, where not all points are OK.
         """
+        import numpy as np
+
         from simulator.search.export import pack
 
         count = len(keys)
@@ -226,7 +230,8 @@ class Store:
             "wall_time_s": [wall_time_s] * count,
             "strategy": [strategy] * count,
         }
-        columns = self._columns(point, metrics, **fixed)
+        measured = {name: np.asarray(values, dtype=float) for name, values in metrics.items()}
+        columns = self._columns(point, measured, **fixed)
         with self._database.transaction() as connection:
             there = self.stored(keys)
             first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in there}
@@ -282,7 +287,26 @@ class Store:
         """
         from simulator.search.export import frame
 
-        return frame(self._arrow_table(), self.header)
+        return frame(self.columns(), self.header)
+
+    def columns(
+        self, names: Sequence[str] | None = None, *, state: State | None = None
+    ) -> "pa.Table":
+        """Return the columns of `table` as they are kept: values of mixed types as JSON.
+
+        names, state: those columns and points alone, in a fraction of the time and the memory.
+        """
+        from simulator.search.export import arrow_table, of_state, shown
+
+        wanted = shown(self.header) if names is None else list(names)
+        read = {*wanted, "number", "state"}
+        where, values = ("", ()) if state is None else ("WHERE state = ?", (state,))
+        select, batches = f"{self._select_of(read)} {where} ORDER BY rowid", self._batches(read)
+        if state is not None:
+            batches = (of_state(batch, state) for batch in batches)
+        with self._database.explained():
+            points = self._database.connection.execute(select, values)
+            return arrow_table(points, batches, self.header, read).select(wanted)
 
     def export(self, path: str | Path) -> Path:
         """Write the columns of `table` as `.parquet` (with the `unit` of each metric) or `.csv`.
@@ -293,14 +317,7 @@ class Store:
         from simulator.search.export import check_suffix, write
 
         target = check_suffix(Path(path))
-        return write(self._arrow_table(), target)
-
-    def _arrow_table(self) -> "pa.Table":
-        from simulator.search.export import arrow_table
-
-        with self._database.explained():
-            points = self._database.connection.execute(f"{self._select_all} ORDER BY rowid")
-            return arrow_table(points, self._batches(), self.header)
+        return write(self.columns(), target)
 
     @property
     def _file(self) -> Database:
@@ -354,7 +371,7 @@ class Store:
     def _columns(
         self,
         point: Mapping[str, Sequence[Any]],
-        metrics: Mapping[str, Sequence[Any]],
+        metrics: Mapping[str, Any],
         **fixed: Sequence[Any],
     ) -> dict[str, Sequence[Any]]:
         """Return all columns as they are kept, fixed ones first; refuse what the header lacks."""
@@ -382,18 +399,19 @@ class Store:
                 name: encoded(name, header.dimensions[name], values)
                 for name, values in point.items()
             },
-            **{name: list(map(float, values)) for name, values in metrics.items()},
+            **metrics,
             **{name: fixed[name] for name in STRATEGY},
         }
 
     def _packed_keys(self) -> set[str]:
         """Return the keys of all blocks, those that other processes added since included."""
-        from simulator.search.export import unpack
+        from simulator.search.export import schema_of, unpack
 
+        schema = schema_of(self.header)
         select = "SELECT rowid, batch FROM blocks WHERE rowid > ?"
         with self._database.explained():
             for rowid, batch in self._database.connection.execute(select, (self._last_block,)):
-                self._block_keys.update(unpack(batch, self.header)["key"].to_pylist())
+                self._block_keys.update(unpack(batch, schema, {"key"})["key"].to_pylist())
                 self._last_block = rowid
         return self._block_keys
 
@@ -413,12 +431,13 @@ class Store:
                     connection.execute(changed, (len(dropped), batch, rowid))
                     self._block_keys -= dropped
 
-    def _batches(self) -> Iterator["pa.RecordBatch"]:
-        from simulator.search.export import unpack
+    def _batches(self, columns: Collection[str] | None = None) -> Iterator["pa.RecordBatch"]:
+        from simulator.search.export import schema_of, unpack
 
+        schema = schema_of(self.header)
         with self._database.explained():
             for (batch,) in self._database.connection.execute("SELECT batch FROM blocks"):
-                yield unpack(batch, self.header)
+                yield unpack(batch, schema, columns)
 
     def _unpacked(
         self, batch: "pa.RecordBatch", wanted: Collection[str] | None = None
@@ -430,15 +449,17 @@ class Store:
 
     def _select(self, where: str, values: Sequence[str] = ()) -> Iterator[Row]:
         with self._database.explained():
-            for record in self._database.connection.execute(f"{self._select_all} {where}", values):
+            select = f"{self._select_of()} {where}"
+            for record in self._database.connection.execute(select, values):
                 yield self._row(record)
 
-    @property
-    def _select_all(self) -> str:
-        """The query for all columns of single rows, in their order, whatever the layout."""
-        names = ", ".join(map(quoted, (*FIXED, *self.header.columns)))
-        asked = "''" if self._layout == 1 else quoted(*STRATEGY)
-        return f"SELECT {names}, {asked} FROM points"
+    def _select_of(self, columns: Collection[str] | None = None) -> str:
+        """Return the query for columns of single rows, in their order, whatever the layout."""
+        sql = {name: quoted(name) for name in (*FIXED, *self.header.columns, *STRATEGY)}
+        if self._layout == 1:
+            sql |= dict.fromkeys(STRATEGY, "''")
+        wanted = [text for name, text in sql.items() if columns is None or name in columns]
+        return f"SELECT {', '.join(wanted)} FROM points"
 
     def _row(self, record: Sequence[Any]) -> Row:
         number, key, state, reason, resource, demand, bound, trace, seed, wall_time_s, *own = record

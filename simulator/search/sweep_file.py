@@ -5,7 +5,7 @@ for. Whether its paths, metrics and options exist is seen by those who know them
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from simulator.config import Part, did_you_mean, load_part, unknown
+from simulator.config import Part, did_you_mean, load_part
 from simulator.errors import InputError
+from simulator.search.front import RUNG
 from simulator.search.objectives import Goal, Objective
 from simulator.search.space import (
     Choice,
@@ -29,9 +30,11 @@ from simulator.search.space import (
     Point,
     Space,
     Value,
+    no_dimension,
     not_met,
     not_plain,
 )
+from simulator.units import DIMENSIONS, dimension_of, parse_quantity
 
 #: What a dimension changes: a part of the device, of the workload, or an option of the run.
 ROOTS = ("device", "workload", "run")
@@ -166,6 +169,23 @@ def _no_domain(value: object) -> object:
     )
 
 
+def _quantity(text: str) -> str:
+    # For what it refuses; what is kept is the text, which has the unit.
+    parse_quantity(text, dimension_of(text))
+    return text
+
+
+def _how_written(number: str) -> Callable[[object], str]:
+    def how(value: object) -> str:
+        try:
+            return "str" if isinstance(value, str) and dimension_of(value) else number
+        except ValueError:
+            # Of an unknown unit, which is told.
+            return "str"
+
+    return how
+
+
 def _how_given(value: object) -> str:
     if isinstance(value, dict):
         return "WrittenDimension"
@@ -180,19 +200,27 @@ if TYPE_CHECKING:
     _Scalar: TypeAlias = Value
     _Setting: TypeAlias = Setting
     _Way: TypeAlias = dict[str, tuple[Value, ...]]
+    _Whole: TypeAlias = int | str
+    _Real: TypeAlias = float | str
 else:
     _Scalar = Annotated[Any, AfterValidator(_scalar)]
     _Setting = Annotated[Any, AfterValidator(_setting)]
     _Way = Annotated[dict[str, tuple[_Scalar, ...]], Field(min_length=1)]
+    _Text = Annotated[str, AfterValidator(_quantity), Tag("str")]
+    _Whole = Annotated[Annotated[int, Tag("int")] | _Text, Discriminator(_how_written("int"))]
+    _Real = Annotated[Annotated[float, Tag("float")] | _Text, Discriminator(_how_written("float"))]
 
 
 class WrittenDimension(Part):
-    """A domain of one kind, and the condition under which the dimension applies."""
+    """A domain of one kind, and the condition under which the dimension applies.
 
-    whole: tuple[int, int] | None = Field(alias="int", default=None)
-    step: int | None = None
-    log2: tuple[int, int] | None = None
-    real: tuple[float, float] | None = Field(alias="float", default=None)
+    Ends of ranges and steps are numbers, or all of them quantities of one dimension.
+    """
+
+    whole: tuple[_Whole, _Whole] | None = Field(alias="int", default=None)
+    step: _Whole | None = None
+    log2: tuple[_Whole, _Whole] | None = None
+    real: tuple[_Real, _Real] | None = Field(alias="float", default=None)
     log: bool | None = None
     choice: tuple[_Scalar, ...] | None = None
     when: dict[str, tuple[_Scalar, ...]] = Field(default_factory=dict)
@@ -207,15 +235,22 @@ class WrittenDimension(Part):
             raise ValueError("log goes with float")
         return self
 
-    def domain(self) -> Domain:
-        """Build the domain; InputError where its values are impossible."""
+    def domain(self) -> tuple[Domain, str]:
+        """Build the domain, and say what quantity it is of; InputError for impossible values."""
         if self.whole is not None:
-            return Int(*self.whole, step=1 if self.step is None else self.step)
+            steps = () if self.step is None else (self.step,)
+            ends, quantity = _in_base_units(*self.whole, *steps)
+            if quantity and not steps:
+                example = f"step: 1 {DIMENSIONS[quantity].example}"
+                raise InputError(f"int of a quantity needs a step, such as {example}")
+            return Int(*ends), quantity
         if self.log2 is not None:
-            return Log2(*self.log2)
+            (low, high), quantity = _in_base_units(*self.log2)
+            return Log2(low, high), quantity
         if self.real is not None:
-            return Float(*self.real, log=bool(self.log))
-        return Choice(self.choice or ())
+            (low, high), quantity = _in_base_units(*self.real, whole=False)
+            return Float(low, high, log=bool(self.log)), quantity
+        return Choice(self.choice or ()), ""
 
 
 class WrittenConstraint(Part):
@@ -242,6 +277,17 @@ class WrittenConstraint(Part):
             raise ValueError("allow needs one way or more")
         return self
 
+    def read(self, dimensions: Mapping[str, Dimension]) -> Self:
+        """Return it with the values that it names as points have them."""
+        forbid = self.forbid and {
+            name: _read(dimensions, name, (value,))[0] for name, value in self.forbid.items()
+        }
+        allow = self.allow and tuple(
+            {name: _read(dimensions, name, values) for name, values in way.items()}
+            for way in self.allow
+        )
+        return self.model_copy(update={"forbid": forbid, "allow": allow})
+
     def predicate(self) -> ProductWithin | InOrder | Forbidden | Allowed:
         """Build what holds or not."""
         if self.product is not None:
@@ -260,7 +306,7 @@ class WrittenConstraint(Part):
         told = [each for way in self.allow or () for each in way.items()]
         told.extend((name, (value,)) for name, value in (self.forbid or {}).items())
         named = dict.fromkeys((*compared, *(name for name, _ in told)))
-        problems = [unknown("dimension", each, domains) for each in named if each not in domains]
+        problems = [no_dimension(each, domains) for each in named if each not in domains]
         problems += [
             f"{name}: {problem}"
             for name in dict.fromkeys(compared)
@@ -304,7 +350,7 @@ class WrittenSweep(Part):
     device: str
     workload: dict[str, _Setting]
     workloads: dict[str, dict[str, _Setting]] = Field(default_factory=dict)
-    rung: str = "tile"
+    rung: str | None = None
     run: dict[str, _Setting] = Field(default_factory=dict)
     space: dict[str, _Dimension]
     constraints: dict[str, WrittenConstraint] = Field(default_factory=dict)
@@ -325,6 +371,7 @@ def load_sweep(path: str | Path) -> Sweep:
         for name in written.workloads
         if name in _TAKEN or not _NAME.fullmatch(name)
     ]
+    problems += _rungs_problems(written)
     space = _space(written, problems)
     if problems or space is None:
         raise InputError([f"{path}: {problem}" for problem in problems])
@@ -333,7 +380,7 @@ def load_sweep(path: str | Path) -> Sweep:
         summary=written.summary,
         device=_found(written.device, Path(path)),
         workload=written.workload,
-        rung=written.rung,
+        rung=written.rung or Sweep.rung,
         run=written.run,
         space=space,
         objectives=objectives,
@@ -357,15 +404,31 @@ def _objectives(written: WrittenSweep, problems: list[str]) -> Iterator[Objectiv
                 yield Objective(name, wanted)
 
 
+def _rungs_problems(written: WrittenSweep) -> list[str]:
+    """Refuse what would be overruled without a word: a rung that is said more than once."""
+    given = ["rung"] * (written.rung is not None) + ["run.rung"] * ("rung" in written.run)
+    varied = written.space.get(RUNG)
+    # Where a condition is not met, what stands at the top is needed.
+    if varied is not None and not (isinstance(varied, WrittenDimension) and varied.when):
+        given.append(f"space.{RUNG}")
+    if len(given) < 2:
+        return []
+    return [f"{' and '.join(given)} each say the rung of a point: keep one"]
+
+
 def _space(written: WrittenSweep, problems: list[str]) -> Space | None:
     """Build the space; None where dimensions are wrong, or what is said of them."""
     dimensions = tuple(_dimensions(written, problems))
     if len(dimensions) < len(written.space):
         return None
+    by_name = {each.name: each for each in dimensions}
     domains = {each.name: each.domain for each in dimensions}
-    for name, constraint in written.constraints.items():
-        problems += [f"constraints.{name}: {each}" for each in constraint.problems(domains)]
-    predicates = {name: each.predicate() for name, each in written.constraints.items()}
+    predicates = {}
+    for name, given in written.constraints.items():
+        with _noted(problems, f"constraints.{name}"):
+            constraint = given.read(by_name)
+            problems += [f"constraints.{name}: {each}" for each in constraint.problems(domains)]
+            predicates[name] = constraint.predicate()
     with _noted(problems, "space"):
         return Space(
             dimensions,
@@ -375,13 +438,44 @@ def _space(written: WrittenSweep, problems: list[str]) -> Space | None:
 
 
 def _dimensions(written: WrittenSweep, problems: list[str]) -> Iterator[Dimension]:
+    made: dict[str, Dimension] = {}
     for name, given in written.space.items():
         with _noted(problems, f"space.{name}"):
             _check_path(name)
             if isinstance(given, WrittenDimension):
-                yield Dimension(name, given.domain(), given.when)
+                when = {each: _read(made, each, values) for each, values in given.when.items()}
+                domain, quantity = given.domain()
+                made[name] = Dimension(name, domain, when, quantity)
             else:
-                yield Dimension(name, Choice(given))
+                made[name] = Dimension(name, Choice(given))
+            yield made[name]
+
+
+def _read(
+    dimensions: Mapping[str, Dimension], name: str, values: tuple[Value, ...]
+) -> tuple[Value, ...]:
+    """Return what is said of a dimension, if there is one, as points have it."""
+    known = dimensions.get(name)
+    return values if known is None else tuple(map(known.read, values))
+
+
+def _in_base_units(*written: int | float | str, whole: bool = True) -> tuple[list[Any], str]:
+    """Return ends and step in base units, and of which quantity they are, "" of none.
+
+    whole: whether the range is of integers.
+    """
+    quantities = {dimension_of(each) if isinstance(each, str) else "" for each in written}
+    shown = ", ".join(map(str, written))
+    if len(quantities) > 1:
+        raise InputError(f"ends and step need units of one quantity, or none of them, got {shown}")
+    (quantity,) = quantities
+    if not quantity:
+        return list(written), ""
+    known = DIMENSIONS[quantity]
+    if known.whole != whole:
+        no, wanted = ("", "int with step, or log2") if known.whole else ("no ", "float")
+        raise InputError(f"{known.base} are {no}whole numbers; write {wanted}, got {shown}")
+    return [parse_quantity(str(each), quantity) for each in written], quantity
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from math import isnan, nan
+from itertools import chain
+from math import nan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from simulator.cost import PROFILE_FOLDER, EnergyProfile, load_profile
 from simulator.errors import InputError
 from simulator.hardware import IdealMemory
 from simulator.hardware.variants import Variants, may_vary
-from simulator.search.records import Outcome
+from simulator.search.records import Outcome, Outcomes
 from simulator.search.space import Point
 from simulator.study.case import DEVICE, Case
 from simulator.study.evaluation import evaluate, infeasible
@@ -39,7 +40,7 @@ LEAST = 4
 MOST = 4096
 
 
-def evaluate_many(case: Case, points: Sequence[Point]) -> list[Outcome]:
+def evaluate_many(case: Case, points: Sequence[Point]) -> Outcomes:
     """Return what `evaluate` returns of each point, but for the wall time: an equal share each."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, point in enumerate(points):
@@ -47,16 +48,28 @@ def evaluate_many(case: Case, points: Sequence[Point]) -> list[Outcome]:
             (name, type(value), value) for name, value in point.items() if not _varies(name)
         )
         groups.setdefault(fixed, []).append(index)
-    found: dict[int, Outcome] = {}
-    for group in groups.values():
-        for first in range(0, len(group) if len(group) >= LEAST else 0, MOST):
-            part = group[first : first + MOST]
-            outcomes = _in_columns(case, [points[index] for index in part])
-            found |= {part[place]: outcome for place, outcome in outcomes.items()}
-    return [
-        found[index] if index in found else evaluate(case, point)
-        for index, point in enumerate(points)
+    found = [
+        _in_columns(case, points, np.array(group[first : first + MOST]))
+        for group in groups.values()
+        for first in range(0, len(group) if len(group) >= LEAST else 0, MOST)
     ]
+    judged = {*chain.from_iterable((*each.places, *each.others) for each in found)}
+    alone = [index for index in range(len(points)) if index not in judged]
+    return _joined(found, {index: evaluate(case, points[index]) for index in alone})
+
+
+def _joined(found: Sequence[Outcomes], alone: Mapping[int, Outcome]) -> Outcomes:
+    """Return the outcomes of groups, and of points on their own, as those of one."""
+    metrics = list(dict.fromkeys(chain.from_iterable(each.metrics for each in found)))
+    table = np.full((sum(len(each.places) for each in found), len(metrics)), nan)
+    others, first, spent_s = dict(alone), 0, 0.0
+    for each in found:
+        rows = slice(first, first + len(each.places))
+        table[rows, [metrics.index(name) for name in each.metrics]] = each.table
+        others |= each.others
+        first, spent_s = rows.stop, spent_s + each.wall_time_s * len(each.places)
+    places = [*chain.from_iterable(each.places for each in found)]
+    return Outcomes(places, metrics, table, spent_s / max(1, len(places)), others)
 
 
 @lru_cache(maxsize=4096)
@@ -64,18 +77,19 @@ def _varies(name: str) -> bool:
     return name.startswith(DEVICE) and may_vary(name.removeprefix(DEVICE))
 
 
-def _in_columns(case: Case, points: Sequence[Point]) -> dict[int, Outcome]:
-    """Return the outcomes of those points of a group that columns judge."""
+def _in_columns(case: Case, every: Sequence[Point], group: NDArray[np.int64]) -> Outcomes:
+    """Return the outcomes of those points of a group that columns judge; group: their places."""
     from simulator.engine.points import designs_of, not_vectorised, run_designs
     from simulator.mapping.sheet import sheet_of, with_units
     from simulator.mapping.target import Target
 
-    began = time.perf_counter()
+    began, points = time.perf_counter(), [every[place] for place in group.tolist()]
+    nothing = Outcomes((), (), np.zeros((0, 0)), 0.0, {})
     fixed = {name: value for name, value in points[0].items() if not _varies(name)}
     try:
         device, workloads, options = case.at(fixed)
         if any(not_vectorised(device, each, options) for each in workloads.values()):
-            return {}
+            return nothing
         profile = _unpriced(device.energy)
         target = Target(device, profile)
         fused = options.get("tables", "fused") == "fused"
@@ -89,13 +103,16 @@ def _in_columns(case: Case, points: Sequence[Point]) -> dict[int, Outcome]:
             refused |= _refused(variants, name, workload, sheet, came)
             judged = came.judged
             runs[name] = _ran(came, workload)
-        metrics = _metrics(_design(variants, designs), runs, np.flatnonzero(judged))
+        ok = np.flatnonzero(judged)
+        metrics, table = _metrics(_design(variants, designs), runs, ok)
     except InputError:
         # Of all points, or of a price: each says it in its own words.
-        return {}
+        return nothing
     each_s = (time.perf_counter() - began) / len(points)
-    fine = {place: {"state": "OK", "metrics": own} for place, own in metrics.items()}
-    return {place: Outcome(wall_time_s=each_s, **own) for place, own in (refused | fine).items()}
+    others = {
+        int(group[place]): Outcome(wall_time_s=each_s, **own) for place, own in refused.items()
+    }
+    return Outcomes(group[ok].tolist(), metrics, table, each_s, others)
 
 
 def _refused(
@@ -168,8 +185,8 @@ def _design(variants: Variants, designs: "Designs") -> Design:
 
 def _metrics(
     design: Design, runs: Mapping[str, Ran], places: NDArray[np.int64]
-) -> dict[int, dict[str, float]]:
-    """Return the metrics of designs that are judged, without those that they have not."""
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the metrics of designs that are judged, by column, without those that none has."""
     columns = derived(
         _taken(design, places), {name: _taken(run, places) for name, run in runs.items()}
     )
@@ -177,11 +194,7 @@ def _metrics(
     for place, column in enumerate(columns.values()):
         table[:, place] = column
     there = np.flatnonzero(~np.isnan(table).all(axis=0))
-    table, names = table[:, there], [list(columns)[place] for place in there]
-    rows = [dict(zip(names, row, strict=True)) for row in table.tolist()]
-    for row in np.flatnonzero(np.isnan(table).any(axis=1)).tolist():
-        rows[row] = {name: value for name, value in rows[row].items() if not isnan(value)}
-    return dict(zip(places.tolist(), rows, strict=True))
+    return [list(columns)[place] for place in there], table[:, there]
 
 
 def _taken(record: Record, places: NDArray[np.int64]) -> Record:

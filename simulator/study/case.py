@@ -16,6 +16,7 @@ from simulator.config import replace, unknown
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.mapping.policies import Policies
+from simulator.results import RUNGS
 from simulator.search.space import Choice, Point, Space, Value
 from simulator.workload import Model, Workload, decode_step, mixed_step, prefill
 
@@ -29,7 +30,7 @@ PHASES: Mapping[str, Callable[..., Workload]] = {
 }
 #: Options of `simulate` that a study may set; policies by their own names.
 OPTIONS = {
-    "rung": api.RUNGS,
+    "rung": RUNGS,
     "attention": api.ATTENTION,
     "tables": api.TABLES,
     "power": api.POWER,

@@ -6,8 +6,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from simulator import api
-from simulator.config import content_hash, unknown
-from simulator.cost import load_profile
+from simulator.config import Part, content_hash, unknown
+from simulator.cost import EnergyProfile, load_profile, load_sram, load_technology
 from simulator.errors import InputError
 from simulator.hardware import Device
 from simulator.mapping.pim_area import no_pim_area
@@ -23,6 +23,10 @@ from simulator.study.refusals import made_with, refuse
 LISTED = "see Metrics in docs/studies.md"
 #: What may change whether a device has a price.
 _PRICED_BY = ("device.price", "device.energy", "device.memory", "device.pim")
+#: What may change what an energy profile counts for a device (`hardware.priced`).
+_ENERGY_BY = tuple(
+    f"device.{part}" for part in ("energy", "matrix", "beside", "cores", "scratchpad")
+)
 #: Metrics that not all devices have: what says why, and what may change it.
 _KNOWN: dict[str, tuple[Callable[[Device], str], tuple[str, ...]]] = {
     "cost_usd": (no_cost, _PRICED_BY),
@@ -34,7 +38,8 @@ _KNOWN: dict[str, tuple[Callable[[Device], str], tuple[str, ...]]] = {
 def case_of(sweep: Sweep) -> Case:
     """Return what a sweep simulates; InputError for what its device, workload or run cannot be.
 
-    Also for objectives that are no metrics, that no point can have, or that all points have alike.
+    Also for objectives that are no metrics, that no point can have, or that all points have alike,
+    and for a device that its energy profile cannot price where nothing that it prices varies.
     """
     case = Case(
         device=api.load_device(sweep.device),
@@ -43,6 +48,9 @@ def case_of(sweep: Sweep) -> Case:
         workloads=sweep.workloads,
     )
     refuse(case, sweep.space)
+    if not any(each.name.startswith(_ENERGY_BY) for each in sweep.space.dimensions):
+        # What its profile cannot price, no point has.
+        api.profile_of(case.device)
     known = units_of(case.phases(sweep.space))
     problems = []
     for objective in sweep.objectives:
@@ -63,10 +71,10 @@ def header_of(sweep: Sweep, case: Case) -> Header:
     """Return what tells a study from others: all that outcomes depend on beside the point."""
     settings = [{**case.workload, **own} for own in (case.workloads.values() or ({},))]
     models = [model_of(each["model"]) for each in settings if "model" in each]
-    profile = api.profile_of(case.device)
+    profile = load_profile(case.device.energy)
     lines = [
         f"device: {case.device.name} {content_hash(case.device)}",
-        f"energy: {profile.name} {content_hash(profile)}",
+        f"energy: {profile.name} {_priced_by(profile)}",
         *dict.fromkeys(f"model: {model.name} {content_hash(model)}" for model in models),
         f"workload: {json.dumps(dict(case.workload), sort_keys=True)}",
         *(
@@ -131,9 +139,22 @@ def _content(case: Case, space: Space, dimension: Dimension, name: str) -> str:
     path = dimension.name.removeprefix(DEVICE)
     if path == "energy":
         # A device knows its profile by name alone.
-        return content_hash(load_profile(name))
+        return _priced_by(load_profile(name))
     point = made_with(case, space, DEVICE, dimension, name)
     return content_hash(case.device_at(point), path)
+
+
+def _priced_by(profile: EnergyProfile) -> str:
+    """Return what changes with all that a profile and the files that it names hold.
+
+    Not with what they come to for one device: other points are of other elements and buffers.
+    """
+    held: list[Part] = [profile]
+    if profile.mac_gates is not None:
+        held.append(load_technology(profile.mac_gates))
+    if profile.scratchpad_sram is not None:
+        held.append(load_sram(profile.scratchpad_sram))
+    return " ".join(map(content_hash, held))
 
 
 def _is_model(dimension: Dimension) -> bool:

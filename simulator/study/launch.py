@@ -6,10 +6,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator import api
 from simulator.errors import InputError
+from simulator.results import RUNGS
 from simulator.search.pool import Pool
-from simulator.search.records import Outcome
+from simulator.search.records import Outcomes
 from simulator.search.runner import Blocks, Tally, run_study
 from simulator.search.space import Point
 from simulator.search.store import Store
@@ -61,7 +61,7 @@ def run(
     for text in warnings_of(sweep, case):
         warn(text)
     chosen = make_strategy(
-        name, sweep.space, sweep.objectives, seed=seed, trials=trials, rungs=api.RUNGS
+        name, sweep.space, sweep.objectives, seed=seed, trials=trials, rungs=RUNGS
     )
     pool = _executor(workers, cluster, time_limit_s, memory_limit_bytes)
     try:
@@ -93,7 +93,7 @@ def _blocks(pool: "Pool | Cluster", case: Case) -> Blocks:
     """Return how points on the analytic rung are evaluated many at once."""
     rung = case.run["rung"]
 
-    def start(points: Sequence[Point]) -> "Future[list[Outcome]]":
+    def start(points: Sequence[Point]) -> "Future[Outcomes]":
         return pool.submit(evaluate_many, case, [dict(point) for point in points])
 
     return Blocks(start, lambda point: point.get(f"{RUN}rung", rung) == "analytic")

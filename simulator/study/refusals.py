@@ -39,8 +39,8 @@ class _Try:
 
     def told(self, problems: Sequence[str]) -> list[str]:
         """Return problems with the value before them."""
-        name = self.dimension.name
-        return [f"{name} = {self.value}: {each.removeprefix(f'{name}: ')}" for each in problems]
+        name, value = self.dimension.name, self.dimension.written(self.value)
+        return [f"{name} = {value}: {each.removeprefix(f'{name}: ')}" for each in problems]
 
 
 def refuse(case: Case, space: Space) -> None:
@@ -65,7 +65,7 @@ class _Trial:
     def __init__(self, case: Case, space: Space, room: str) -> None:
         """Try each value in a point that can be made, or else in the first one."""
         self._case, self._space, self._room = case, space, room
-        self._made = next((p for p in _points(space, room, {}) if not case.problems(p, room)), None)
+        self._made = next((p for p in _points(space, room, {}) if not self._problems(p)), None)
         self._tries = [
             self._try(each, value)
             for each in space.dimensions
@@ -76,7 +76,7 @@ class _Trial:
     def problems(self) -> list[str]:
         """Return what is wrong whatever the values, and the values that go with no others."""
         if not self._tries:
-            return list(self._case.problems({}, self._room))
+            return list(self._problems({}))
         always = set.intersection(*(set(each.problems) for each in self._tries))
         problems, refused = self._general(always), Counter[str]()
         for each in self._tries:
@@ -88,14 +88,19 @@ class _Trial:
                 refused[name] += 1
         return problems
 
+    def _problems(self, point: Point) -> tuple[str, ...]:
+        """Return why a point cannot be made; with units, which only their own paths take."""
+        written = {name: self._space.by_name[name].written(each) for name, each in point.items()}
+        return self._case.problems(written, self._room)
+
     def _try(self, dimension: Dimension, value: Value) -> _Try:
         point = _filled(self._space, _wanted(self._space, dimension, value), self._made or {})
-        problems = self._case.problems(point, self._room)
+        problems = self._problems(point)
         if self._made is not None or not problems:
             return _Try(dimension, value, problems, problems)
         # Where nothing can be made, those are of a value that are gone without it.
         without = {name: each for name, each in point.items() if name != dimension.name}
-        left = self._case.problems(without, self._room)
+        left = self._problems(without)
         return _Try(dimension, value, problems, tuple(p for p in problems if p not in left))
 
     def _general(self, always: set[str]) -> list[str]:
@@ -112,7 +117,7 @@ class _Trial:
         """Return a value's own problems, if no point that has it is without such."""
         wanted = _wanted(self._space, tried.dimension, tried.value)
         goes = any(
-            set(self._case.problems(point, self._room)) <= always
+            set(self._problems(point)) <= always
             for point in _points(self._space, self._room, wanted)
         )
         return [] if goes else tried.told(own)

@@ -4,21 +4,39 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from simulator import load_device
 from simulator.search.pool import Pool
 from simulator.search.records import Header
+from simulator.search.runner import BLOCK, Tally
 from simulator.search.space import Point, key_of
 from simulator.search.store import Store
-from simulator.study import METRICS, Case, evaluate
+from simulator.search.sweep_file import load_sweep
+from simulator.study import METRICS, Case, evaluate, run
 
 CASE = Case(
     load_device("generic_npu_128"),
     {"model": "llama-3-8b", "phase": "decode", "batch": 8, "context": 2048},
     {"rung": "tile"},
 )
+
+SWEEP = """
+name: columns
+device: generic_npu_128
+workload: {model: llama-3-8b, phase: decode, batch: 8, context: 2048}
+run: {rung: analytic}
+objectives: {latency_s: min, area_mm2: min, energy_j: min}
+space:
+  device.matrix.rows: {log2: [16, 256]}
+  device.matrix.columns: {log2: [16, 256]}
+  device.vector.lanes: [64, 128, 512]
+  device.scratchpad.capacity: {log2: [524288, 16777216]}
+  device.memory.bandwidth: [100 GB/s, 200 GB/s, 400 GB/s, 800 GB/s, 1600 GB/s]
+  device.clock: [1 GHz, 1.1 GHz, 1.2 GHz, 1.3 GHz, 1.4 GHz, 1.5 GHz, 2 GHz]
+"""
 
 
 def points(count: int) -> list[Point]:
@@ -52,15 +70,42 @@ def test_points_at_the_tile_rung(
     )
 
 
+def test_a_sweep_in_columns(
+    benchmark: BenchmarkFixture,
+    figure: Callable[[str], None],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """Asked, evaluated by two processes, stored: the rate from the first outcomes to the last."""
+    timed = not request.config.getoption("benchmark_disable")
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    came: list[tuple[float, int]] = []
+
+    def seen(tally: Tally) -> None:
+        came.append((time.perf_counter(), tally.points))
+
+    limit = None if timed else 2
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    for name in ("compiles.db", "timed.db") if timed else ("timed.db",):
+        came.clear()
+        tally = run(sweep, tmp_path / name, workers=2, limit=limit, seen=seen)
+    benchmark.pedantic(lambda: None)
+    (began, first), (ended, last) = came[0], came[-1]
+    figure(
+        f"a sweep of {tally.points:,} points on the analytic rung, Llama-3-8B decode, two workers: "
+        f"{(last - first) / (ended - began):,.0f} points/s asked, evaluated and stored"
+    )
+
+
 def test_stored_points(
     benchmark: BenchmarkFixture,
     figure: Callable[[str], None],
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """A million in blocks, read as a table and filtered."""
+    """A million in blocks as of the runner, read as a table and filtered."""
     timed = not request.config.getoption("benchmark_disable")
-    count, block = (1_000_000, 50_000) if timed else (1_000, 500)
+    count, block = (1024 * BLOCK, BLOCK) if timed else (1_000, 500)
     header = Header(
         dimensions={"device.matrix.rows": "int", "workload.weights": "text"},
         metrics=METRICS,
@@ -75,7 +120,7 @@ def test_stored_points(
             store.add_block(
                 [f"{number:016x}" for number in numbers],
                 {"device.matrix.rows": list(numbers), "workload.weights": ["fp16"] * block},
-                {name: [number + 0.5 for number in numbers] for name in METRICS},
+                dict.fromkeys(METRICS, np.array(numbers) + 0.5),
                 numbers=numbers,
                 seed=0,
                 wall_time_s=0.0,

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from plans import variant
 
-from simulator.api import RUNGS, load_device, load_model, simulate
+from simulator.api import load_device, load_model, simulate
 from simulator.config import dump_yaml, replace
 from simulator.cost import load_profile
 from simulator.engine.assemble import total_counts
 from simulator.errors import InfeasibleError, InputError
 from simulator.mapping.planner import plan
+from simulator.results import RUNGS
 from simulator.workload import Workload, decode_step, gemm, prefill
 
 SMALL = {"m": 64, "n": 512, "k": 512, "weights": "int8", "activations": "int8"}

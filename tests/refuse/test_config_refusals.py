@@ -149,7 +149,7 @@ def test_all_problems_of_a_file_come_at_once() -> None:
     assert problems_of(text) == [
         "my.yaml:2: key 'cores' is given twice (first on line 1)",
         "my.yaml: cores: expected an integer, got 'four'",
-        "my.yaml: matrix.rows: unknown key",
+        "my.yaml: matrix.rows: unknown key; kind 'tree' has: lanes",
         "my.yaml: memory.capacity: '20' has no unit; write for example '20 MiB'",
         "my.yaml: memory.bandwith: unknown key; did you mean 'bandwidth'?",
     ]

@@ -46,6 +46,13 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
     return problems
 
 
+OF_SYSTOLIC = (
+    "accumulators, activation_edge_width, arrays, columns, conversions_per_cycle, dataflow, "
+    "dequantised_per_cycle, fold_overlap, partial_fold_cost, pe, rows, source, weight_buffers, "
+    "weight_edge_width, weight_load_rows_per_cycle"
+)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
@@ -54,7 +61,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         ("memory.bandwith", "1 TB/s", "memory.bandwith: unknown key; did you mean 'bandwidth'?"),
         ("matrix.weight_buffer", 2, "matrix.weight_buffer: unknown key; did you mean 'weight_buffers'?"),
         ("matrix.pe.micro_tiles", [1, 1, 1], "matrix.pe.micro_tiles: unknown key; did you mean 'micro_tile'?"),
-        ("matrix.macs", 100, "matrix.macs: unknown key"),
+        ("matrix.macs", 100, f"matrix.macs: unknown key; kind 'systolic' has: {OF_SYSTOLIC}"),
         ("vector.width", 8, "vector.width: unknown key"),
         (
             "vector.cycles_per_operation.expp", 4,
@@ -146,9 +153,13 @@ def test_a_matrix_unit_of_another_kind_does_not_take_the_keys_of_an_array(
 ) -> None:
     own = ("columns", "dataflow", "fold_overlap", "partial_fold_cost", "rows", "weight_buffers",
         "weight_load_rows_per_cycle")  # fmt: skip
+    has = (
+        "accumulators, activation_edge_width, arrays, conversions_per_cycle, dequantised_per_cycle, "
+        "efficiency, macs, pe, source, weight_edge_width"
+    )
     assert refusal({"matrix.kind": "throughput"}) == [
         "my.yaml: matrix.macs: missing",
-        *(f"my.yaml: matrix.{key}: unknown key" for key in own),
+        *(f"my.yaml: matrix.{key}: unknown key; kind 'throughput' has: {has}" for key in own),
     ]
 
 
@@ -173,7 +184,7 @@ CHANNELS = {
             {"standard": "gddr6_14000", "refresh": "per_bank", "interleave": "32 B"},
             "memory: refresh 'per_bank': gddr6_14000 has no refresh bank by bank",
         ),
-        ({"bandwidth": "1 TB/s"}, "memory.bandwidth: unknown key"),
+        ({"bandwidth": "1 TB/s"}, "memory.bandwidth: unknown key; kind 'channels' has: capacity, channels, interleave, latency, mapping, page, refresh, source, standard"),
         (
             {"interleave": "48 B"},
             "memory: interleave must be whole bursts of 32 bytes, got 48",
@@ -211,7 +222,9 @@ def test_channels_of_a_standard_that_has_several(refusal: Refusal, tmp_path: Pat
 
 def test_an_ideal_memory_has_no_bandwidth(refusal: Refusal) -> None:
     memory = {"kind": "ideal", "capacity": "1 GB", "bandwidth": "1 TB/s", "source": "test"}
-    assert refusal({"memory": memory}) == ["my.yaml: memory.bandwidth: unknown key"]
+    assert refusal({"memory": memory}) == [
+        "my.yaml: memory.bandwidth: unknown key; kind 'ideal' has: capacity, source"
+    ]
 
 
 def test_all_problems_of_a_device_come_at_once(refusal: Refusal) -> None:

@@ -22,6 +22,7 @@ from simulator.search.space import (
     key_of,
 )
 from simulator.search.sweep_file import load_sweep
+from simulator.units import DIMENSIONS
 
 ROWS = Dimension("device.rows", Int(1, 3))
 BITS = Dimension("workload.bits", Choice((2, 4, "fp16")), {"device.rows": (2, 3)})
@@ -44,6 +45,7 @@ def problems_of(build: Callable[[], object]) -> list[str]:
         (lambda: Int(0, 4, 0), ["step must be an integer >= 1, got 0"]),
         (lambda: Int(0, 4, 1.5), ["step must be an integer >= 1, got 1.5"]),
         (lambda: Int(1, 2**40 + 1), ["must have at most 2^40 integers, got 1 to 1099511627777"]),
+        (lambda: Int(32, 256, 1000), ["step must be at most 224, from low to high, got 1000"]),
         (lambda: Log2(0, 4), ["low must be >= 1, got 0"]),
         (lambda: Log2(8, 4), ["low must be <= high, got 8 and 4"]),
         (lambda: Log2("1", 4), ["low must be an integer of 64 bits, got '1'"]),
@@ -59,13 +61,14 @@ def problems_of(build: Callable[[], object]) -> list[str]:
         (lambda: Choice((nan, 2**63, (1,))), ["must be finite, got nan", "must be an integer of 64 bits, got 9223372036854775808", "expected true, false, a number, text or null, got (1,)"]),
         (lambda: Dimension("", Int(1, 2), {"a": ()}), ["a dimension needs a name", "when.a: expected a tuple of values, got ()"]),
         (lambda: Dimension("b", Int(1, 2), {"a": "fp16"}), ["when.a: expected a tuple of values, got 'fp16'"]),
+        (lambda: Dimension("b", Int(1, 2), quantity="byte"), ["unknown quantity 'byte'; did you mean 'bytes'? known: bytes, bytes_per_s, hertz, picojoules, picoseconds, square_millimetres, watts"]),
         (lambda: Constraint("", lambda _point: True), ["a constraint needs a name"]),
         (lambda: Space(()), ["a space has 1 to 100 dimensions, got 0"]),
         (lambda: Space(tuple(Dimension(f"d{n}", Int(1, 2)) for n in range(101))), ["a space has 1 to 100 dimensions, got 101"]),
         (lambda: Space((ROWS, ROWS), SPACE.constraints * 2), ["dimension 'device.rows' is given 2 times", "constraint 'never' is given 2 times"]),
         (lambda: Space((BITS, ROWS)), ["workload.bits: when.device.rows: must stand before this dimension"]),
         (lambda: Space((ROWS, Dimension("b", Int(1, 2), {"b": (1,)}))), ["b: when.b: must stand before this dimension"]),
-        (lambda: Space((ROWS, Dimension("b", Int(1, 2), {"device.row": (1,)}))), ["b: when: unknown dimension 'device.row'; did you mean 'device.rows'? known: device.rows"]),
+        (lambda: Space((ROWS, Dimension("b", Int(1, 2), {"device.row": (1,)}))), ["b: when: unknown dimension 'device.row'; did you mean 'device.rows', or is that a typo in the space? known: device.rows"]),
         (lambda: Space((ROWS, Dimension("b", Int(1, 2), {"device.rows": (3, 4, 2.0)}))), ["b: when.device.rows: must be 1 to 3, got 4", "b: when.device.rows: expected an integer, got 2.0"]),
         (lambda: Space((CLOCK, Dimension("b", Int(1, 2), {"device.clock": (1.0,)}))), ["b: when.device.clock: is a float, which has no single values to name"]),
         (lambda: Objective("", "least"), ["an objective needs the name of a metric", "unknown goal 'least'; known: max, min"]),
@@ -161,6 +164,7 @@ def test_a_key_is_of_plain_finite_values() -> None:
         key_of({"a": nan})
 
 
+UNITS = ", ".join(unit for dimension in DIMENSIONS.values() for unit in dimension.units)
 HEAD = "name: n\ndevice: d\nworkload: {}\n"
 GOOD = {
     "space": "device.rows: {int: [1, 3]}\n  device.size: [1 MiB, 2 MiB]\n  device.clock: {float: [0.5, 2.0]}",
@@ -195,11 +199,18 @@ def file_with(**sections: str) -> str:
         ({"space": "device.rows: {int: [1, 2], log: true}"}, ["space.device.rows: log goes with float"]),
         ({"space": "device.rows: 16"}, ["space.device.rows: expected a list of values or a range such as {log2: [32, 256]}, got 16"]),
         ({"space": "device.rows: [[1], {a: 1}, 1.0e+999]"}, ["space.device.rows[0]: expected true, false, a number, text or null, got [1]", "space.device.rows[1]: expected true, false, a number, text or null, got {'a': 1}", "space.device.rows[2]: must be finite, got inf"]),
+        ({"space": "device.rows: {int: [1 KiB, 2 KiB], step: 4 KiB}"}, ["space.device.rows: step must be at most 1024, from low to high, got 4096"]),
+        ({"space": "device.rows: {int: [0.3 B, 1 MIB], step: 1500 Hz}"}, ["space.device.rows.int[0]: '0.3 B' is not a whole number of B", f"space.device.rows.int[1]: '1 MIB': unknown unit 'MIB'; known: {UNITS}", "space.device.rows.step: '1500 Hz' is not a multiple of 1000 Hz"]),
+        ({"space": "device.rows: {int: [1 KiB, 2 KiB]}"}, ["space.device.rows: int of a quantity needs a step, such as step: 1 MiB"]),
+        ({"space": "device.rows: {int: [1 KiB, 2 KiB], step: 1}\n  device.b: {log2: [1 MiB, 2 MHz]}"}, ["space.device.rows: ends and step need units of one quantity, or none of them, got 1 KiB, 2 KiB, 1", "space.device.b: ends and step need units of one quantity, or none of them, got 1 MiB, 2 MHz"]),
+        ({"space": "device.rows: {float: [0.5 GHz, 2 GHz]}\n  device.b: {log2: [1 W, 2 W]}"}, ["space.device.rows: Hz are whole numbers; write int with step, or log2, got 0.5 GHz, 2 GHz", "space.device.b: W are no whole numbers; write float, got 1 W, 2 W"]),
+        ({"space": "device.rows: {log2: [1 KiB, 2 KiB]}\n  device.b: {choice: [1], when: {device.rows: [1 kHz]}}"}, ["space.device.b: '1 kHz': unknown unit 'kHz'; known: B, kB, KiB, MB, MiB, GB, GiB, TB, TiB"]),
+        ({"space": "device.rows: {log2: [1 KiB, 2 KiB]}", "constraints": "c: {forbid: {device.rows: 1 MiB}}\n  d: {allow: [{device.rows: [1 kHz]}]}"}, ["constraints.c: device.rows: must be one of 1024, 2048, got 1048576", "constraints.d: '1 kHz': unknown unit 'kHz'; known: B, kB, KiB, MB, MiB, GB, GiB, TB, TiB"]),
         ({"space": "{}", "constraints": "{}"}, ["space: a space has 1 to 100 dimensions, got 0"]),
         ({"space": "device.rows: {int: [3, 1]}\n  device.b: [a, a]\n  device.c: []"}, ["space.device.rows: low must be <= high, got 3 and 1", "space.device.b: 'a' is given 2 times", "space.device.c: a choice has 1 to 10000 values, got 0"]),
         ({"space": "devcie.rows: [1]"}, ["space.devcie.rows: a path is device, workload or run and keys, joined by dots; did you mean 'device'?"]),
         ({"space": "device..rows: [1]\n  device: [1]\n  device.a b: [1]"}, [f"space.{name}: a path is device, workload or run and keys, joined by dots" for name in ("device..rows", "device", "device.a b")]),
-        ({"space": "device.rows: [1]\n  device.b: {choice: [1], when: {device.row: [1]}}"}, ["space: device.b: when: unknown dimension 'device.row'; did you mean 'device.rows'? known: device.rows"]),
+        ({"space": "device.rows: [1]\n  device.b: {choice: [1], when: {device.row: [1]}}"}, ["space: device.b: when: unknown dimension 'device.row'; did you mean 'device.rows', or is that a typo in the space? known: device.rows"]),
         ({"space": "device.b: {choice: [1], when: {device.rows: [1]}}\n  device.rows: [1]"}, ["space: device.b: when.device.rows: must stand before this dimension"]),
         ({"space": "device.rows: [1]\n  device.b: {choice: [1], when: {device.rows: 1}}"}, ["space.device.b.when.device.rows: expected a list, got 1"]),
         ({"space": "device.rows: [1]\n  device.b: {choice: [1], when: {device.rows: []}}"}, ["space.device.b: when.device.rows: expected a tuple of values, got ()"]),
@@ -214,13 +225,13 @@ def file_with(**sections: str) -> str:
         ({"constraints": "c: {values: [device.rows, device.clock]}"}, ["constraints.c: values goes with in_order: true"]),
         ({"constraints": "c: {values: [device.rows, device.clock], in_order: false}"}, ["constraints.c: values goes with in_order: true"]),
         ({"constraints": "c: {forbid: {device.rows: 1}, in_order: true}"}, ["constraints.c: values goes with in_order: true"]),
-        ({"constraints": "c: {product: [device.row, device.row, device.size], at_most: 1}"}, ["constraints.c: unknown dimension 'device.row'; did you mean 'device.rows'? known: device.clock, device.rows, device.size", "constraints.c: device.size: '1 MiB' is no number; write base units"]),
+        ({"constraints": "c: {product: [device.row, device.row, device.size], at_most: 1}"}, ["constraints.c: unknown dimension 'device.row'; did you mean 'device.rows', or is that a typo in the space? known: device.clock, device.rows, device.size", "constraints.c: device.size: '1 MiB' is no number; write base units"]),
         ({"constraints": "c: {forbid: {device.clock: 1.0, device.rows: 4, device.size: 1 MB}}"}, ["constraints.c: device.clock: is a float, which has no single values to name", "constraints.c: device.rows: must be 1 to 3, got 4", "constraints.c: device.size: must be one of '1 MiB', '2 MiB', got '1 MB'; did you mean '1 MiB'?"]),
         ({"constraints": "c: {allow: []}"}, ["constraints.c: allow needs one way or more"]),
         ({"constraints": "c: {allow: [{}]}"}, ["constraints.c.allow[0]: must have at least 1 entries, got 0"]),
         ({"constraints": "c: {allow: [{device.rows: 1}]}"}, ["constraints.c.allow[0].device.rows: expected a list, got 1"]),
         ({"constraints": "c: {allow: [{device.rows: [1]}], at_most: 1}"}, ["constraints.c: product goes with at_least, at_most or both"]),
-        ({"constraints": "c: {allow: [{device.rows: [1, 4], device.row: [1]}, {device.clock: [1.0]}]}"}, ["constraints.c: unknown dimension 'device.row'; did you mean 'device.rows'? known: device.clock, device.rows, device.size", "constraints.c: device.rows: must be 1 to 3, got 4", "constraints.c: device.clock: is a float, which has no single values to name"]),
+        ({"constraints": "c: {allow: [{device.rows: [1, 4], device.row: [1]}, {device.clock: [1.0]}]}"}, ["constraints.c: unknown dimension 'device.row'; did you mean 'device.rows', or is that a typo in the space? known: device.clock, device.rows, device.size", "constraints.c: device.rows: must be 1 to 3, got 4", "constraints.c: device.clock: is a float, which has no single values to name"]),
         ({"workloads": "model: {}\n  a.b: {}"}, [f"workloads.{name}: a name is letters, digits, _ and -, and none of device, workload, run, model" for name in ("model", "a.b")]),
         ({"workloads": "a: [1]\n  b: {context: {a: 1}}"}, ["workloads.a: expected a mapping, got [1]", "workloads.b.context: expected true, false, a number, text or null, got {'a': 1}"]),
         ({"objectives": "{}"}, ["objectives: must have at least 1 entries, got 0"]),
@@ -245,6 +256,9 @@ def test_a_wrong_section_of_a_sweep_file_is_refused(
         ("nam: n", ["name: missing", "device: missing", "workload: missing", "space: missing", "objectives: missing", "nam: unknown key; did you mean 'name'?"]),
         (f"{file_with()}run: {{memo: {{a: 1}}, trace: [1, a], seed: [true]}}", ["run.memo: expected true, false, a number, text or null, got {'a': 1}", "run.trace: a list here has integers of 64 bits only, got 'a'", "run.seed: a list here has integers of 64 bits only, got True"]),
         (f"{file_with()}run: {{seed: {2**63}}}", ["run.seed: must be an integer of 64 bits, got 9223372036854775808"]),
+        (f"{file_with(space='run.rung: [tile]', constraints='{}')}rung: tile", ["rung and space.run.rung each say the rung of a point: keep one"]),
+        (f"{file_with(space='run.rung: [tile]', constraints='{}')}run: {{rung: tile}}", ["run.rung and space.run.rung each say the rung of a point: keep one"]),
+        (f"{file_with()}rung: tile\nrun: {{rung: analytic}}", ["rung and run.rung each say the rung of a point: keep one"]),
         (f"{file_with()}rung: 3\nstrategy: [grid]", ["rung: expected text, got 3", "strategy: expected text, got ['grid']"]),
         (f"{file_with()}run: {{a: !!python/object:os.system x}}", [":12: tag 'tag:yaml.org,2002:python/object:os.system' is not supported; write plain values"]),
         (f"{file_with()}run: {'{a: ' * 40}1{'}' * 40}", [f":12: nested deeper than {MAX_NESTING} levels"]),

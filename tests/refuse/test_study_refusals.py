@@ -10,10 +10,12 @@ from plans import tiny_model
 from simulator import load_device
 from simulator.config import dump_yaml
 from simulator.errors import InputError
-from simulator.search.space import Choice, Constraint, Dimension, Float, Int, Space
-from simulator.search.sweep_file import load_sweep
+from simulator.search.objectives import Objective
+from simulator.search.space import Choice, Constraint, Dimension, Float, Int, Log2, Space
+from simulator.search.sweep_file import Sweep, load_sweep
 from simulator.study import Case, case_of
 from simulator.study.case import DEVICE
+from simulator.study.definition import header_of
 from simulator.study.refusals import made_with, refuse
 
 SWEEP = """\
@@ -62,7 +64,7 @@ MIXED = (
     ("change", "words"),
     [
         (
-            ("rung: analytic", "rung: analytic\nrun: {rung: null}"),
+            ("rung: analytic", "run: {rung: null}"),
             ["unknown rung 'None'; known: roofline, analytic, tile, command"],
         ),
         (("batch: 2", "contekst: 2"), ["unknown workload option 'contekst'; did you mean 'context'?"]),
@@ -72,6 +74,7 @@ MIXED = (
         ((", batch: 2", ", batch: 0"), ["workloads.p: batch must be", "workloads.d: batch must be"]),
         (("{device.matrix.rows: [64]}", "{workload.q.batch: [1]}"), ["workload.q.batch = 1: unknown workload option 'q.batch'"]),
         (("{device.matrix.rows: [64]}", "{workload.d.sequence: [1]}"), ["workload.d.sequence = 1: workloads.d: unknown workload option 'sequence'"]),
+        (("{device.matrix.rows: [64]}", "{workload.batch: {log2: [1 KiB, 2 KiB]}}"), [f"workload.batch = {n} KiB: workloads.{name}: batch must be an integer, got '{n} KiB'" for n in (1, 2) for name in "pd"]),
         (("{device.matrix.rows: [64]}", "{workload.contexts: [1]}"), ["workload.contexts = 1: unknown workload option 'contexts'; did you mean 'context'?"]),
         (("d.tbt_s", "tbt_s"), ["unknown metric 'tbt_s'; did you mean 'd.tbt_s'? known: see Metrics in docs/studies.md"]),
         (("d.tbt_s", "latency_s"), ["unknown metric 'latency_s'; did you mean 'd.latency_s' or 'p.latency_s'? known: see Metrics"]),
@@ -199,6 +202,51 @@ def test_a_wrong_end_of_a_float_is_named_as_it_was_given() -> None:
     with pytest.raises(InputError) as error:
         refuse(case, Space((efficiency,)))
     assert str(error.value) == "device.memory.efficiency = 1.9: must be <= 1.0, got 1.9"
+
+
+def test_a_device_that_is_known_by_its_peak_says_which_keys_it_has() -> None:
+    case = Case(load_device("a100"), {"model": "gpt-2", **DECODE}, {})
+    with pytest.raises(InputError) as error:
+        refuse(case, Space((Dimension(ROWS, Choice((64, 128))),)))
+    # The same for each value, and so said once.
+    assert str(error.value) == (
+        f"{ROWS} = 64: unknown key; kind 'throughput' has: accumulators, activation_edge_width, "
+        "arrays, conversions_per_cycle, dequantised_per_cycle, efficiency, macs, pe, source, "
+        "weight_edge_width"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "refused"),
+    [("memory.efficiency", 0.5, True), ("scratchpad.read_ports", 2, False)],
+)
+def test_a_device_that_cannot_be_priced_is_refused_unless_that_varies(
+    tmp_path: Path, path: str, value: float, refused: bool
+) -> None:
+    """The table of the profile has macros of one port."""
+    file = tmp_path / "ports.yaml"
+    file.write_text("base: generic_npu_128\nenergy: edge_28nm\nscratchpad: {read_ports: 7}\n")
+    space = Space((Dimension(f"device.{path}", Choice((value,))),))
+    goal = (Objective("latency_s", "min"),)
+    sweep = Sweep("s", str(file), {"model": "gpt-2", **DECODE}, space, goal)
+    if refused:
+        with pytest.raises(InputError, match="20971520 bytes with 7 read and 2 write ports are"):
+            case_of(sweep)
+    else:
+        assert header_of(sweep, case_of(sweep)).text.splitlines()[1].startswith("energy: edge_28nm")
+
+
+def test_a_range_has_the_units_of_its_path() -> None:
+    small = Dimension("device.clock", Int(10**6, 10**9, 10**6), quantity="hertz")
+    assert values_refused({"device.clock": small}) == []
+    rows = Dimension(ROWS, Log2(1024, 4096), quantity="bytes")
+    assert values_refused({ROWS: rows}) == [
+        f"{ROWS} = 1 KiB: expected an integer, got '1 KiB'",
+        f"{ROWS} = 4 KiB: expected an integer, got '4 KiB'",
+    ]
+    clock = Dimension("device.clock", Log2(1024, 4096), quantity="bytes")
+    (first, _) = values_refused({"device.clock": clock})
+    assert first == ("device.clock = 1 KiB: '1 KiB': unknown unit 'KiB'; known: Hz, kHz, MHz, GHz")
 
 
 def test_of_many_wrong_values_the_first_are_named() -> None:

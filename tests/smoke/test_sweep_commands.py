@@ -9,7 +9,11 @@ from typer.testing import CliRunner
 
 from simulator.api import load_model
 from simulator.cli import app
+from simulator.cli.sweep import _first_reason
 from simulator.config import dump_yaml, replace
+from simulator.search.objectives import Objective
+from simulator.search.space import Dimension, Int, Space
+from simulator.search.store import Header, Outcome, Row, Store
 
 SWEEP = """\
 name: small
@@ -95,7 +99,9 @@ def test_a_search() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_search_over_rungs_has_the_front_of_the_highest() -> None:
-    Path("sweep.yaml").write_text(SWEEP.replace("space:", "space:\n  run.rung: [analytic, tile]"))
+    Path("sweep.yaml").write_text(
+        SWEEP.replace("rung: analytic\nspace:", "space:\n  run.rung: [analytic, tile]")
+    )
     options = ("--study", "s.db", "--trials", "8", "--strategy", "halving")
     # A round asks the four points of the lowest rung and the best of them on the other.
     assert run("search", "sweep.yaml", *options) == (
@@ -113,10 +119,48 @@ def test_a_search_over_rungs_has_the_front_of_the_highest() -> None:
 def test_a_study_in_which_nothing_fits_has_no_front() -> None:
     small = SWEEP.replace("space:", "space:\n  device.scratchpad.capacity: [1 KiB]")
     Path("sweep.yaml").write_text(small)
-    assert json.loads(run("sweep", "sweep.yaml", "--study", "s.db", "--json"))["infeasible"] == 4
+    # That is what the study found, and no fault of the program.
+    done = CliRunner().invoke(app, ["sweep", "sweep.yaml", "--study", "s.db", "--json"])
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found["infeasible"] == 4
+    assert found["reason"].startswith("generic_npu_128: q_proj does not fit")
+    assert done.stderr == f"no point has a result; the first one: {found['reason']}\n"
     done = CliRunner().invoke(app, ["pareto", "s.db", "--out", "f.pdf"])
     assert done.exit_code == 2
     assert "no point has a result and keeps the bounds" in done.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_study_of_which_every_point_failed_ends_so() -> None:
+    options = ("--study", "s.db", "--limit", "2", "--time-limit", "0.001")
+    done = CliRunner().invoke(app, ["sweep", "sweep.yaml", *options])
+    assert done.exit_code == 1
+    assert "0 OK, 0 infeasible, 2 failed" in done.stdout
+    assert done.stderr.startswith("no point has a result; the first one: killed after 0.001 s")
+
+
+def test_the_first_reason_is_of_the_points_that_were_asked_for(tmp_path: Path) -> None:
+    path, name = tmp_path / "s.db", "device.matrix.rows"
+    header = Header(
+        dimensions={name: "int"},
+        metrics={"x": "s"},
+        objectives=(Objective("x", "min"),),
+        defined_by="0",
+        text="",
+    )
+    outcomes = {
+        # Of another range.
+        1: Outcome("FAILED", reason="one"),
+        2: Outcome("OK", {"x": 1.0}),
+        3: Outcome("INFEASIBLE", reason="three\nand more"),
+        4: Outcome("FAILED", reason="four"),
+    }
+    with Store(path) as store:
+        store.study(header)
+        store.add([Row(f"k{n}", {name: n}, each, 0, n) for n, each in outcomes.items()])
+    assert _first_reason(path, Space((Dimension(name, Int(2, 4)),))) == "three"
+    assert _first_reason(path, Space((Dimension(name, Int(2, 2)),))) == ""
 
 
 @pytest.mark.parametrize(

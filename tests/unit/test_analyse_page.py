@@ -89,6 +89,8 @@ def test_a_share_that_chance_may_give_is_a_bound_and_an_outline(tmp_path: Path) 
     time, _ = found.panels[0].series
     assert (time.x[0] > 0.9, time.x[1], time.high[0]) == (True, 0.0, 0.0)
     assert f"< {100 * time.high[1]:.2g} %" == second
+    # No more than there is room for.
+    assert time.x[0] + time.high[1] <= 1
     assert "too few points to tell from chance what these do: columns" in found.words[2]
 
 

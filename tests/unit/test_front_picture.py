@@ -29,7 +29,7 @@ def test_of_three_objectives_two_are_drawn_without_a_line(tmp_path: Path) -> Non
     )
     assert (plain.others, more.others) == ((), ("area_mm2",))
     with_line, without = (
-        write_front(each, [], tmp_path / "front.svg").read_text() for each in (plain, more)
+        write_front(each, {}, tmp_path / "front.svg").read_text() for each in (plain, more)
     )
     assert "<!-- not drawn: area_mm2 -->" in without
     assert "not drawn" not in with_line
@@ -38,7 +38,7 @@ def test_of_three_objectives_two_are_drawn_without_a_line(tmp_path: Path) -> Non
 
 def test_logarithmic_axes_have_plain_numbers(tmp_path: Path) -> None:
     front = front_info("study", [TIMES, SPEEDS], ON_FRONT)
-    page = write_front(front, [], tmp_path / "front.svg").read_text()
+    page = write_front(front, {}, tmp_path / "front.svg").read_text()
     assert all(f"<!-- {number} -->" in page for number in (1, 2, 5, 10, 20))
     assert "times" not in page
 
@@ -51,12 +51,24 @@ def test_many_points_are_pixels(tmp_path: Path) -> None:
             for name, by in spread.items()
         ]
         front = front_info("study", axes, [True, *[False] * (count - 1)])
-        return write_front(front, [], tmp_path / "front.svg").read_text()
+        return write_front(front, {}, tmp_path / "front.svg").read_text()
 
     few, many = drawn(500), drawn(3000)
     assert "<image " in many
     assert "<image " not in few
     assert many.count("<use ") < few.count("<use ")
+
+
+def test_a_front_of_many_points_is_pixels(tmp_path: Path) -> None:
+    places = [float(place) for place in range(8000)]
+    axes = [
+        Axis(name=name, unit="s", goal="min", values=[n % 89 + n / 8000 for n in places])
+        for name in ("a_s", "b_s")
+    ]
+    front = front_info("study", [axes[0], replace(axes[1], values=places)], [True] * 8000)
+    text = write_front(front, {}, tmp_path / "front.svg").read_text()
+    assert text.count("<use ") < 200
+    assert text.count("<image ") == 2
 
 
 def test_points_that_fall_together_are_drawn_once(tmp_path: Path) -> None:
@@ -65,21 +77,21 @@ def test_points_that_fall_together_are_drawn_once(tmp_path: Path) -> None:
         Axis(name=name, unit="s", goal="min", values=values) for name in ("latency_s", "other_s")
     ]
     front = front_info("study", axes, [True, *[False] * 1001])
-    text = write_front(front, [], tmp_path / "front.svg").read_text()
+    text = write_front(front, {}, tmp_path / "front.svg").read_text()
     drawn, few = (
         text.count("<use "),
         front_info(
             "study", [replace(a, values=[1.0, 2.0, 1.5]) for a in axes], [True, False, False]
         ),
     )
-    assert drawn == write_front(few, [], tmp_path / "few.svg").read_text().count("<use ")
+    assert drawn == write_front(few, {}, tmp_path / "few.svg").read_text().count("<use ")
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "png", "svg", "html"])
 def test_files_are_the_same_whenever_they_are_written(suffix: str, tmp_path: Path) -> None:
     front = front_info("study <1>", [TIMES, SPEEDS], ON_FRONT)
-    rows = [{"a<b": "<script>", "latency_s": 1.0}]
-    written = [write_front(front, rows, tmp_path / f"{n}.{suffix}").read_bytes() for n in range(2)]
+    table = {"a<b": ["<script>"], "latency_s": [1.0]}
+    written = [write_front(front, table, tmp_path / f"{n}.{suffix}").read_bytes() for n in range(2)]
     assert written[0] == written[1]
     if suffix == "html":
         page = written[0].decode()
@@ -91,7 +103,7 @@ def test_files_are_the_same_whenever_they_are_written(suffix: str, tmp_path: Pat
 def test_dollars_are_no_formulas(tmp_path: Path) -> None:
     costs = Axis(name="$x^$", unit="$", goal="min", values=SPEEDS.values)
     front = front_info("$\\frac{$", [TIMES, costs], ON_FRONT)
-    page = write_front(front, [], tmp_path / "front.svg").read_text()
+    page = write_front(front, {}, tmp_path / "front.svg").read_text()
     assert "<!-- $x^$ ($), least is best -->" in page
 
 
@@ -104,4 +116,4 @@ def test_what_has_no_front_is_refused(tmp_path: Path) -> None:
         front_info("study", [TIMES, SPEEDS], [False] * 4)
     front = front_info("study", [TIMES, SPEEDS], ON_FRONT)
     with pytest.raises(InputError, match=r"a front ends in \.html, \.pdf, \.png, \.svg"):
-        write_front(front, [], tmp_path / "f.gif")
+        write_front(front, {}, tmp_path / "f.gif")

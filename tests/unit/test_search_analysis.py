@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from simulator.search.analysis import Box, Study, attainment, compare, costs_of
 from simulator.search.effects import (
     CHANCE_P,
+    Sample,
     _share,
     effects_of,
     fates_of,
@@ -278,11 +279,28 @@ def test_few_points_tell_a_large_share_alone() -> None:
     assert (found.shares["c"], found.chance["c"]) == (0.0, 1.0)
     assert (found.shares["d"], found.chance["d"]) == (0.0, 0.0)
     assert found.together == pytest.approx(1 - found.shares["a"])
+    # Less than chance would give, as there is no more room.
+    left = 1 - found.told["a"]
+    assert found.most("b") == found.most("c") == left < found.chance["b"]
     assert found.text == (
         "time_s: too few points to tell from chance what these do: "
-        f"b ({100 * found.chance['b']:.0f} %), c (100 %). In brackets the share that chance alone "
-        "gives at most, but for 1 of 100 such studies."
+        f"b ({100 * left:.2g} %), c ({100 * left:.2g} %). In brackets what they explain at most: "
+        "the share that chance alone gives, but for 1 of 100 such studies, or what the others "
+        "leave."
     )
+
+
+def test_what_leaves_no_room_leaves_nothing_to_chance() -> None:
+    rows = [{"a": number % 2, "b": number % 3} for number in range(12)]
+    rows.append({"a": 0, "b": 0})
+    metrics = {"time_s": [exp(row["a"]) for row in rows], "area_mm2": [1.0] * 13}
+    found = effects_of(study(rows, metrics), "time_s")
+    assert (found.told, found.most("b"), found.text) == ({"a": pytest.approx(1)}, 0.0, "")
+    # Shares of what varies together do not add up: nothing is said of what they leave.
+    rows = [{**row, "c": row["a"]} for row in rows]
+    found = effects_of(study(rows, metrics), "time_s")
+    assert found.together == pytest.approx(-1)
+    assert found.most("b") == found.chance["b"] > 0.3
 
 
 def test_a_biased_sample_is_told() -> None:
@@ -349,6 +367,45 @@ def test_a_grid_on_two_rungs_is_chosen_by_nobody() -> None:
     assert sample_of(replace(done, chosen=True)).kind == "full"
 
 
+def conditional(values: int = 3) -> list[dict[str, Any]]:
+    """Return the grid in which b applies where a is 2, and c where b is "x"."""
+    return [
+        {"a": 1},
+        *({"a": 2, "b": b} for b in ("y", "z", "w")[: values - 1]),
+        *({"a": 2, "b": "x", "c": c} for c in (7, 8)),
+        {"a": 3},
+    ]
+
+
+def test_a_full_grid_may_have_conditions() -> None:
+    def sample(points: list[dict[str, Any]], **given: Any) -> Sample:
+        # The first point has all dimensions.
+        ordered = sorted(points, key=len, reverse=True)
+        times = [exp(number) for number in range(len(points))]
+        return sample_of(study(ordered, {"time_s": times, "area_mm2": times}, **given))
+
+    found = sample(conditional())
+    assert (found.kind, found.combinations) == ("full", 6)
+    assert found.text == ("6 points with results of 6 combinations, a full grid: shares are exact.")
+    # Without any one point that is not the last with a value it is not.
+    for left_out in (1, 2):
+        cut = [each for at, each in enumerate(conditional()) if at != left_out]
+        more = [*cut, {"a": 3, "b": conditional()[left_out]["b"]}]
+        assert sample(more).kind != "full"
+    lost = sample(conditional(), states=["INFEASIBLE", *["OK"] * 5])
+    assert (lost.kind, lost.combinations) == ("few", None)
+    assert sample([*conditional(), {"a": 1, "b": "x", "c": 7}]).kind != "full"
+
+
+def test_values_are_asked_evenly_of_the_points_to_which_they_apply() -> None:
+    draw = np.random.default_rng(5)
+    points = [{"a": int(a), **({"b": int(b)} if a else {})} for a, b in draw.choice(9, (400, 2))]
+    points.insert(0, {"a": 1, "b": 1})
+    ones = [1.0] * len(points)
+    found = sample_of(study(points, {"time_s": ones, "area_mm2": ones}))
+    assert (found.kind, found.combinations) == ("even", None)
+
+
 def test_many_numbers_are_put_in_bins_of_like_counts() -> None:
     numbers = [*range(100), *[None] * 7, *[50] * 30]
     table = pd.DataFrame({"n": pd.array(numbers, dtype="Int64")})
@@ -372,6 +429,8 @@ def test_levels_keep_types_and_order(tmp_path: Path) -> None:
         {"rows": 64, "size": "1 MiB", "any": 1, "on": True},
         {"rows": 8, "size": "512 KiB", "any": True, "on": False},
         {"size": "8 MiB", "any": "x"},
+        {"rows": 8, "size": "1 MiB", "any": None, "on": True},
+        {"rows": 8, "size": "1 MiB", "on": True},
         {"rows": 8, "size": "1 MiB", "any": 1, "on": True},
     ]
     header = Header(
@@ -385,12 +444,12 @@ def test_levels_keep_types_and_order(tmp_path: Path) -> None:
     assert [each.values for each in found] == [
         (8, 64, "absent"),
         ("512 KiB", "1 MiB", "8 MiB"),
-        (1, True, "x"),
+        (1, True, "x", None, "absent"),
         (True, False, "absent"),
     ]
-    assert [type(value) for value in found[2].values] == [int, bool, str]
+    assert [type(value) for value in found[2].values] == [int, bool, str, type(None), str]
     assert [each.codes.tolist() for each in found] == [
-        [1, 0, 2, 0], [1, 0, 2, 1], [0, 1, 2, 0], [0, 1, 2, 0],
+        [1, 0, 2, 0, 0, 0], [1, 0, 2, 1, 1, 1], [0, 1, 2, 3, 4, 0], [0, 1, 2, 0, 0, 0],
     ]  # fmt: skip
 
 

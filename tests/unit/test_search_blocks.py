@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simulator.search.objectives import Objective
 from simulator.search.pool import NoWorkerError, WorkerLostError
-from simulator.search.records import Header, Outcome
+from simulator.search.records import Header, Outcome, Outcomes
 from simulator.search.runner import BLOCK, ENOUGH, Blocks, Tally, run_study
 from simulator.search.space import Choice, Dimension, Int, Point, Space
 from simulator.search.store import Store
 from simulator.search.strategies import strategy
 
-COST = (Objective("latency_s", "min"),)
+COST = (Objective("latency_s", "min", at_most=0.05), Objective("area_mm2", "max"))
 SPACE = Space(
     (Dimension("rung", Choice(("tile", "analytic"))), Dimension("rows", Int(1, ENOUGH + 50)))
 )
@@ -50,6 +53,15 @@ def outcome(point: Point) -> Outcome:
     return Outcome(state="OK", metrics={**metrics, "area_mm2": 2.0} if rows % 2 else metrics)
 
 
+def in_columns(outcomes: Sequence[Outcome]) -> Outcomes:
+    """Return outcomes with those that are OK in columns."""
+    metrics = ("area_mm2", "latency_s")
+    ok = {at: each for at, each in enumerate(outcomes) if each.state == "OK"}
+    table = [[each.metrics.get(name, nan) for name in metrics] for each in ok.values()]
+    others = {at: each for at, each in enumerate(outcomes) if at not in ok}
+    return Outcomes([*ok], metrics, np.array(table), 0.0, others)
+
+
 def done(value: object) -> Future[Any]:
     """Return a future that has ended, with a value or an error."""
     future: Future[Any] = Future()
@@ -72,11 +84,11 @@ class Handed:
         self.single.append(point)
         return done(outcome(point))
 
-    def block(self, points: Sequence[Point]) -> Future[list[Outcome]]:
+    def block(self, points: Sequence[Point]) -> Future[Outcomes]:
         self.many.append(list(points))
         if self._fault is not None and len(self.many) == 2:
             return done(self._fault)
-        return done([outcome(point) for point in points])
+        return done(in_columns([outcome(point) for point in points]))
 
     def run(self, store: Store, *, limit: int | None = None, blocks: bool = True) -> Tally:
         grid = strategy("grid", SPACE, COST, seed=0)
@@ -109,13 +121,24 @@ def test_blocks_are_what_the_runner_says(store: Store) -> None:
 
 
 def test_a_study_in_blocks_is_the_study_point_by_point(store: Store, tmp_path: Path) -> None:
-    Handed().run(store)
+    told = Handed().run(store)
     with Store(tmp_path / "other.db") as other:
         other.study(store.header)
         alone = Handed()
-        alone.run(other, blocks=False)
+        assert alone.run(other, blocks=False) == told
         assert alone.many == []
         assert contents(store) == contents(other)
+    # Some break a bound, and some lack what an objective is of.
+    assert 0 < told.kept < told.ok < told.points
+
+
+def test_outcomes_in_columns_are_those_of_each_point() -> None:
+    outcomes = [outcome({"rows": rows}) for rows in range(1, 120)]
+    columns = in_columns(outcomes)
+    assert len(columns) == len(outcomes)
+    assert [*map(repr, columns)] == [
+        repr(replace(each, metrics=dict(sorted(each.metrics.items())))) for each in outcomes
+    ]
 
 
 @pytest.mark.parametrize("fault", [WorkerLostError("killed"), RuntimeError("a fault of ours")])

@@ -3,13 +3,15 @@
 from itertools import pairwise, product
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.search.front import Archive, best, hypervolume, non_dominated
+from simulator.search.front import Archive, best, front_of, hypervolume, non_dominated
+from simulator.search.objectives import Objective
 
 
 @st.composite
@@ -39,10 +41,30 @@ def _volume(table: NDArray[np.float64], corner: NDArray[np.float64]) -> float:
     return total
 
 
-@given(tables())
-def test_front_is_what_no_point_beats(table: NDArray[np.float64]) -> None:
+@given(tables(), st.sampled_from([2, 5, 12]))
+def test_front_is_what_no_point_beats(table: NDArray[np.float64], part: int) -> None:
     expected = [not any(_beats(other, each) for other in table) for each in table]
-    assert non_dominated(table).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.search.front._PART", part)
+        assert non_dominated(table).tolist() == expected
+
+
+def test_without_objectives_no_point_beats_another() -> None:
+    assert non_dominated(np.empty((2, 0))).tolist() == [True, True]
+
+
+def test_the_front_of_a_table_has_its_rows() -> None:
+    columns = {
+        "state": ["OK", "FAILED", "OK", "OK", "OK", "OK"],
+        "name": ["a", "b", "c", "d", "e", "f"],
+        "cost": [1.0, 0.5, 2.0, 3.0, 4.0, None],
+        "speed": [1.0, 9.0, 2.0, 1.5, 8.0, 9.0],
+    }
+    goals = [Objective("cost", "min", at_most=3.0), Objective("speed", "max")]
+    found = front_of(pa.table(columns), goals)
+    assert found.values.tolist() == [[1.0, 1.0], [2.0, 2.0], [3.0, 1.5]]
+    assert found.on_front.tolist() == [True, True, False]
+    assert found.table["name"].to_pylist() == ["a", "c"]
 
 
 @given(tables(least=1), st.integers(0, 4))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from simulator.cli.sweep import _come_to
@@ -188,9 +188,9 @@ def test_a_bar_shows_the_highest_rung() -> None:
     assert _come_to(Tally(fronts=fronts), Objective("cost", "min")) == words
 
 
-def _table(rungs: Sequence[str], states: Sequence[str]) -> pd.DataFrame:
+def _table(rungs: Sequence[str], states: Sequence[str]) -> pa.Table:
     costs = [float(place) for place in range(len(rungs))]
-    return pd.DataFrame({"run.rung": rungs, "state": states, "cost": costs})
+    return pa.table({"run.rung": rungs, "state": states, "cost": costs})
 
 
 RUNGS = ("roofline", "analytic", "tile", "command")
@@ -199,15 +199,15 @@ RUNGS = ("roofline", "analytic", "tile", "command")
 def test_a_front_is_of_one_rung() -> None:
     table = _table(["analytic", "tile", "tile", "command"], ["OK", "OK", "OK", "FAILED"])
     kept, rung = on_highest_rung(table, RUNGS)
-    assert (kept["cost"].tolist(), rung) == ([1.0, 2.0], "tile")
-    assert front_of(kept, COST).on_front == [True, False]
+    assert (kept["cost"].to_pylist(), rung) == ([1.0, 2.0], "tile")
+    assert front_of(kept, COST).on_front.tolist() == [True, False]
     with pytest.raises(InputError) as error:
         front_of(table, COST)
     assert str(error.value) == "results of several rungs have no common front: analytic, tile"
 
 
 def test_a_study_on_one_rung_or_without_results_is_whole() -> None:
-    plain = _table(["tile"], ["OK"]).drop(columns="run.rung")
+    plain = _table(["tile"], ["OK"]).drop_columns("run.rung")
     failed = _table(["tile", "analytic"], ["FAILED", "FAILED"])
     for table in (plain, failed):
         kept, rung = on_highest_rung(table, RUNGS)

@@ -66,7 +66,8 @@ def listed_domains(draw: st.DrawFn, most: int = 2**62) -> Int | Log2 | Choice:
     if kind == "int":
         low, size = draw(st.integers(-(2**62), 2**62)), draw(st.integers(0, min(most, 2**40) - 1))
         step = draw(st.integers(1, 2**20))
-        return Int(low, low + size * step + draw(st.integers(0, step - 1)), step)
+        past = draw(st.integers(0, step - 1)) if size else 0
+        return Int(low, low + size * step + past, step)
     if kind == "log2":
         low = draw(st.integers(1, 2**20))
         return Log2(low, low << draw(st.integers(0, min(most - 1, 40))))
@@ -345,6 +346,40 @@ def test_what_a_sweep_file_leaves_out_has_defaults(tmp_path: Path) -> None:
     sweep = load_sweep(str(path))
     assert (sweep.summary, sweep.rung, sweep.run, sweep.strategy) == ("", "tile", {}, None)
     assert sweep.space == Space((Dimension("run.a", Choice((1,))),))
+
+
+def test_ends_of_ranges_take_units(tmp_path: Path) -> None:
+    path = tmp_path / "units.yaml"
+    path.write_text(
+        """
+name: n
+device: d
+workload: {}
+space:
+  device.a: {log2: [0.5 MiB, 2 MiB]}
+  device.b: {int: [0.5 GHz, 1.5 GHz], step: 500 MHz, when: {device.a: [1 MiB]}}
+  device.c: {float: [1 mW, 2 W]}
+constraints:
+  not_this: {forbid: {device.a: 2 MiB}}
+  one_of: {allow: [{device.b: [1 GHz]}]}
+  small: {product: [device.a], at_most: 1048576}
+objectives: {x: min}
+""",
+        encoding="utf-8",
+    )
+    space = load_sweep(path).space
+    clock = Int(500_000_000, 1_500_000_000, 500_000_000)
+    assert space.dimensions == (
+        Dimension("device.a", Log2(2**19, 2**21), quantity="bytes"),
+        Dimension("device.b", clock, {"device.a": (2**20,)}, "hertz"),
+        Dimension("device.c", Float(0.001, 2.0), quantity="watts"),
+    )
+    # In base units, as a file that has them without units gives: the same points, the same keys.
+    whole = Space(space.dimensions[:2], space.constraints)
+    assert [tuple(point.values()) for point in whole.grid()] == [(2**19,), (2**20, 10**9)]
+    assert space.dimensions[0].written(2**20) == "1 MiB"
+    assert space.dimensions[0].read("1 MiB") == 2**20
+    assert Dimension("device.a", Choice(("1 MiB",))).read("1 MiB") == "1 MiB"
 
 
 def test_constraints_of_a_sweep_file_hold_where_a_dimension_does_not_apply(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_table_and_files(tmp_path: Path, packed: bool) -> None:
     assert table["device.matrix.rows"].dtype == "Int64"
     assert table["device.matrix.rows"].iloc[3] == 2**60 + 1
     assert table["device.fused"].dropna().tolist() == [False, False, True]
-    assert [repr(each) for each in table["run.overlap"]] == ["True", "1", "None", "None"]
+    assert [repr(each) for each in table["run.overlap"]] == ["True", "1", "None", "<NA>"]
     assert table["strategy"].tolist() == ["sobol"] * 4
     assert table["state"].tolist() == ["OK", "OK", "INFEASIBLE", "OK"]
     assert table["area_mm2"].isna().tolist() == [True, False, True, False]
@@ -189,6 +189,21 @@ def test_table_and_files(tmp_path: Path, packed: bool) -> None:
         "points.csv",
         "points.parquet",
     ]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["rows", "block"])
+def test_columns_and_states_that_are_wanted(tmp_path: Path, packed: bool) -> None:
+    names = ["area_mm2", "run.overlap", "strategy"]
+    with Store(tmp_path / "s.db") as store:
+        store.study(HEADER)
+        fill(store, samples(), packed=packed)
+        every = store.columns()
+        some, infeasible = store.columns(names), store.columns(["key"], state="INFEASIBLE")
+        fine = store.columns(["state", *names], state="OK")
+    assert some.equals(every.select(names), check_metadata=True)
+    assert infeasible["key"].to_pylist() == [samples()[1].key]
+    assert fine.select(names).equals(every.take([0, 1, 3]).select(names))
+    assert fine["state"].to_pylist() == ["OK"] * 3
 
 
 def test_integers_and_truth_without_gaps_are_plain_columns(tmp_path: Path) -> None:
@@ -263,6 +278,7 @@ def test_a_file_of_the_first_layout_is_read_and_does_not_go_on(tmp_path: Path) -
     with Store(path, read_only=True) as store:
         assert list(store.rows()) == older
         assert store.table()["strategy"].tolist() == ["", ""]
+        assert store.columns(["strategy"], state="OK")["strategy"].to_pylist() == ["", ""]
     assert path.read_bytes() == before
     with Store(path) as store, pytest.raises(InputError) as error:
         store.study(HEADER)

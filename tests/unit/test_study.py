@@ -426,6 +426,35 @@ def test_a_study_knows_the_base_of_a_file(
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.parametrize("named_by", ["device", "dimension"])
+@pytest.mark.parametrize(
+    ("key", "part", "old", "new"),
+    [
+        ("mac_gates", "gates/scaled_28nm", "nominal: 1.605", "nominal: 1.705"),
+        ("scratchpad_sram", "sram/cacti7_28nm", "read_pj: ", "read_pj: 1"),
+    ],
+)
+def test_a_study_knows_the_files_that_its_energy_profile_names(
+    case: Case, tmp_path: Path, named_by: str, key: str, part: str, old: str, new: str
+) -> None:
+    """Also where what changed prices nothing of the first device, but may of another point."""
+    profile, file = tmp_path / "profile.yaml", tmp_path / "file.yaml"
+    profile.write_text(f"base: edge_28nm\nname: mine\n{key}: {file}\n")
+    parts = data_root() / "hw_configs/parts"
+    text = (parts / f"{part}.yaml").read_text()
+    assert old in text
+    device, values = case.device, ("edge_28nm", str(profile))
+    if named_by == "device":
+        device, values = replace(device, {"energy": str(profile)}), ("edge_28nm",)
+    space = Space((Dimension("device.energy", Choice(values)),))
+    sweep = Sweep("s", "generic_npu_128", {}, space, (Objective("latency_s", "min"),))
+    found = []
+    for each in (text, text, text.replace(old, new, 1)):
+        file.write_text(each)
+        found.append(header_of(sweep, dataclasses.replace(case, device=device)).defined_by)
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_device_stands_beside_its_sweep(sweep_file: Path, tmp_path: Path) -> None:
     device = replace(load_device("generic_npu_128"), {"matrix.rows": 3})
     (tmp_path / "mine.yaml").write_text(dump_yaml(device))

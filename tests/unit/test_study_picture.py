@@ -1,5 +1,6 @@
 """Is the page of a study whole, the same whenever it is written, and safe with strangers' names?"""
 
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,8 @@ def test_points_that_fall_together_are_seen_once() -> None:
     assert apart(small, [1.0] * 3, x_log=False, y_log=False).tolist() == [0, 2]
     assert apart(small, [1.0] * 3, x_log=True, y_log=True).tolist() == [0, 1, 2]
     assert apart([], [], x_log=True, y_log=False).tolist() == []
+    # What is infinite has no place, and the others keep theirs.
+    assert apart([1.0, inf, 2.0], [1.0, 1.0, 1.0], x_log=True, y_log=False).tolist() == [0, 2]
 
 
 def test_names_are_no_formulas() -> None:

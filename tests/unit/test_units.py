@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.units import DIMENSIONS, format_quantity, parse_quantity
+from simulator.units import DIMENSIONS, dimension_of, format_quantity, parse_quantity
 
 WHOLE = sorted(name for name, dimension in DIMENSIONS.items() if dimension.whole)
 REAL = sorted(name for name, dimension in DIMENSIONS.items() if not dimension.whole)
@@ -102,6 +102,22 @@ def test_what_is_not_a_quantity_is_refused(text: str, dimension: str, message: s
     with pytest.raises(ValueError, match=r".") as refusal:
         parse_quantity(text, dimension)
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_a_unit_is_of_one_dimension_alone(dimension: str) -> None:
+    units = DIMENSIONS[dimension].units
+    assert [dimension_of(f"1.5 {unit}") for unit in units] == [dimension] * len(units)
+
+
+@pytest.mark.parametrize("text", ["64", "1e3", "1:30", "int4-g128", "MiB", ""])
+def test_text_that_is_no_number_with_a_unit_has_no_dimension(text: str) -> None:
+    assert dimension_of(text) == ""
+
+
+def test_a_unit_of_no_dimension_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^'1 Gib': unknown unit 'Gib'; known: B, kB, .*, W$"):
+        dimension_of("1 Gib")
 
 
 def test_a_number_beyond_floating_point_is_refused() -> None:
