@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from simulator.engine import tasks
 from simulator.engine.tasks import UNITS
-from simulator.hardware import equations
+from simulator.hardware import equations, periods
 from simulator.hardware import flow as flows
 from simulator.hardware.equations import Pipeline, Times, flow_room, main_ps, memory_ps, vector_ps
 from simulator.kernels import compiled
@@ -175,7 +175,7 @@ def useful_ahead_ps(rows: Array, first: int, last: int) -> int:
     return total
 
 
-@compiled(tasks, equations, flows, counted=False)
+@compiled(tasks, equations, flows, periods, counted=False)
 def bound_rows(
     rows: Array,
     producers: Array,

@@ -9,7 +9,7 @@ from simulator.dram import shapes
 from simulator.dram.shapes import Striped
 from simulator.engine import bound, tasks
 from simulator.engine.bound import bound_rows, pipeline_of
-from simulator.hardware import equations, flow
+from simulator.hardware import equations, flow, periods
 from simulator.hardware.equations import FLOW_ROWS, MatrixModel, main_ps
 from simulator.kernels import compiled
 from simulator.mapping import (
@@ -167,6 +167,7 @@ def link(t: Tables, kept: Bools, cores: int, b: Bounding) -> None:
     bound,
     equations,
     flow,
+    periods,
     products,
     residency,
     served,

@@ -24,10 +24,13 @@ from simulator.hardware.equations import (
     steps_behind,
 )
 from simulator.hardware.periods import Pace, Starts, loaded_after, move_on, periods_alike
+from simulator.kernels import inlined
 
-#: Steps of a period of `fused_flow`, whose stages wait for what is two steps before, and steps
-#: after which it looks for one.
-TWO, LOOKED = 2, 16
+#: Steps of a period of `fused_flow`, whose stages wait for what is two steps before.
+TWO = 2
+#: Steps after which it looks whether they repeat, and outputs after which `shared_flow` does; then
+#: at twice as many, and so on: where they never do, looking costs little.
+LOOK_STEPS, LOOK_OUTPUTS = 16, 2
 
 
 @register_jitable
@@ -109,7 +112,7 @@ def straight_flow(p: Pipeline, s: Starts) -> Times:
     return Times(loads_done(p, s), main, result, result, stored)
 
 
-@register_jitable
+@inlined
 def load_from(
     p: Pipeline, s: Starts, turn: int, loaded: int, freeing: int, ends: NDArray[np.int64]
 ) -> int:
@@ -122,16 +125,20 @@ def load_from(
 @register_jitable
 def repeats(
     p: Pipeline, s: Starts, at: Pace, output: int, ends: NDArray[np.int64]
-) -> tuple[int, int]:
-    """Return how much later each two steps of `fused_flow` are, and how many more are so too."""
+) -> tuple[int, int, bool]:
+    """Return how much later each two steps of `fused_flow` are, and how many more are so too.
+
+    Also whether loads move along. A step takes from those before what is of the last two.
+    """
     by = ends[MAIN, 2 + at.turn] - ends[MAIN, at.turn]
     for back in range(TWO):
         same = ends[MAIN, 2 + at.turn - back] - ends[MAIN, at.turn - back] == by
         for stage in (POST, SECOND, STORE):
             same = same and ends[stage, 2 + output - back] - ends[stage, output - back] == by
         if not same:
-            return 0, 0
-    return by, TWO * periods_alike(p, s, at, TWO, by, ends)
+            return 0, 0, False
+    periods, along = periods_alike(p, s, at, TWO, by, ends)
+    return by, TWO * periods, along
 
 
 @register_jitable
@@ -148,8 +155,8 @@ def shared_flow(  # noqa: C901 - all stages of a step read best in one place
         ends[stage, 0] = ends[stage, 1] = s.begin
     loaded = vector = writing = result = s.begin
     matrix = s.main
-    output = begun = piece = turn = 0
-    bound, since = -1, 0
+    output = begun = piece = turn = since = 0
+    bound, look = -1, LOOK_OUTPUTS
     while turn < p.steps + late:
         if turn < p.steps:
             there = s.begin
@@ -181,20 +188,23 @@ def shared_flow(  # noqa: C901 - all stages of a step read best in one place
         result = ends[POST, 2 + output] = vector
         ends[STORE, 2 + output] = writing
         output, piece = output + 1, 0
-        if output < 2 or turn >= p.steps:
+        if output < look or turn >= p.steps:
             continue
+        look = 2 * output
+        # The next output takes from those before: when the vector unit is free, which is the end of
+        # the last post, the last two of main, and the last two stores, if there are any.
         by = ends[POST, 1 + output] - ends[POST, output]
         same = p.store == 0 or ends[STORE, output] - ends[STORE, output - 1] == by
         same = same and ends[STORE, 1 + output] - ends[STORE, output] == by
         same = same and ends[MAIN, 1 + turn] - ends[MAIN, 1 + turn - p.every] == by
         if same and ends[MAIN, turn] - ends[MAIN, turn - p.every] == by:
             at = Pace(turn - 1, MAIN, turn - 1, p.main, 2, bound, loaded, since)
-            periods = periods_alike(p, s, at, p.every, by, ends)
+            periods, along = periods_alike(p, s, at, p.every, by, ends)
             ahead, later = periods * p.every, periods * by
             move_on(ends, MAIN, 2 + turn, p.slots + p.every, p.every, by, ahead)
             move_on(ends, POST, 2 + output, 2, 1, by, periods)
             move_on(ends, STORE, 2 + output, 2, 1, by, periods)
-            loaded = loaded_after(p, at, ahead, ends)
+            loaded = loaded_after(p, at, ahead, later, along, ends)
             turn, output, begun = turn + ahead, output + periods, begun + periods
             vector, writing, matrix = vector + later, writing + later, matrix + later
             if ahead > 0:
@@ -210,12 +220,12 @@ def fused_flow(  # noqa: C901 - all stages of a step read best in one place
 
     `ends`: by step, after two that never limit.
     """
-    behind, after_main = steps_behind(p), POST if p.post > 0 else SECOND
+    behind, followed = steps_behind(p), POST if p.post > 0 else SECOND
     for stage in (MAIN, POST, SECOND, STORE):
         ends[stage, 0] = ends[stage, 1] = s.begin
     loaded = vector = writing = result = s.begin
     matrix = main = s.main
-    bound, since, turn = -1, 0, 0
+    bound, look, since, turn = -1, LOOK_STEPS, 0, 0
     while turn < p.steps + behind:
         if turn < p.steps:
             there = s.begin
@@ -223,7 +233,7 @@ def fused_flow(  # noqa: C901 - all stages of a step read best in one place
                 loaded = load_from(p, s, turn, loaded, SECOND, ends) + p.load
                 ends[LOAD, turn] = loaded
                 there = loaded + p.latency
-            free = max(matrix, ends[after_main, turn])
+            free = max(matrix, ends[followed, turn])
             if p.ready > 0:
                 ready_from = max(vector, ends[MAIN, turn])
                 if there > ready_from:
@@ -242,20 +252,23 @@ def fused_flow(  # noqa: C901 - all stages of a step read best in one place
         result = ends[MAIN, 2 + output]
         if p.post > 0:
             result = vector = max(result, vector, s.vector, ends[SECOND, output]) + p.post
+        # When the vector unit is free: where post is nothing, for `repeats` alone.
         ends[POST, 2 + output] = vector if p.ready > 0 else result
         result = matrix = max(result, matrix, ends[STORE, output]) + p.second
         ends[SECOND, 2 + output] = result
         writing = ends[STORE, 2 + output] = max(writing, result) + p.store
-        if turn % LOOKED == 0 and turn < p.steps:
+        if look <= turn < p.steps:
+            look = 2 * turn
+            # Main goes behind second of two steps before; ready behind main of two steps before.
             reach = 4 if p.ready > 0 else 2
             at = Pace(turn - 1, SECOND, output, p.main + p.second, reach, bound, loaded, since)
-            by, ahead = repeats(p, s, at, output, ends)
+            by, ahead, along = repeats(p, s, at, output, ends)
             later = by * (ahead // TWO)
             move_on(ends, MAIN, 2 + turn, TWO, TWO, by, ahead)
             move_on(ends, SECOND, 3 + output, p.slots + TWO, TWO, by, ahead)
             move_on(ends, POST, 3 + output, TWO, TWO, by, ahead)
             move_on(ends, STORE, 3 + output, TWO, TWO, by, ahead)
-            loaded, turn = loaded_after(p, at, ahead, ends), turn + ahead
+            loaded, turn = loaded_after(p, at, ahead, later, along, ends), turn + ahead
             vector, writing, matrix = vector + later, writing + later, matrix + later
             if ahead > 0:
                 since = turn

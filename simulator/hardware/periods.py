@@ -30,8 +30,8 @@ class Pace(NamedTuple):
 
     freeing: the row of `ends` that frees slots of loads; its entries are at least `least` ps apart,
     its last step is `last`, and no step begins before the one `reach` steps earlier is there.
-    bound: the last turn that waited for its load, -1 for none. loaded: when its load was there; so
-    were all from turn `since` on, as the row of loads says.
+    bound: the last turn that waited for its load, -1 for none. loaded: when the load of `turn` was
+    there; the row of loads, by turn, has those from turn `since` on.
     """
 
     turn: int
@@ -47,20 +47,22 @@ class Pace(NamedTuple):
 @register_jitable
 def periods_alike(
     p: Pipeline, s: Starts, at: Pace, period: int, by: int, ends: NDArray[np.int64]
-) -> int:
+) -> tuple[int, bool]:
     """Return how many periods of so many steps are bound to go as the last, each `by` later.
 
-    Everything but loads must have been `by` earlier a period before. Then the next period can
-    differ by its loads alone, and does not if they limit nothing, or if they move along. The step
+    Who asks has seen that everything but loads was `by` earlier a period before. Then the next
+    period can differ by its loads alone, and does not if they limit nothing, or if they move along;
+    also returned is whether they do that. The step
     of the gate and the last one, which are longer, are in none of them.
     """
     if at.turn - period < s.gated <= at.turn:
-        return 0
+        return 0, False
     end = min(s.gated, p.steps - 1) if s.gated > at.turn else p.steps - 1
     periods = (end - 1 - at.turn) // period
-    if p.load == 0 or no_matter(p, at, period, ends) or move_along(p, at, period, by, ends):
-        return periods
-    return 0
+    if p.load == 0 or no_matter(p, at, period, ends):
+        return periods, False
+    along = move_along(p, at, period, by, ends)
+    return periods if along else 0, along
 
 
 @register_jitable
@@ -94,10 +96,12 @@ def move_along(p: Pipeline, at: Pace, period: int, by: int, ends: NDArray[np.int
         if ends[at.freeing, 2 + slot] <= at.loaded:
             return True
     first = at.turn + 1 - p.slots
-    same = first >= period
-    for i in range(max(first, period), at.last + 1):
-        same = same and ends[at.freeing, 2 + i] - ends[at.freeing, 2 + i - period] == by
-    return same
+    if first < period:
+        return False
+    for i in range(first, at.last + 1):
+        if ends[at.freeing, 2 + i] - ends[at.freeing, 2 + i - period] != by:
+            return False
+    return True
 
 
 @register_jitable
@@ -117,8 +121,16 @@ def move_on(
 
 
 @register_jitable
-def loaded_after(p: Pipeline, at: Pace, ahead: int, ends: NDArray[np.int64]) -> int:
-    """Return when the load of the step `ahead` is there, of periods that are alike."""
+def loaded_after(
+    p: Pipeline, at: Pace, ahead: int, later: int, along: bool, ends: NDArray[np.int64]
+) -> int:
+    """Return when the load of the step `ahead` is there, of periods that are alike.
+
+    `later`: how much later that step is. Loads that do not move along go on at their own pace as
+    slots let them, which are in `ends` by then.
+    """
+    if along:
+        return at.loaded + later
     loaded, turn = at.loaded + ahead * p.load, at.turn + ahead
     if turn >= p.slots and p.load > 0:
         loaded = max(loaded, ends[at.freeing, 2 + turn - p.slots] + p.load)

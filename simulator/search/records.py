@@ -72,10 +72,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What came of many points, in their order; of those found in columns as a table.
+    """What came of many points, those that are OK in columns.
 
-    places: of these among the points. table: [places, metrics], NaN where a point has not one.
-    wall_time_s: of each of these. others: by their place.
+    places: where rows of the table stand among the points. table: [places, metrics], NaN where a
+    point has not one. wall_time_s: of each row. others: points that are not in it, by their place.
     """
 
     places: Sequence[int]

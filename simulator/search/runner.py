@@ -73,9 +73,9 @@ class Tally:
         """All points that were asked for."""
         return self.ok + self.infeasible + self.failed
 
-    def count(self, states: Mapping[str, int], *, kept: int, new: bool) -> None:
+    def count(self, states: Mapping[str, int], *, kept: int, new: int) -> None:
         """Count points by their states."""
-        self.new += sum(states.values()) if new else 0
+        self.new += new
         self.kept += kept
         self.ok += states.get("OK", 0)
         self.infeasible += states.get("INFEASIBLE", 0)
@@ -147,10 +147,9 @@ def _all_costs(outcomes: AnyOutcomes, objectives: Sequence[Objective]) -> list[C
     metrics = list(outcomes.metrics)
     if all(each.metric in metrics for each in objectives):
         values = outcomes.table[:, [metrics.index(each.metric) for each in objectives]]
-        lowest, highest, sign = np.array(
-            [(each.lowest, each.highest, each.cost(1.0)) for each in objectives]
-        ).T
-        kept = ((values >= lowest) & (values <= highest)).all(axis=1).tolist()
+        told = [(each.lowest, each.highest, each.cost(1.0)) for each in objectives]
+        lowest, highest, sign = np.reshape(told, (-1, 3)).T
+        kept = np.all((values >= lowest) & (values <= highest), axis=1).tolist()
         of_each = zip(outcomes.places, kept, (values * sign).tolist(), strict=True)
         found |= {place: costs for place, fine, costs in of_each if fine}
     return [found.get(place) for place in range(len(outcomes))]
@@ -205,13 +204,15 @@ class _Loop:
                     left += [[index] for index in reversed(call)]
                     continue
                 own, own_keys = _taken(call, points, keys)
-                if self._kept(own, own_keys, outcomes, [first + index for index in call]):
-                    costs = self._told(own, outcomes, new=True)
-                    known |= zip(own_keys, costs, strict=True)
-                    continue
-                # Another call has the same points under way; in another order they rarely are.
-                random.shuffle(left)
-                known |= self._known(own, own_keys)
+                new = self._kept(own, own_keys, outcomes, [first + index for index in call])
+                if new < len(call):
+                    # Another call has the same points under way; in another order they rarely are.
+                    random.shuffle(left)
+                    theirs = self._stored(own_keys)
+                    pairs = zip(own_keys, outcomes, strict=True)
+                    outcomes = [theirs.get(key, outcome) for key, outcome in pairs]
+                costs = self._told(own, outcomes, new=new)
+                known |= zip(own_keys, costs, strict=True)
         return known, whole
 
     def _calls(self, points: Sequence[Point], wanted: Sequence[int]) -> list[list[int]]:
@@ -236,8 +237,8 @@ class _Loop:
         keys: Sequence[str],
         outcomes: AnyOutcomes,
         numbers: Sequence[int],
-    ) -> bool:
-        """Store points, those in columns as one block; tell whether all of them are new."""
+    ) -> int:
+        """Store points, those in columns as one block; return how many of them are new."""
         if isinstance(outcomes, Outcomes) and not self.retry_failed:
             stored = self._packed(points, keys, outcomes, numbers)
             single = [*outcomes.others.items()]
@@ -249,7 +250,7 @@ class _Loop:
         ]
         if rows:
             stored += self.store.add(rows, over_failed=self.retry_failed)
-        return stored == len(points)
+        return stored
 
     def _packed(
         self,
@@ -273,11 +274,11 @@ class _Loop:
         )
 
     def _known(self, points: Sequence[Point], keys: Sequence[str]) -> dict[str, Costs]:
-        """Return the costs of those points that need not be found again, by key; count them."""
+        """Take those points that need not be found again as told; return their costs by key."""
         stored = self._stored(keys)
         there = [at for at, key in enumerate(keys) if key in stored]
         points, keys = _taken(there, points, keys)
-        costs = self._told(points, [stored[key] for key in keys], new=False)
+        costs = self._told(points, [stored[key] for key in keys], new=0)
         return dict(zip(keys, costs, strict=True))
 
     def _stored(self, keys: Sequence[str]) -> dict[str, Outcome]:
@@ -299,7 +300,7 @@ class _Loop:
         left_out = set(fresh[max(0, limit - self.store.count()) :])
         return [index for index in wanted if index not in left_out], not left_out
 
-    def _told(self, points: Sequence[Point], outcomes: AnyOutcomes, *, new: bool) -> list[Costs]:
+    def _told(self, points: Sequence[Point], outcomes: AnyOutcomes, *, new: int) -> list[Costs]:
         """Count points, show them to whoever watches, and return their costs."""
         costs = _all_costs(outcomes, self.objectives)
         kept = sum(each is not None for each in costs)
@@ -330,6 +331,7 @@ def _outcomes(future: Future[Any], count: int) -> AnyOutcomes | None:
     error = future.exception()
     if error is None:
         found: Outcomes = future.result()
+        assert len(found) == count, f"{len(found)} outcomes of {count} points"
         return found
     if isinstance(error, NoWorkerError):
         raise error

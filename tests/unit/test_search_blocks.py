@@ -12,9 +12,9 @@ import pytest
 
 from simulator.search.objectives import Objective
 from simulator.search.pool import NoWorkerError, WorkerLostError
-from simulator.search.records import Header, Outcome, Outcomes
+from simulator.search.records import Header, Outcome, Outcomes, Row
 from simulator.search.runner import BLOCK, ENOUGH, Blocks, Tally, run_study
-from simulator.search.space import Choice, Dimension, Int, Point, Space
+from simulator.search.space import Choice, Dimension, Int, Point, Space, key_of
 from simulator.search.store import Store
 from simulator.search.strategies import strategy
 
@@ -151,6 +151,33 @@ def test_of_a_block_that_is_lost_each_point_is_evaluated_alone(
     assert all(point in handed.single for point in handed.many[1])
     assert len(handed.single) == ENOUGH + 50 + len(handed.many[1])
     assert tally.points == tally.stored == 2 * (ENOUGH + 50)
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_what_another_call_stored_of_a_block_meanwhile_is_taken_from_it(
+    store: Store, tmp_path: Path, retry_failed: bool
+) -> None:
+    """One point: the others of the block are new, also those that FAILED."""
+    handed, theirs = Handed(), Outcome("OK", {"latency_s": 0.01, "area_mm2": 7.0})
+
+    def block(points: Sequence[Point]) -> Future[Outcomes]:
+        if not handed.many:
+            with Store(tmp_path / "s.db") as other:
+                other.add([Row(key_of(points[0]), points[0], theirs, 0, 99_999)])
+        return handed.block(points)
+
+    tally = run_study(
+        strategy("grid", SPACE, COST, seed=0),
+        store,
+        COST,
+        handed.one,
+        seed=0,
+        blocks=Blocks(block, lambda point: point["rung"] == "analytic"),
+        retry_failed=retry_failed,
+    )
+    assert tally.stored == tally.points == tally.new + 1 == 2 * (ENOUGH + 50)
+    first = key_of(handed.many[0][0])
+    assert store.known([first])[first].outcome.metrics == theirs.metrics
 
 
 def test_without_processes_a_study_ends_and_keeps_what_it_has(store: Store) -> None:
