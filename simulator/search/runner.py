@@ -35,7 +35,7 @@ AHEAD = 64
 #: Points of a block. Assumed: a fifth of a second of work, of which a hundredth is to begin it.
 BLOCK = 1024
 #: Points of a generation with which blocks begin to be handed out. The first time, who evaluates
-#: them compiles for ten to twenty seconds, in which a thousand are evaluated one by one.
+#: them compiles for about as long as a thousand take one by one.
 ENOUGH = 1024
 
 
