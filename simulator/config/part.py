@@ -89,16 +89,18 @@ class _Quantity:
     def __init__(self, dimension: str, *, zero: bool) -> None:
         self.dimension = dimension
         self.zero = zero
+        self._known = dimension_named(dimension)
 
     def read(self, value: object, info: ValidationInfo) -> int | float:
         """Take text with a unit or, outside files, a number of base units."""
-        known = dimension_named(self.dimension)
         if isinstance(value, str):
             number = parse_quantity(value, self.dimension)
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"expected a quantity such as '20 {known.example}', got {value!r}")
-        elif (info.context or {}).get("units_required"):
-            raise ValueError(f"'{value}' has no unit; write for example '{value} {known.example}'")
+            example = self._known.example
+            raise ValueError(f"expected a quantity such as '20 {example}', got {value!r}")
+        elif info.context and info.context.get("units_required"):
+            example = self._known.example
+            raise ValueError(f"'{value}' has no unit; write for example '{value} {example}'")
         else:
             number = self._bare(value)
         if number < 0 or (number == 0 and not self.zero):
@@ -107,7 +109,7 @@ class _Quantity:
         return number
 
     def _bare(self, value: int | float) -> int | float:
-        known = dimension_named(self.dimension)
+        known = self._known
         if not known.whole:
             return float(value)
         if not isinstance(value, int):

@@ -43,7 +43,9 @@ class Profile:
 
     def at_least(self, ps_per_byte: float) -> "Profile":
         """Return a profile in which no stream is faster than that."""
-        return replace(self, least_ps_per_byte=max(self.least_ps_per_byte, ps_per_byte))
+        if ps_per_byte <= self.least_ps_per_byte:
+            return self
+        return replace(self, least_ps_per_byte=ps_per_byte)
 
 
 _SHAPES: dict[tuple[object, ...], "Shapes"] = {}

@@ -6,6 +6,7 @@ devices (a piece) is made once for all designs whose parts of it are alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,12 +33,19 @@ _CLOCK = TypeAdapter(Hertz)
 
 def varied(part: Part, values: Mapping[str, Any]) -> Part:
     """Return a part with other values at its paths; errors of pydantic, or as `config.replace`."""
-    schema = type(part)
-    names = {field.alias or name: name for name, field in schema.model_fields.items()}
-    if any(path not in names for path in values):
+    names, own = _names(type(part)), vars(part)
+    if not values.keys() <= names.keys():
         return replace(part, values)
-    own = {name: getattr(part, name) for name in schema.model_fields}
-    return schema.model_validate({**own, **{names[path]: each for path, each in values.items()}})
+    given = {name: own[name] for name in names.values()}
+    for path, value in values.items():
+        given[names[path]] = value
+    return type(part).model_validate(given)
+
+
+@lru_cache(maxsize=64)
+def _names(schema: type[Part]) -> dict[str, str]:
+    """Return the names of fields by what they are called in files."""
+    return {field.alias or name: name for name, field in schema.model_fields.items()}
 
 
 def may_vary(path: str) -> bool:

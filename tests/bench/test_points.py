@@ -105,7 +105,7 @@ def test_designs_on_the_analytic_rung(
     """Llama-3-8B decode, batch 8: a block after the other in two processes."""
     timed = not request.config.getoption("benchmark_disable")
     # Two points are evaluated one by one: nobody compiles where nothing is timed.
-    points = list(islice(study(), 4 * BLOCK if timed else 2))
+    points = list(islice(study(), 16 * BLOCK if timed else 2))
     case = case_of(FORMATS[formats])
     found, spent = rate(case, points), core_us(case, points)
     benchmark.pedantic(lambda: None)
