@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
 from simulator.search.records import FIXED, STRATEGY, Header, decoded
+from simulator.search.space import Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,13 +23,21 @@ SUFFIXES = (".parquet", ".csv")
 _ROWS_A_PART = 10_000
 
 
-def pack(columns: Mapping[str, Sequence[Any]], places: Sequence[int], header: Header) -> bytes:
-    """Return these places of the columns of a block as a stream of one Arrow batch."""
+def pack(columns: Mapping[str, Any], places: Sequence[int], header: Header) -> bytes:
+    """Return these places of the columns of a block as a stream of one Arrow batch.
+
+    columns: sequences, or one value for all points.
+    """
     import pyarrow as pa
 
-    schema = schema_of(header)
-    count = len(columns["key"])
-    arrays = [_array(columns.get(each.name, [None] * count), each.type) for each in schema]
+    schema, count = schema_of(header), len(columns["key"])
+
+    def packed(values: Any, kind: pa.DataType) -> pa.Array:
+        if isinstance(values, Value):
+            return pa.repeat(_array([values], kind)[0], count)
+        return _array(values, kind)
+
+    arrays = [packed(columns.get(each.name), each.type) for each in schema]
     batch = pa.record_batch(arrays, schema=schema)
     if len(places) < count:
         batch = batch.take(pa.array(places, pa.int64()))

@@ -219,22 +219,23 @@ class Store:
         from simulator.search.export import pack
 
         count = len(keys)
-        blank = {"state": "OK", "reason": "", "resource": "", "demand": nan, "bound": nan}
-        fixed = {
+        fixed: dict[str, Any] = {
             "number": numbers,
             "key": keys,
-            **{name: [value] * count for name, value in blank.items()},
+            **{"state": ["OK"] * count, "reason": "", "resource": "", "demand": nan, "bound": nan},
             **told,
-            "traceback": [""] * count,
-            "seed": [seed] * count,
-            "wall_time_s": [wall_time_s] * count,
-            "strategy": [strategy] * count,
+            "traceback": "",
+            "seed": seed,
+            "wall_time_s": wall_time_s,
+            "strategy": strategy,
         }
         measured = {name: np.asarray(values, dtype=float) for name, values in metrics.items()}
         columns = self._columns(point, measured, **fixed)
         with self._database.transaction() as connection:
             there = self.stored(keys)
-            first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in there}
+            first = dict(zip(reversed(keys), reversed(range(count)), strict=True))
+            for key in there:
+                del first[key]
             if first:
                 batch = pack(columns, sorted(first.values()), self.header)
                 insert = "INSERT INTO blocks VALUES (?, ?)"
@@ -372,8 +373,8 @@ class Store:
         self,
         point: Mapping[str, Sequence[Any]],
         metrics: Mapping[str, Any],
-        **fixed: Sequence[Any],
-    ) -> dict[str, Sequence[Any]]:
+        **fixed: Any,
+    ) -> dict[str, Any]:
         """Return all columns as they are kept, fixed ones first; refuse what the header lacks."""
         header = self.header
         kinds = (
@@ -407,10 +408,10 @@ class Store:
         """Return the keys of all blocks, those that other processes added since included."""
         from simulator.search.export import schema_of, unpack
 
-        schema = schema_of(self.header)
         select = "SELECT rowid, batch FROM blocks WHERE rowid > ?"
         with self._database.explained():
             for rowid, batch in self._database.connection.execute(select, (self._last_block,)):
+                schema = schema_of(self.header)
                 self._block_keys.update(unpack(batch, schema, {"key"})["key"].to_pylist())
                 self._last_block = rowid
         return self._block_keys
