@@ -157,7 +157,7 @@ def pareto(
     """
     from simulator.report.front_picture import Axis, front_info, write_front
     from simulator.results import RUNGS
-    from simulator.search.export import frame
+    from simulator.search.export import words
     from simulator.search.front import front_of, on_highest_rung
     from simulator.search.store import Store
 
@@ -175,8 +175,8 @@ def pareto(
     at = f" at rung {rung}" if rung else ""
     title = f"{study.name}: front of {len(found.values):,} points{at}"
     front = front_info(title, axes, found.on_front)
-    table = frame(found.table, header).sort_values(axes[0].name, kind="stable")
-    write_front(front, {name: table[name].tolist() for name in names}, out)
+    table = found.table.sort_by(axes[0].name).select(names)
+    write_front(front, words(table, header), out)
     if as_json:
         shown = {"front": len(table), "points": len(found.values), "file": str(out)}
         output.show_json({**shown, "rung": rung} if rung else shown)

@@ -1,6 +1,7 @@
 """Strict reading, checking and composing of described parts; it knows no schema of its own."""
 
 from simulator.config.csv_rows import csv_rows
+from simulator.config.identity import code_hash
 from simulator.config.loading import (
     by_name,
     content_hash,
@@ -46,6 +47,7 @@ __all__ = [
     "SquareMillimetres",
     "Watts",
     "by_name",
+    "code_hash",
     "content_hash",
     "csv_rows",
     "data_root",

@@ -14,13 +14,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as until_done
 from contextlib import suppress
 from functools import lru_cache, partial
-from hashlib import blake2b
-from itertools import chain
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from simulator.config import data_root
+from simulator.config import code_hash
 from simulator.errors import InputError
 from simulator.search.pool import NoWorkerError, WorkerLostError
 
@@ -145,21 +142,6 @@ class Cluster(Executor):
         return NoWorkerError(
             f"the cluster at {self._address} does not go on ({why}); what has ended is kept"
         )
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Return 16 hex digits that depend on the code and the data files of this nibblesim."""
-    package = Path(__file__).resolve().parents[1]
-    root = data_root()
-    files = chain(
-        package.rglob("*.py"),
-        *((root / folder).rglob("*.yaml") for folder in ("hw_configs", "workloads")),
-    )
-    digest = blake2b(digest_size=8)
-    for name, path in sorted((path.relative_to(path.parents[1]), path) for path in files):
-        digest.update(f"{name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _call(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
-from simulator.search.records import FIXED, STRATEGY, Header, decoded
+from simulator.search.records import ABSENT, FIXED, STRATEGY, Header, Kind, decoded
 from simulator.search.space import Value
 
 if TYPE_CHECKING:
@@ -134,6 +134,18 @@ def frame(table: "pa.Table", header: Header) -> "pd.DataFrame":
             missing = column.null_count > 0
             columns[name] = column.to_pandas(types_mapper=keep_whole.get if missing else None)
     return pd.DataFrame(columns, copy=False)
+
+
+def words(table: "pa.Table", header: Header) -> dict[str, list[object]]:
+    """Return columns of `Store.columns` for people: of what does not apply, that it is absent."""
+
+    def word(kind: Kind, value: Any) -> object:
+        return ABSENT.value if value is None else decoded(kind, value)
+
+    return {
+        name: [word(header.dimensions.get(name, "float"), each) for each in column.to_pylist()]
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
 
 
 def check_suffix(path: Path) -> Path:

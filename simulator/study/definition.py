@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from simulator import api
-from simulator.config import Part, content_hash, unknown
+from simulator.config import Part, code_hash, content_hash, unknown
 from simulator.cost import EnergyProfile, load_profile, load_sram, load_technology
 from simulator.errors import InputError
 from simulator.hardware import Device
@@ -21,6 +21,8 @@ from simulator.study.refusals import made_with, refuse
 
 #: Where users read which metrics there are.
 LISTED = "see Metrics in docs/studies.md"
+#: Folders of the package that no outcome of a point depends on.
+_ASIDE = ("cli", "report", "search")
 #: What may change whether a device has a price.
 _PRICED_BY = ("device.price", "device.energy", "device.memory", "device.pim")
 #: What may change what an energy profile counts for a device (`hardware.priced`).
@@ -83,7 +85,7 @@ def header_of(sweep: Sweep, case: Case) -> Header:
         ),
         f"run: {json.dumps(dict(case.run), sort_keys=True)}",
         *_files(case, sweep.space),
-        f"nibblesim: {api.version()}",
+        f"nibblesim: {api.version()}, code and data files {code_hash(*_ASIDE)}",
     ]
     text = "\n".join(lines)
     return Header(
@@ -114,8 +116,7 @@ def _never(metric: str, case: Case, space: Space) -> str:
 def _files(case: Case, space: Space) -> list[str]:
     """Return a line for each file that dimensions name, which changes with what it holds.
 
-    Its base and the files that it names are of that. What comes with the package is known by name
-    and version.
+    Its base and the files that it names are of that. What comes with the package is in its hash.
     """
     lines = set()
     for each in space.dimensions:

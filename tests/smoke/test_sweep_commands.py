@@ -1,6 +1,7 @@
 """Do the commands of studies work from the file to the table and the picture?"""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,8 @@ from simulator.cli import app
 from simulator.cli.sweep import _first_reason
 from simulator.config import dump_yaml, replace
 from simulator.search.objectives import Objective
-from simulator.search.space import Dimension, Int, Space
-from simulator.search.store import Header, Outcome, Row, Store
+from simulator.search.space import Dimension, Int, Point, Space
+from simulator.search.store import Header, Kind, Outcome, Row, Store
 
 SWEEP = """\
 name: small
@@ -161,6 +162,32 @@ def test_the_first_reason_is_of_the_points_that_were_asked_for(tmp_path: Path) -
         store.add([Row(f"k{n}", {name: n}, each, 0, n) for n, each in outcomes.items()])
     assert _first_reason(path, Space((Dimension(name, Int(2, 4)),))) == "three"
     assert _first_reason(path, Space((Dimension(name, Int(2, 2)),))) == ""
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_table_of_a_front_says_what_is_absent() -> None:
+    """And is in the order of the first objective; a null is a value."""
+    kinds: dict[str, Kind] = {"rows": "int", "share": "float", "run.overlap": "mixed"}
+    header = Header(
+        dimensions=kinds,
+        metrics={"x": "s", "y": "J"},
+        objectives=(Objective("x", "min"), Objective("y", "min")),
+        defined_by="0",
+        text="",
+    )
+    points: list[Point] = [{"rows": 2**60 + 1}, {"share": 0.5}, {"run.overlap": None}]
+    with Store("s.db") as store:
+        store.study(header)
+        outcomes = [Outcome("OK", {"x": 3.0 - at, "y": 1.0 + at}) for at in range(3)]
+        pairs = enumerate(zip(points, outcomes, strict=True))
+        store.add([Row(f"k{at}", point, each, 0, at) for at, (point, each) in pairs])
+    run("pareto", "s.db", "--out", "f.html")
+    cells = re.findall("<td>(.*?)</td>", Path("f.html").read_text())
+    assert [cells[at : at + 5] for at in range(0, len(cells), 5)] == [
+        ["absent", "absent", "None", "1", "3"],
+        ["absent", "0.5", "absent", "2", "2"],
+        [str(2**60 + 1), "absent", "absent", "3", "1"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from simulator.config import (
     NonNegativePicoseconds,
     Part,
     Watts,
+    code_hash,
     content_hash,
     data_root,
     did_you_mean,
     dump_yaml,
+    identity,
     load_part,
     names,
     replace,
@@ -263,3 +265,27 @@ def test_did_you_mean_names_the_nearest_choice() -> None:
     assert did_you_mean("bandwith", ["capacity", "bandwidth"]) == "; did you mean 'bandwidth'?"
     assert did_you_mean("FP16", ["bf16", "fp16"]) == "; did you mean 'fp16'?"
     assert did_you_mean("zzz", ["capacity", "bandwidth"]) == ""
+
+
+def test_the_code_is_known_by_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An edit of a module or of a data file is another nibblesim, unless its folder is aside."""
+    package, devices = tmp_path / "simulator", tmp_path / "hw_configs/devices"
+    ours = package / "engine/run.py", package / "report/style.py", devices / "npu.yaml"
+    for path in (*ours, package / "config/identity.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before")
+    monkeypatch.setattr(identity, "__file__", str(package / "config/identity.py"))
+    monkeypatch.setattr(identity, "data_root", lambda: tmp_path)
+    hashed = code_hash.__wrapped__
+    engine, report, device = ours
+    first, first_aside = hashed(), hashed("report")
+    assert (hashed(), hashed("report")) == (first, first_aside)
+    report.write_text("after")
+    assert hashed() != first
+    assert hashed("report") == first_aside
+    found = {first_aside}
+    for path in (engine, device):
+        path.write_text("after")
+        found.add(hashed("report"))
+    device.rename(devices / "tpu.yaml")
+    assert len({*found, hashed("report")}) == 4

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from plans import tiny_model
 
-from simulator.config import dump_yaml
+from simulator.config import code_hash, dump_yaml, identity
 from simulator.errors import InputError
 from simulator.search import cluster as cluster_room
-from simulator.search.cluster import Cluster, code_hash
+from simulator.search.cluster import Cluster
 from simulator.search.pool import NoWorkerError, WorkerLostError
 from simulator.search.store import Store
 from simulator.search.sweep_file import load_sweep
@@ -151,7 +151,7 @@ def _other_code_is_told(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> 
             NoWorkerError, match=r"worker tcp://\S+ runs another nibblesim, its code"
         ):
             cluster.submit(square, 1).result()
-    monkeypatch.setattr(cluster_room, "data_root", lambda: Path("nowhere"))
+    monkeypatch.setattr(identity, "data_root", lambda: Path("nowhere"))
     code_hash.cache_clear()
     with pytest.raises(NoWorkerError, match=r"worker tcp://\S+ runs another nibblesim, its code"):
         Cluster(machines.address)

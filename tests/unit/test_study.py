@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from plans import tiny_model
 
+import simulator
 from simulator import api, decode_step, load_device, prefill, simulate
-from simulator.config import data_root, dump_yaml, replace
+from simulator.config import code_hash, data_root, dump_yaml, replace
 from simulator.errors import InputError
 from simulator.hardware.bill import cost_usd
 from simulator.numerics.weights import weight_sqnr_db
@@ -369,6 +370,13 @@ def test_another_study_is_not_mixed_in(sweep_file: Path, tmp_path: Path) -> None
         run(loaded(sweep_file), tmp_path / "s.db", limit=1)
 
 
+def test_a_study_knows_the_code_that_its_outcomes_depend_on(sweep_file: Path) -> None:
+    sweep = loaded(sweep_file)
+    code = code_hash("cli", "report", "search")
+    version = f"nibblesim: {simulator.__version__}, code and data files {code}"
+    assert header_of(sweep, case_of(sweep)).text.splitlines()[-1] == version
+
+
 def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path: Path) -> None:
     """Another content under the same name is another study; packaged names are no files."""
     other, element = tmp_path / "other.yaml", tmp_path / "element.yaml"
@@ -406,7 +414,7 @@ def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path
 def test_a_study_knows_the_base_of_a_file(
     case: Case, tmp_path: Path, path: str, part: str, old: str, new: str
 ) -> None:
-    """A suffix makes no file of a name; what comes with the package is known by its version."""
+    """A suffix makes no file of a name; what comes with the package is in its hash."""
     file, base = tmp_path / "file.yaml", tmp_path / "base.yaml"
     file.write_text("base: ./base.yaml\nsummary: mine\n")
     text = (data_root() / f"hw_configs/parts/{part}.yaml").read_text()
