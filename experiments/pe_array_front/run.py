@@ -51,7 +51,9 @@ def small(sweep: Sweep) -> Sweep:
 
 
 def studied(sweep: Sweep, path: Path, workers: int) -> tuple[Study, dict[str, Point]]:
-    """Run a sweep, or what is left of it; return what its store has, and its points by key."""
+    """Run a sweep anew; return what its store has, and its points by key."""
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
     run(sweep, path, workers=workers)
     with Store(path, read_only=True) as store:
         points = {row.key: row.point for row in store.rows()}

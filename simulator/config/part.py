@@ -96,11 +96,13 @@ class _Quantity:
         if isinstance(value, str):
             number = parse_quantity(value, self.dimension)
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            example = self._known.example
-            raise ValueError(f"expected a quantity such as '20 {example}', got {value!r}")
+            raise ValueError(
+                f"expected a quantity such as '20 {self._known.example}', got {value!r}"
+            )
         elif info.context and info.context.get("units_required"):
-            example = self._known.example
-            raise ValueError(f"'{value}' has no unit; write for example '{value} {example}'")
+            raise ValueError(
+                f"'{value}' has no unit; write for example '{value} {self._known.example}'"
+            )
         else:
             number = self._bare(value)
         if number < 0 or (number == 0 and not self.zero):

@@ -50,7 +50,8 @@ class Pool(Executor):
     """Processes that are started when they are needed.
 
     time_limit_s: of a call; memory_limit_bytes: of a process, beyond which it has a MemoryError.
-    prepare: what a process does before it is ready, such as imports; its time is no call's.
+    prepare: what a process does before it is ready, such as imports; its time is no call's. By a
+    NoWorkerError it says that it never will be.
     Raises InputError for limits and numbers of workers that are not above 0, or endless.
     """
 
@@ -165,6 +166,9 @@ class _Worker:
             ready = wait([self._way, self.process.sentinel], START_S) and self._way.recv()
         except (EOFError, OSError):
             ready = False
+        if isinstance(ready, NoWorkerError):
+            self.kill()
+            raise ready
         if not ready:
             self.process.join(5)
             self.kill()
@@ -235,7 +239,11 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
-        prepare()
+        try:
+            prepare()
+        except NoWorkerError as error:
+            way.send(error)
+            return
     if memory_limit_bytes is not None:
         import resource
 

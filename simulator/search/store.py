@@ -212,7 +212,8 @@ class Store:
 
         point: for each name plain values (of an array: its `tolist()`), ABSENT for what does not
         apply. metrics: NaN for what was not measured. wall_time_s: of each point. told: columns
-        state, reason, resource, demand, bound, where not all points are OK.
+        state, reason, resource, demand, bound, where not all points are OK; of the last four also
+        one value for all.
         """
         import numpy as np
 
@@ -408,10 +409,10 @@ class Store:
         """Return the keys of all blocks, those that other processes added since included."""
         from simulator.search.export import schema_of, unpack
 
-        select = "SELECT rowid, batch FROM blocks WHERE rowid > ?"
+        select, schema = "SELECT rowid, batch FROM blocks WHERE rowid > ?", None
         with self._database.explained():
             for rowid, batch in self._database.connection.execute(select, (self._last_block,)):
-                schema = schema_of(self.header)
+                schema = schema or schema_of(self.header)
                 self._block_keys.update(unpack(batch, schema, {"key"})["key"].to_pylist())
                 self._last_block = rowid
         return self._block_keys

@@ -85,7 +85,7 @@ def header_of(sweep: Sweep, case: Case) -> Header:
         ),
         f"run: {json.dumps(dict(case.run), sort_keys=True)}",
         *_files(case, sweep.space),
-        f"nibblesim: {api.version()}, code and data files {code_hash(*_ASIDE)}",
+        f"nibblesim: {api.version()}, code and data files {code_of_outcomes()}",
     ]
     text = "\n".join(lines)
     return Header(
@@ -95,6 +95,11 @@ def header_of(sweep: Sweep, case: Case) -> Header:
         defined_by=blake2b(text.encode(), digest_size=8).hexdigest(),
         text=text,
     )
+
+
+def code_of_outcomes() -> str:
+    """Return 16 hex digits that depend on the code and data files that outcomes depend on."""
+    return code_hash(*_ASIDE)
 
 
 def _never(metric: str, case: Case, space: Space) -> str:

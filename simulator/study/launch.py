@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.config import code_hash
 from simulator.errors import InputError
 from simulator.results import RUNGS
-from simulator.search.pool import Pool
+from simulator.search.pool import NoWorkerError, Pool
 from simulator.search.records import Outcomes
 from simulator.search.runner import Blocks, Tally, run_study
 from simulator.search.space import Point
@@ -18,7 +20,7 @@ from simulator.search.strategies import strategy as make_strategy
 from simulator.search.sweep_file import Sweep
 from simulator.study.blocks import evaluate_many
 from simulator.study.case import RUN, Case, model_of
-from simulator.study.definition import case_of, header_of
+from simulator.study.definition import case_of, code_of_outcomes, header_of
 from simulator.study.evaluation import evaluate
 from simulator.study.misleading import warnings_of
 
@@ -57,6 +59,7 @@ def run(
         raise InputError(f"limit must be >= 1, got {limit}")
     # Files are as they stand when a study starts.
     model_of.cache_clear()
+    code_hash.cache_clear()
     case, name = case_of(sweep), strategy or sweep.strategy or "grid"
     for text in warnings_of(sweep, case):
         warn(text)
@@ -111,7 +114,7 @@ def _executor(
             1 if workers is None else workers,
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
-            prepare=_ready,
+            prepare=partial(_ready_as, code_of_outcomes()),
         )
     given = {
         "workers": workers,
@@ -130,6 +133,16 @@ def _executor(
     from simulator.search.cluster import Cluster
 
     return Cluster(cluster, prepare=_ready)
+
+
+def _ready_as(code: str) -> None:
+    """Be ready to run the code that a study began with."""
+    _ready()
+    if code_of_outcomes() != code:
+        raise NoWorkerError(
+            "the code of nibblesim, or a data file, was edited while the study ran; what has ended "
+            "is kept"
+        )
 
 
 def _ready() -> None:

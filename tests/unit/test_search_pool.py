@@ -117,6 +117,17 @@ def test_processes_that_do_not_get_ready_are_no_fault_of_a_call() -> None:
         pool.submit(square, 1).result()
 
 
+def never_ready() -> None:
+    raise NoWorkerError("wrong machine")
+
+
+def test_a_process_may_say_why_it_never_will_be_ready() -> None:
+    with Pool(1, prepare=never_ready) as pool:
+        for _ in range(2):
+            with pytest.raises(NoWorkerError, match=r"^wrong machine$"):
+                pool.submit(square, 1).result()
+
+
 def test_the_time_to_get_ready_is_no_time_of_a_call() -> None:
     with Pool(1, time_limit_s=0.5, prepare=linger) as pool:
         assert pool.submit(square, 3).result() == 9

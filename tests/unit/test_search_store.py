@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.errors import InputError
+from simulator.search import database
 from simulator.search.space import Choice, Float, Int, Log2, key_of
 from simulator.search.store import ABSENT, Header, Kind, Outcome, Row, Store, kind_of
 
@@ -248,6 +249,26 @@ def test_study_goes_on_where_it_was(tmp_path: Path) -> None:
             assert store.count() == number
             store.add([row(number)])
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["s.db"]
+
+
+def test_a_file_of_small_pages_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page_bytes() -> int:
+        with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+            return int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_PAGE_BYTES", 4096)
+        with Store(tmp_path / "s.db") as store:
+            store.study(HEADER)
+    assert page_bytes() == 4096
+    with Store(tmp_path / "s.db") as store:
+        fill(store, [row(0)], packed=True)
+        assert list(store.rows()) == [row(0)]
+    assert page_bytes() == 4096
+    (tmp_path / "s.db").unlink()
+    with Store(tmp_path / "s.db") as store:
+        store.study(HEADER)
+    assert page_bytes() == 16_384
 
 
 def to_layout_1(path: Path) -> None:

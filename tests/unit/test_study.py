@@ -23,14 +23,24 @@ from simulator.errors import InputError
 from simulator.hardware.bill import cost_usd
 from simulator.numerics.weights import weight_sqnr_db
 from simulator.search.objectives import Objective
-from simulator.search.pool import WorkerLostError
+from simulator.search.pool import NoWorkerError, WorkerLostError
 from simulator.search.records import Header, Outcome
 from simulator.search.runner import costs_of, run_study
 from simulator.search.space import Choice, Dimension, Int, Point, Space
 from simulator.search.store import Store
 from simulator.search.strategies import strategy
 from simulator.search.sweep_file import Sweep, load_sweep
-from simulator.study import METRICS, Case, case_of, evaluate, header_of, metrics_of, run
+from simulator.study import (
+    METRICS,
+    Case,
+    case_of,
+    definition,
+    evaluate,
+    header_of,
+    launch,
+    metrics_of,
+    run,
+)
 from simulator.study.case import model_of
 from simulator.study.metrics import Design, Ran, derived, design_of, ran, units_of
 from simulator.study.refusals import refuse
@@ -375,6 +385,23 @@ def test_a_study_knows_the_code_that_its_outcomes_depend_on(sweep_file: Path) ->
     code = code_hash("cli", "report", "search")
     version = f"nibblesim: {simulator.__version__}, code and data files {code}"
     assert header_of(sweep, case_of(sweep)).text.splitlines()[-1] == version
+
+
+def test_a_study_goes_on_with_the_code_that_it_began_with(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, path, edited = loaded(sweep_file), tmp_path / "s.db", "0" * 16
+    run(sweep, path, limit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(definition, "code_of_outcomes", lambda: edited)
+        with pytest.raises(InputError, match=f"asked: nibblesim: .*, code and data files {edited}"):
+            run(sweep, path)
+    with monkeypatch.context() as patch:
+        # What processes find is not what the study began with.
+        patch.setattr(launch, "code_of_outcomes", lambda: edited)
+        with pytest.raises(NoWorkerError, match="was edited while the study ran"):
+            run(sweep, path)
+    assert run(sweep, path, limit=2).stored == 2
 
 
 def test_a_study_knows_the_files_that_dimensions_name(sweep_file: Path, tmp_path: Path) -> None:
