@@ -40,8 +40,9 @@ _KNOWN: dict[str, tuple[Callable[[Device], str], tuple[str, ...]]] = {
 def case_of(sweep: Sweep) -> Case:
     """Return what a sweep simulates; InputError for what its device, workload or run cannot be.
 
-    Also for objectives that are no metrics, that no point can have, or that all points have alike,
-    and for a device that its energy profile cannot price where nothing that it prices varies.
+    Also for objectives that are no metrics, that are given twice, that no point can have, or that
+    all points have alike, and for a device that its energy profile cannot price where nothing that
+    it prices varies.
     """
     case = Case(
         device=api.load_device(sweep.device),
@@ -54,7 +55,12 @@ def case_of(sweep: Sweep) -> Case:
         # What its profile cannot price, no point has.
         api.profile_of(case.device)
     known = units_of(case.phases(sweep.space))
-    problems = []
+    metrics = [each.metric for each in sweep.objectives]
+    problems = [
+        f"objective '{each}': given twice"
+        for each in sorted(set(metrics))
+        if metrics.count(each) > 1
+    ]
     for objective in sweep.objectives:
         metric = objective.metric
         if reason := (

@@ -112,6 +112,14 @@ def test_an_objective_that_no_point_can_have_is_refused(
     assert found[0].startswith(problem)
 
 
+def test_an_objective_is_given_once() -> None:
+    space = Space((Dimension("device.matrix.rows", Choice((64,))),))
+    goals = (Objective("latency_s", "min"), Objective("latency_s", "max"))
+    sweep = Sweep("s", "generic_npu_128", {"model": "gpt-2", **DECODE}, space, goals)
+    with pytest.raises(InputError, match=r"^objective 'latency_s': given twice$"):
+        case_of(sweep)
+
+
 CHANNELS, CAPACITY, ROWS = "device.memory.channels", "device.memory.capacity", "device.matrix.rows"
 GB = 10**9
 DECODE = {"phase": "decode", "context": 30}
